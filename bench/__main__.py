@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 RESULTS = ROOT / "bench/RESULTS.md"
 IMPROVED = ROOT / "bench/improved.md"
-"""Earlier figures beside later ones, which one run cannot measure."""
+"""Comparisons of earlier figures with later ones. One run cannot measure both."""
 PARTS: dict[str, Callable[[Report, Database], None]] = {
     "requests": per_request.run,
     "wire": wire.run,

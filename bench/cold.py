@@ -1,7 +1,7 @@
-"""Started as a file in a fresh process: measures a function's import and its first request, as a line of JSON.
+"""Started as a file in a fresh process: measures a function's import and first request, and prints the times as JSON.
 
-The reference is what every function with DynamoDB needs: `import boto3` and one client. This module imports very
-little: if it had already loaded a module, the time of the function's import of it would be missing.
+The reference is what a function needs that uses DynamoDB through boto3: `import boto3` and one client. This module
+imports very little, because a function's import takes no time for a module that is loaded already.
 """
 
 import resource
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def failed(answer: dict[str, object]) -> bool:
-    """Return whether this is an error, or the answer of a batch or schedule that did not finish."""
+    """Return whether ``answer`` is an error, or shows that a batch or a scheduled run did not finish."""
     return answer.get("statusCode", 200) != 200 or bool(answer.get("batchItemFailures") or answer.get("failures"))
 
 

@@ -36,7 +36,11 @@ CONTEXT = SimpleNamespace(
 
 @dataclass(frozen=True)
 class Figures:
-    """What one request of an operation costs. Times are in seconds; units are the maximum of all requests."""
+    """What one request of an operation costs.
+
+    ``wall`` and ``cpu`` are medians, and times are in seconds. Round trips, units, items and bytes are the maximum of a
+    few requests.
+    """
 
     repeats: int
     wall: float

@@ -42,7 +42,7 @@ all items of a partition. A user without past sessions has little to list. So fo
 `usage/stats`, compare the rows of 1,000 and 10,000 sessions."""
 RECORDS_ABOUT = f"""\
 `usage/stats` of {seed.DAYS} whole days with this many records, in four services. The store's functions make the items
-of records and days' sums, which are written in batches; the result is compared with a recount. Look at round trips,
+of records and days' sums, which are written in batches; the sums are compared with a recount. Look at round trips,
 items and read units. The wall time says little, because the emulator looks through all items of a partition for every
 query, which DynamoDB does not."""
 HEADER = ["operation", "", "round trips", "write units", "read units", "items read", "CPU ms", "×"]

@@ -35,10 +35,10 @@ LEAST_SHARE = 0.6
 ABOUT = """\
 The real `initialize`, called by this many processes for one user, one call after another, for {seconds:g} seconds.
 Each call is one transaction on the same wallet, so they can only succeed one after the other. **Attempts** are the
-transactions for each success, refused ones included, and **units** are the write units of all of them: two for each KB
-of their items, without indexes. A **failure** is a 503 `CONTENTION` after 8 seconds. Afterward the
-wallet's sums and its held credits are checked against the successes. The emulator carries out one request at a time
-and the processes share its two cores, so on AWS the times differ."""
+transactions for each success, refused ones included, and **units** are the write units of all of them; a refused one
+is counted as two for each KB of its items, without indexes. A **failure** is a 503: `CONTENTION` after 8 seconds, or
+`UNAVAILABLE`. Afterward the wallet's sums and its held credits are checked against the successes. The emulator carries
+out one request at a time and shares the machine's cores with the processes, so on AWS the times differ."""
 HEADER = [
     "processes",
     "successes",

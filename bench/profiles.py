@@ -32,8 +32,8 @@ PARTS = {
     "~": "interpreter's built-ins",
 }
 ABOUT = """\
-The share of each package in the CPU time of {requests} requests, under cProfile. cProfile makes Python calls slower
-than they are. So these shares say where to look, but not how much can be gained."""
+The share of each package in the CPU time of {requests} requests, under cProfile. cProfile slows down every call
+of a function. So these shares say where to look, but not how much can be gained."""
 
 
 def run(report: Report, database: Database) -> None:

@@ -43,7 +43,7 @@ class LocalService:
 
     @contextmanager
     def credential(self, name: str, *rights: str) -> Iterator[str]:
-        """Make a service credential during the block."""
+        """Make a service credential for the block, and delete it afterward."""
         with AccountingClient(self.url, self.token("demo-admin", "admin")) as admin:
             made = admin.create_service_credential(name, list(rights))
             try:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
-ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - the local AWS accepts any
+ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - not a secret
 
 ACCOUNT_PREFIXES = ("AWS_", "SAM_")
 """The prefixes of the environment variables that select an AWS account and its endpoints."""

@@ -60,7 +60,7 @@ def make_environments(wanted: dict[Path, Path] | None = None) -> None:
 
 
 def outdated(wanted: dict[Path, Path]) -> dict[Path, str]:
-    """Return the environments that do not match their locks, each with the digest of its lock."""
+    """Return the environments whose lock or Python version has changed, each with the digest of both."""
     digests = {
         environment: hashlib.sha256(f"{PYTHON_VERSION}\n".encode() + lock.read_bytes()).hexdigest()
         for environment, lock in wanted.items()

@@ -40,7 +40,7 @@ class Build(NamedTuple):
 
 
 def build() -> Build:
-    """Return the build of the current sources. Build them if that has not been done."""
+    """Return the build of the current sources. Build them if that has not been done. Raises Refused if SAM fails."""
     BUILDS.mkdir(parents=True, exist_ok=True)
     with _locked():
         identity = build_id()
@@ -72,7 +72,7 @@ def deployment_id(build: str, parameters: Iterable[str]) -> str:
 
 
 def architecture() -> str:
-    """Return Lambda's name for this machine's architecture."""
+    """Return Lambda's name for this machine's architecture. Raises Refused if Lambda does not have it."""
     try:
         return ARCHITECTURES[platform.machine().lower()]
     except KeyError as exc:
@@ -102,7 +102,7 @@ def _make(folder: Path) -> None:
 
 
 def with_defaults(template: str, values: dict[str, str]) -> str:
-    """Return the template with `values` as its parameters' defaults. Raises Refused if one of them is missing."""
+    """Return the template with `values` as its parameters' defaults. Raises Refused if it lacks such a default."""
     for name, value in values.items():
         before = re.search(rf"^  {name}:\n(?:    .*\n)*?    Default: ", template, re.MULTILINE)
         if not before:

@@ -56,8 +56,8 @@ def description(claims: Claims) -> str:
     return "\n".join(f"{name + ':':<16}{value}" for name, value in lines.items())
 
 
-def _secrets(*, refresh: bool) -> list[bytes]:  # noqa: ARG001 - the service passes it to its own reader
-    """Return the secret of `make run`; if it never ran here, return a secret that has signed nothing."""
+def _secrets(*, refresh: bool) -> list[bytes]:  # noqa: ARG001 - `verify` passes it
+    """Return JWT_ACCESS_SECRET or the secret of `make run`; without either, a secret that has signed nothing."""
     given = os.environ.get("JWT_ACCESS_SECRET") or (JWT_SECRET.read_text() if JWT_SECRET.exists() else "")
     return [given.encode()] if given else [os.urandom(32)]
 

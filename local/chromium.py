@@ -48,7 +48,7 @@ class Chromium(NamedTuple):
 
 @cache
 def chromium() -> Chromium:
-    """Find one: from the variable CHROMIUM, on PATH, or from npm. Raises Missing."""
+    """Find a Chromium: by the variable CHROMIUM, on PATH, or from npm. Raises Missing."""
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     return Chromium(Path(found), {}) if found else _from_npm()
 

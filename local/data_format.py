@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DATA_FORMAT = "6"
-"""Raise it with every change of a stored format. Before 1.0, no version reads older formats."""
+"""Increase this number with every change of a stored format. Before 1.0, no version reads older formats."""
 
 
 def require(state: Path) -> None:

@@ -46,7 +46,7 @@ class Declaration(NamedTuple):
 
 @cache
 def apis() -> dict[str, Api]:
-    """The functions that have a router, by the name of their folder."""
+    """The APIs of the functions that have a router, by the name of the function's folder."""
     names = sorted(path.parent.name for path in FUNCTIONS.glob("*/app.py"))
     found = {name: getattr(import_module(f"functions.{name}.app"), "api", None) for name in names}
     return {name: api for name, api in found.items() if api is not None}
@@ -74,7 +74,7 @@ def _declaration_of(route: Route) -> Declaration:
 
 
 def codes_of(operation: Operation) -> set[str]:
-    """Every code that a route may be refused with.
+    """Every error code that a route may answer with.
 
     A path with a parameter adds ROUTE_NOT_FOUND: if the value has a bare ``/``, the request matches no route.
     """

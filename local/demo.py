@@ -153,7 +153,7 @@ def _usage(user: Caller, admin: Caller) -> None:
 
 
 def _sweep(user: Caller, stack: dict[str, str]) -> None:
-    title("A stream dies without a word: the sweeper charges what it last reported, and gives the rest back")
+    title("A stream dies without a word: the sweeper charges what the stream last reported, and gives the rest back")
     session_id = _open(user, ESTIMATED_TOKENS // 5)
     beat = {"sessionId": session_id, "tokensGenerated": 700}
     expires_at = user.post("/api/streaming-sessions/heartbeat", beat)["expiresAt"]

@@ -56,13 +56,16 @@ class Emulator:
         return client_of(service, self.endpoint_url, **config)
 
     def save(self) -> None:
-        """Make it save its data now; it also does so every few seconds. Raises Refused if it cannot."""
+        """Make the local AWS save its data now. Raises Refused if it answers that it could not.
+
+        If it was started with a folder `state`, it also saves every few seconds.
+        """
         answer = httpx.post(f"{self.endpoint_url}/_accounting/save", trust_env=False, timeout=SAVE_SECONDS)
         if not answer.is_success:
             raise Refused(f"the local AWS could not save its data; see {self.log}")
 
     def stop(self) -> None:
-        """Let it save its data and end, then end its remaining workers."""
+        """Let the local AWS save its data and end; then kill what is left of it and its workers."""
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_SECONDS)
@@ -72,11 +75,12 @@ class Emulator:
 
 @contextmanager
 def start(port: int = 0, state: Path | None = None, *, enforce_iam: bool = False) -> Iterator[Emulator]:
-    """Run a local AWS during the block, on `port` or, for 0, on any free one. Raises Refused if `port` is taken.
+    """Run a local AWS during the block, on `port` or, for 0, on any free one.
 
-    It continues with the data in the folder `state`, and saves its data there every few seconds and when it stops.
-    Without a folder, no data is kept. With `enforce_iam`, a function may only do what its role's policies allow;
-    other callers need the credentials of `local/account.py`. The local AWS stops even if this process is killed.
+    Raises Refused if `port` is taken or the local AWS does not start. It continues with the data in the folder
+    `state`, and saves its data there every few seconds and when it stops. Without a folder, no data is kept. With
+    `enforce_iam`, a function may only do what its role's policies allow; other callers need the credentials of
+    `local/account.py`. The local AWS stops even if this process is killed.
     """
     with tempfile.TemporaryDirectory(prefix="accounting-local-", ignore_cleanup_errors=True) as scratch:
         emulator = launch(port, Path(scratch), state, enforce_iam=enforce_iam)
@@ -89,7 +93,7 @@ def start(port: int = 0, state: Path | None = None, *, enforce_iam: bool = False
 def launch(
     port: int, scratch: Path, state: Path | None, *, lock: int | None = None, enforce_iam: bool = False
 ) -> Emulator:
-    """Start a local AWS and return it once it answers.
+    """Start a local AWS and return it once it answers. Raises Refused as `start` does.
 
     Its log and temporary files go to `scratch`. With `lock`, it outlives this process. `lock` is a file descriptor
     that it keeps open until it ends.
@@ -135,7 +139,7 @@ def client_of(service: str, endpoint_url: str, **config: Any) -> Any:
 
 @cache
 def _session() -> boto3.Session:
-    """Return a session that ignores AWS variables and profile files; a broken file would raise an error."""
+    """Return a session that ignores AWS variables and profile files, because a broken file would raise an error."""
     core = botocore.session.Session()
     settings = {
         name: (in_file, None, default, conversion)
@@ -146,7 +150,7 @@ def _session() -> boto3.Session:
 
 
 def kill_session(leader: int) -> None:
-    """End the workers that are still running because they were in the middle of an invocation."""
+    """Kill the local AWS, if it still runs, and the workers that are in the middle of an invocation."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
 
@@ -162,7 +166,7 @@ def _environment(port: int, scratch: Path, state: Path | None, *, enforce_iam: b
         "GATEWAY_PORT": str(port),
         "MINISTACK_HOST": HOST,
         "AUTH": str(enforce_iam).lower(),
-        # listeners for services that are not used here
+        # no listeners for services that are not used here
         "SFTP_ENABLED": "0",
         "IOT_MTLS_ENABLED": "0",
     }

@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def check_internals() -> None:
-    """Exit unless MiniStack has the version and the function signatures that the code below expects."""
+    """Exit unless MiniStack has the version and the function signatures that this program expects."""
     if version("ministack") != MINISTACK_VERSION:
         sys.exit(f"MiniStack is {version('ministack')}; {__file__} was written for {MINISTACK_VERSION}")
     for function, expected in SIGNATURES.items():

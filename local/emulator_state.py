@@ -150,7 +150,7 @@ class Saves:
             logger.error("The state could not be saved; the save before it still counts")
 
     def _attempt(self, services: Services) -> bool:
-        """Try to save once. This fails if a background thread changes the state while it is copied."""
+        """Try to save once; return whether it worked. It fails if a background thread changes the state meanwhile."""
         before = self._newest()
         number = int(before.name) + 1 if before != self._state else 1
         unfinished = self._folder / f"{number}.unfinished"
@@ -247,7 +247,7 @@ def deploying() -> bool:
 def may_change_something(scope: dict[str, Any]) -> bool:
     """Return whether a request may have changed the state.
 
-    A call of a deployed API returns False: its changes are requests of the called function.
+    It returns False for a call of a deployed API, because the called function makes its changes by further requests.
     """
     if scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"].startswith(EXECUTE_API):
         return False

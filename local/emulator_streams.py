@@ -98,7 +98,7 @@ def correct_positions() -> None:
 
 
 def positions_of(account: str, region: str, table: str) -> Iterator[tuple[str, int | None]]:
-    """Yield each trigger of a table's stream with its position: the records read, or None if it has not begun."""
+    """Yield each trigger of a table's stream with its position in the stream, or None if it has not begun to read."""
     for (owner, owner_region, mapping), found in list(lambda_svc._esms._data.items()):
         try:
             source = parse_arn(found.get("EventSourceArn", ""))

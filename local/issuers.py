@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def from_environment(environ: Mapping[str, str]) -> str:
-    """Return the document; it is empty if no file is named. Raises Refused if it is not valid."""
+    """Return the document, or an empty text if no file is named. Raises Refused for an unreadable or invalid file."""
     name = environ.get("ISSUERS")
     if not name:
         return ""

@@ -29,7 +29,7 @@ def command(config: Path, port: int | str) -> list[str]:
 
 
 def run(config: Path, port: int, environ: dict[str, str]) -> int:
-    """Run the proxy until it ends, as it does at Ctrl-C; return its exit status."""
+    """Run the proxy until it ends; return its exit status. Ctrl-C ends it too, and raises KeyboardInterrupt."""
     with subprocess.Popen(command(config, port), env=environ) as process:
         try:
             return process.wait()

@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _selected_modules() -> list[str]:
-    """Return the modules that ``ONLY`` names, or all if it names none."""
+    """Return the modules that ``ONLY`` names, or all if it names none. Raises Refused if one is unknown."""
     known = sorted(file.stem for file in DOMAIN.glob("[!_]*.py"))
     only = os.environ.get("ONLY", "").split()
     if unknown := set(only) - {*known}:
@@ -73,7 +73,7 @@ def _mutmut(*arguments: str) -> str:
 
 
 def _report(modules: list[str]) -> None:
-    """Print how many mutants each module has and how many were killed, then each survivor."""
+    """Print each survivor, and then how many mutants each module has and how many were killed."""
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
     survivors = []
     for line in _mutmut("results", "--all", "true").splitlines():

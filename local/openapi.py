@@ -103,7 +103,7 @@ def add_schemas(known: Json, more: Json) -> None:
     """Add schemas by name. Raises ValueError if a known name has another schema, which a plain merge would lose."""
     for name, value in more.items():
         if known.setdefault(name, value) != value:
-            raise ValueError(f"two functions have a {name}, and they differ")
+            raise ValueError(f"two functions use the name {name} for different schemas")
 
 
 def text() -> str:
@@ -132,7 +132,7 @@ def _description_of(schema: Json, schemas: Json) -> str:
 
 
 def _complete(route: Operation, operation: Json) -> None:
-    """Add what is not in a route's models: who may call it, examples, and its refusals."""
+    """Add what is not in a route's models: who may call it, its idempotency key, examples, and refusals."""
     about = declared()[route]
     operation["description"] = "\n\n".join(filter(None, [operation.get("description"), in_words(about.access)]))
     if about.takes_key:
@@ -177,7 +177,7 @@ def _add_refusals(responses: Json, refusals: dict[int, list[str]]) -> None:
 
 
 def _by_status(codes: Iterable[str]) -> dict[int, list[str]]:
-    """Codes by their status, both in the order of the contract."""
+    """Codes by status: the statuses in ascending order, the codes of each in the order of `CODES`."""
     found = defaultdict(list)
     for code in sorted(codes, key=list(CODES).index):
         found[int(CODES[code])].append(code)

@@ -24,7 +24,7 @@ MOST_DIGITS = 18
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return every parameter: the environment's value, or the template's default.
+    """Return every parameter except SET_BY_STACK: the environment's value, or the template's default.
 
     Raises Refused, with the allowed values, if the environment has another value.
     """

@@ -1,6 +1,6 @@
-"""Turns genai-prices' prices of a model into a price rule of this service, exactly. Pure: no clock, no network.
+"""Turns genai-prices' prices of a model into a price rule of this service. Pure: no clock, no network.
 
-A rate is the price in USD × credits per USD × markup, rounded half to even at six decimals. This differs on purpose
+A rate is the price in USD × credits per USD × markup, rounded half to even at six decimals. Rules differ on purpose
 from how genai-prices computes a price:
 
 - A price for each request applies to `requests` of the usage; genai-prices counts one request for each calculation.
@@ -117,13 +117,13 @@ def rule_of(model: ModelInfo, at: datetime, credits_per_usd: Decimal) -> dict[st
 
 
 def left_out(model: ModelInfo, at: datetime) -> list[str]:
-    """Return the prices of a model that its rule leaves out."""
+    """Return the names of the prices of a model that its rule leaves out."""
     known = set(PRICES.values())
     return [name for name, price in model.get_prices(at).__dict__.items() if price is not None and name not in known]
 
 
 def changes_after(model: ModelInfo, at: datetime) -> list[datetime]:
-    """Return the times after this one at which prices of a model begin."""
+    """Return the times after `at` at which prices of a model begin."""
     starts = {
         datetime.combine(constraint.start_date, time(), UTC)
         for constraint in _constraints(model)
@@ -145,7 +145,7 @@ def _constraints(model: ModelInfo) -> Iterator[object]:
 
 
 def _variants(model: ModelInfo, at: datetime) -> Iterator[tuple[str, dict[str, str]]]:
-    """Return the variants that a single value selects and that are active at a moment, each under that value."""
+    """Return the variants that a single, valid value selects and that are active at a moment, each under that value."""
     for variant in model.price_variants or ():
         (name, *more) = variant.when.values()
         if not more and _VARIANT.fullmatch(name) and (variant.constraint is None or variant.constraint.active(at)):

@@ -29,7 +29,7 @@ DEFAULT_MODELS = "openai anthropic google/gemini* aws"
 MAX_LISTED = 99
 """The most rules and aliases that one request can import."""
 MAX_LIST_BYTES = 60_000
-"""The most bytes of a request's body; the limit is 64 KB."""
+"""The most bytes of the rules in one request; the service accepts a body of 64 KB."""
 
 type Rule = dict[str, Any]
 
@@ -63,7 +63,7 @@ class Options:
 class PriceList:
     """The rules to import, in order.
 
-    By `provider/model`, `without` has the reasons why models have no rule, and `notes` the prices that rules leave out.
+    `without` has the reasons why models have no rule, `notes` the prices that rules leave out, by `provider/model`.
     """
 
     rules: list[Rule]
@@ -164,7 +164,7 @@ def _service(environ: Mapping[str, str]) -> httpx.Client:
     base_url, token = environ.get("BASE_URL"), environ.get("TOKEN")
     if bool(base_url) != bool(token):
         raise Refused(
-            "give both BASE_URL and TOKEN, an administrator's, or neither for the service that `make run` started"
+            "give both BASE_URL and an administrator's TOKEN, or neither to use the service that `make run` started"
         )
     if not base_url:
         if not STACK_JSON.exists():

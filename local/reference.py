@@ -69,7 +69,7 @@ def _routes(whole: Json) -> Iterator[str]:
 
 
 def _about(route: tuple[str, str], operation: Json, whole: Json) -> tuple[str, str, str]:
-    """Return who may call a route, the names in its request, and those in its answers."""
+    """Return who may call a route, the names in its query and body, and those in its successful answers."""
     sent = {each["name"]: each["required"] for each in operation.get("parameters", []) if each.get("in") == "query"}
     for content in operation.get("requestBody", {}).get("content", {}).values():
         sent |= _fields(content["schema"], whole)
@@ -107,7 +107,7 @@ def _names(routes: Iterable[tuple[str, str]]) -> str:
 
 
 def _errors(examples: Json) -> str:
-    """Return every code with its status, its meaning and its example's details, in the order of the contract."""
+    """Return every code with its status, its meaning and its example's details, sorted by status."""
     meanings = {each.code: each.__doc__ or "" for each in _subclasses(AccountingError)} | GATEWAY_ERRORS
     rows = [
         (
@@ -148,7 +148,7 @@ def _parameters() -> Iterator[str]:
 
 
 def _accepts(parameter: Json) -> str:
-    """Return the values that a parameter takes, in the words of the template."""
+    """Return the values that a parameter takes, as a cell of the table."""
     if "AllowedValues" in parameter:
         return ", ".join(f"`{value}`" for value in parameter["AllowedValues"])
     if parameter["Type"] == "Number":

@@ -69,7 +69,7 @@ METRICS = {
     ),
     "CreditsCharged": ("Credits deducted with usage records.", TRAFFIC),
     "BudgetWarnings": (
-        "Budgets that reached one of their `warnAtPercent`. The log line beside it names the account and the budget.",
+        "Warning levels (`warnAtPercent`) that budgets reached. The log line of each names the account and the user.",
         "",
     ),
     "CreditsExpired": ("Credits that expired unused. They are counted when the service next changes the wallet.", ""),
@@ -96,7 +96,7 @@ METRICS = {
         "Batches of usage records that could not be counted. They are delivered again.",
         "It is above 0 for minutes: the system's statistics do not advance. Users' own statistics are not affected.",
     ),
-    "WalletsAudited": ("Wallets that the auditor checked.", "It stops growing: the auditor does not run."),
+    "WalletsAudited": ("Wallets that the auditor checked.", "It is 0 for a day: the auditor does not run."),
     "LedgerDrift": ("Wallets in which the auditor found a problem.", "It is not 0."),
     "LedgersUnread": (
         "Wallets whose ledger has entries in the format of a newer version of this service.",

@@ -117,7 +117,10 @@ def _port() -> int:
 
 
 def _jwt_secret() -> str:
-    """Return the secret that signs tokens: the environment's, or one that is created on the first start."""
+    """Return the secret that signs tokens: the environment's, or one that is created on the first start.
+
+    Raises Refused if the one in the environment is too short.
+    """
     given = os.environ.get("JWT_ACCESS_SECRET")
     if given:
         if len(given.encode()) < JWT_SECRET_MIN_BYTES:
@@ -129,7 +132,10 @@ def _jwt_secret() -> str:
 
 
 def _seed(stack: Stack) -> None:
-    """Create the demo user and grant them credits, only on the first start."""
+    """Create the demo user and grant them credits.
+
+    Another start within 7 days grants nothing: the service keeps the grant's idempotency key that long.
+    """
     user, admin = (_authorization(stack, *who) for who in ((USER, "user"), (ADMIN, "admin")))
     grant = {"userId": USER, "credits": DEMO_CREDITS, "notes": "Credits to try the service with"}
     with httpx.Client(base_url=stack.base_url, trust_env=False, timeout=30) as http:
@@ -144,7 +150,7 @@ def _seed(stack: Stack) -> None:
 
 
 def _audit(stack: Stack) -> None:
-    """Let the auditor run without waiting for it: on its schedule, it would not run before the first hour is over."""
+    """Start the auditor without waiting for it; its schedule would start it only after the first hour."""
     stack.aws.client("lambda").invoke(FunctionName=f"{stack.stack_name}-auditor:live", InvocationType="Event")
 
 
@@ -160,7 +166,7 @@ See and move credits    {stack.base_url}/api/console
 Read and try the API    {stack.base_url}/api/docs
 How to attach a tool    {STACK_JSON.relative_to(LOCAL.parent)}
 
-In a second terminal, in this folder: a token to paste there, a first request, and a chat proxy's whole workflow
+In a second terminal, in this folder: a token for these pages, a first request, and a chat proxy's whole workflow
 
 make token USER={ADMIN} ROLE=admin
 curl -s {stack.base_url}/api/credits/balance -H "Authorization: Bearer $(make token USER={USER})"

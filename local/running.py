@@ -45,7 +45,10 @@ class Running:
 
 
 def stop() -> bool:
-    """Stop `make run`, and wait until it has ended. Return False if nothing was running."""
+    """Stop `make run`, and wait until it has ended. Return False if nothing was running.
+
+    Raises Refused if it has not ended after STOP_SECONDS.
+    """
     if not RUNNING.exists():
         return False
     with RUNNING.open() as file:

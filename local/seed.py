@@ -1,7 +1,7 @@
 """`make seed`: fills the running local service with users, organizations, prices and usage of the last 90 days.
 
 From the environment: USERS (by default 10000) and RECORDS (100000). The data is as the service itself would have stored
-it: at the end, the auditor proves every wallet. A second run is refused.
+it, and the auditor proves every wallet. A second run is refused.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ USERS_BY_ORGANIZATION = 50
 WRITERS = 4
 WRITTEN_AT_ONCE = 100
 PATIENCE_SECONDS = 60
-"""How long an answer of the local AWS may take, because writing all of this keeps it busy."""
+"""How long an answer of the local AWS may take. Writing the data keeps it busy."""
 
 
 def main() -> int:
@@ -116,7 +116,7 @@ def _add_counts(books: Books) -> None:
 
 
 def _organizations(books: Books) -> dict[str, AccountId]:
-    """Create organizations with an owner, an admin and members; return the account of each of these users."""
+    """Create organizations with an owner, an admin and members; return the organization's account by user id."""
     rng = random.Random(3)
     names = NAMES["organizations"][: len(books.users) // USERS_BY_ORGANIZATION]
     candidates = iter(rng.sample(books.users, MEMBERS * len(names)))

@@ -1,6 +1,6 @@
 """The data of `make seed`: users, grants and usage of the last months, as the service itself would have stored them.
 
-The domain decides, as it does in the service: each wallet is the outcome of its ledger's commands, in order of time.
+The domain computes the data, as in the service: each wallet is the outcome of its ledger's commands, in order of time.
 Only the writes differ. The service writes each command in a transaction; here, the items of all commands are collected,
 and each item is written once, in its last state.
 """
@@ -121,7 +121,7 @@ def user_counts(books: Books) -> Iterator[tuple[keys.Key, int]]:
 
 
 def add_usage(books: Books, number: int, members: Mapping[str, AccountId]) -> None:
-    """Add usage records, grants that cover them, and all sums.
+    """Add usage records, grants that cover them, and the accounts' day sums and wallets.
 
     `members` maps users to the account of their organization, which pays for half of their usage.
     """

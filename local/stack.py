@@ -70,7 +70,7 @@ class Stack:
 def start(
     port: int = 0, state: Path | None = None, jwt_secret: str | None = None, issuers: str = "", **parameters: str
 ) -> Iterator[Stack]:
-    """Run the service during the block, on its own local AWS, which enforces its IAM policies.
+    """Run the service during the block, on its own local AWS, which enforces the functions' IAM policies.
 
     See emulator.start for `port` and `state`. `issuers` is the document of issuers; `parameters` are the template's.
     """
@@ -134,7 +134,7 @@ def _deploy_template(aws: Emulator, template: str, parameters: dict[str, str]) -
 
 
 def _overrides(parameters: dict[str, str]) -> list[str]:
-    return [f'{name}="{value}"' for name, value in parameters.items()]  # SAM reads an empty value in quotes only
+    return [f'{name}="{value}"' for name, value in parameters.items()]  # SAM accepts an empty value only in quotes
 
 
 def _describe(aws: Emulator) -> dict[str, Any] | None:
@@ -146,7 +146,7 @@ def _describe(aws: Emulator) -> dict[str, Any] | None:
 
 
 def _deployed_parameters(aws: Emulator) -> dict[str, str]:
-    """Return the parameters of the stack, if it is completely deployed."""
+    """Return the parameters of the stack, or none if it is not completely deployed."""
     stack = _describe(aws)
     if stack is None or stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         return {}

@@ -31,18 +31,18 @@ def assert_ledger_explains(wallet: Wallet, ledger: Iterable[Entry]) -> None:
         if entry.kind not in ("settle", "repay", "write_off"):
             assert entry.debt_after == debt, f"this kind of entry must not change a debt: {entry}"
         debt = entry.debt_after
-    lots = [entry for entry in ledger if entry.kind in ("grant", "adjust", "set") and entry.credits > 0]
-    assert len(lots) == wallet.allocations
+    grants = [entry for entry in ledger if entry.kind in ("grant", "adjust", "set") and entry.credits > 0]
+    assert len(grants) == wallet.allocations
 
 
 def assert_sound(wallet: Wallet) -> None:
     """Check what is true of every wallet at every instant."""
     assert LedgerSums.of(wallet).drift() == 0
     assert min(LedgerSums.of(wallet)) >= 0
-    assert not (wallet.debt and wallet.available), "debt beside spendable credits"
+    assert not (wallet.debt and wallet.available), "a wallet has debt and spendable credits"
     assert all(lot.credits > 0 for lot in wallet.lots)
     order = [lot.order for lot in wallet.lots]
-    assert order == sorted(set(order)), "lots are unique and in burn order"
+    assert order == sorted(set(order)), "lots must be unique, in the order in which they are spent"
 
 
 def assert_books_balance(user_id: str, account_id: AccountId | None = None) -> Wallet:

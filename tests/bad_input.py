@@ -1,4 +1,4 @@
-"""Bad values for the fields of request bodies, and bodies that are not JSON objects."""
+"""Bad values for the fields of request bodies, and whole bodies that no route with required fields accepts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.e2e.client import MODEL
 
 @dataclass(frozen=True)
 class Raw:
-    """JSON text that ``json.dumps`` does not produce."""
+    """The text of a value that ``json.dumps`` does not produce; not all of these texts are JSON."""
 
     text: str
 
@@ -40,6 +40,7 @@ TOO_BIG: list[Any] = [10**12 + 1, 2**63, 10**40, 10**300]
 NOT_A_TEXT: list[Any] = [5, 1.5, 0, -1, True, False, *NOT_A_SCALAR, *NOT_JSON]
 NOT_PRINTABLE = ["\x00", "a\x00b", "a\nb", "\x1b[2J", "a\x7f", Raw(r'"\ud800"'), Raw(r'"a\udfff"')]
 
+# These lists are named after what a field must be: POSITIVE has the bad values for a field that must be positive.
 POSITIVE = [MISSING, None, *NOT_AN_INTEGER, *TOO_BIG, 0, -1, -(10**300)]
 NOT_NEGATIVE = [bad for bad in POSITIVE if bad is False or bad != 0]
 NOT_ZERO = [bad for bad in POSITIVE if bad != -1]

@@ -1,4 +1,4 @@
-"""Counts the calls of a piece of code to the database, and the write units that they consume."""
+"""Counts the calls of a piece of code to the database, the items that they read, and the write units that they use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def the_wire() -> Wire:
 
 @dataclass
 class Calls:
-    """The calls made, by operation name in order, the items they read, and the write units, indexes included."""
+    """The calls by operation name, in order, the items that they read, and the write units of transactions and updates.
+
+    Write units include those of the indexes.
+    """
 
     operations: list[str] = field(default_factory=list)
     items: int = 0

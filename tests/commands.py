@@ -34,7 +34,7 @@ def commands(page: Path) -> list[str]:
     """Return the commands of a page, in order: the lines of its plain blocks, and the commands `in a sentence`.
 
     A plain block is a code block without a language. A line that continues on the next one (with a backslash or a
-    here-document) is one command with it. Comments are left out.
+    here-document) is one command with it. Comments at the end of a line are left out.
     """
     if page.relative_to(ROOT).as_posix() in REPORTS:
         return []

@@ -1,4 +1,4 @@
-"""For all tests: they ignore this machine's AWS account, and none fails because the machine is slow."""
+"""For all tests: they ignore this machine's AWS account, and hypothesis sets no deadline for an example."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from local.account import forget_account
 def pytest_configure() -> None:
     """Prepare the process before any test is imported.
 
-    By default, hypothesis allows an example only 200 ms; here it sets no deadline. Garbage collection is off during
-    the imports: they leave no garbage, and looking for it took a third of their time.
+    By default, hypothesis allows an example only 200 ms, and a slow machine needs more. Garbage collection is off
+    during the imports: they leave no garbage, and looking for it took a third of their time.
     """
     forget_account()
     settings.register_profile("patient", deadline=None)

@@ -1,4 +1,4 @@
-"""The other end of a wire: a server on 127.0.0.1. Tests choose its reaction to each request."""
+"""The other end of a wire: a server on this machine. Tests choose its reaction to each request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HANGING_SECONDS = 1.5
 
 
 class Peer:
-    """Does one of ``deeds`` for each request, and repeats the last one. Without any, it answers ``{}``."""
+    """Does the next of ``deeds`` for each request, and repeats the last one. At first, it answers ``{}``."""
 
     def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self.deeds: list[Deed] = [answer()]
@@ -46,7 +46,7 @@ class Peer:
             peer._listening.close()
 
     def does(self, *deeds: Deed) -> None:
-        """Do these from now on, and drop the earlier ones."""
+        """Do these from now on, and forget the earlier deeds, requests and connections."""
         self.deeds = [*deeds]
         self.requests.clear()
         self.connections = 0
@@ -131,7 +131,7 @@ def in_chunks(*parts: bytes) -> Deed:
 
 
 def certificate(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS context with a self-signed certificate for these names or addresses, and its file."""
+    """A self-signed certificate for these names or addresses: a server's TLS context with it, and its file."""
     from datetime import UTC, datetime, timedelta
     from ipaddress import ip_address
 

@@ -66,7 +66,7 @@ def _private(algorithm: str, _key_id: str) -> Any:
 
 
 def claims_of(issuer: str, subject: str = "u1", **claims: Any) -> dict[str, Any]:
-    """The claims of a provider's access token; None removes a claim."""
+    """The claims of a provider's access token. ``sign`` leaves out those that are None."""
     now = int(time.time())
     return {"iss": issuer, "sub": subject, "aud": AUDIENCE, "iat": now, "exp": now + 600, **claims}
 

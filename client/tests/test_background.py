@@ -200,7 +200,7 @@ def test_a_service_that_is_down_keeps_the_stream_from_beginning(play: Play) -> N
         play(lambda _: pytest.fail("entered"), retries=BRIEF)
 
 
-def test_a_stream_that_may_begin_without_the_service_is_charged_when_it_is_back(play: Play) -> None:
+def test_a_stream_that_began_without_the_service_is_charged_when_the_service_is_back(play: Play) -> None:
     bank = play.bank
     bank.is_down = True
 

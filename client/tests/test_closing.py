@@ -162,7 +162,7 @@ def hanging(close: Callable[..., Any]) -> tuple[float, list[Any]]:
     return time.monotonic() - began, sessions
 
 
-def test_sessions_are_settled_even_if_no_thread_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_are_settled_even_if_no_thread_for_settling_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service()
     start = threading.Thread.start
 
@@ -244,7 +244,7 @@ def test_leaving_a_block_waits_while_the_client_settles_its_session() -> None:
     assert set(service.settled.values()) == {1}
 
 
-def test_two_threads_that_fail_to_settle_at_once_log_it_only_once() -> None:
+def test_threads_that_fail_to_settle_a_session_at_the_same_time_log_it_once() -> None:
     logged: list[str] = []
 
     class Slow(logging.Handler):

@@ -1,4 +1,4 @@
-"""The methods cover exactly the service's contract, and document their results."""
+"""The methods cover exactly the routes of the service's contract. They have docstrings and result types."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OWN = {"close", "aclose", "with_token", "for_user", "streaming_session", "send",
 OWN |= {"acting_for", "identity", "outbox_key", "output_limit", "settle_at_exit"}
 """Methods of a client that are not routes."""
 ALTERNATIVES = (("expiry_days", "expires_at"), ("user_id", "account_id"), ("user_id", "key_id"))
-"""Pairs of arguments of which a method takes exactly one."""
+"""Pairs of arguments of which a method takes at most one."""
 ALIASES = {("GET", "/health"): ("GET", "/api/health"), ("GET", "/api/usage/system"): ("GET", "/api/usage/system-stats")}
 """Routes that answer like another one, so that they need no method."""
 WITHOUT_A_METHOD: set[Route] = set()
@@ -95,7 +95,7 @@ def test_both_clients_have_the_same_methods() -> None:
     }
 
 
-def test_every_method_documents_what_it_does_and_returns() -> None:
+def test_every_method_has_a_docstring_and_a_result_type() -> None:
     for client, name in product((AccountingClient, AsyncAccountingClient), methods(AccountingClient)):
         method = getattr(client, name)
         assert inspect.getdoc(method), name
@@ -134,7 +134,7 @@ async def typed_too(client: AsyncAccountingClient) -> None:
         assert_type(user, User)
 
 
-def test_any_id_can_be_part_of_a_path() -> None:
+def test_ids_in_a_path_are_escaped_and_ids_that_would_change_the_route_are_refused() -> None:
     assert path("/a/{}/b", "a%41 b@c") == "/a/a%2541%20b%40c/b"
     assert path("/a/{}", identifier("a/b:1")) == "/a/a%252Fb%253A1"
     assert path("/a/{}", "a/b%41") == "/a/a%252Fb%252541", "a user's id with a slash, too"
@@ -144,7 +144,7 @@ def test_any_id_can_be_part_of_a_path() -> None:
             path("/a/{}", other_route)
 
 
-def test_an_instant_is_sent_in_utc_and_needs_a_time_zone(ask: Ask) -> None:
+def test_an_instant_without_a_time_zone_is_refused(ask: Ask) -> None:
     with pytest.raises(ValueError, match="has no time zone"):
         ask(Played(ok({})), lambda client: client.add_price("m", 3, effective_from=AT.replace(tzinfo=None)))
 

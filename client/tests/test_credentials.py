@@ -95,7 +95,7 @@ def test_a_refusal_that_no_new_token_can_fix_is_an_error_at_once(ask: Ask, code:
     assert len(service.requests) == 1
 
 
-def test_a_token_function_may_return_an_api_key_and_is_called_only_for_routes_that_need_it(ask: Ask) -> None:
+def test_a_token_function_may_return_an_api_key_and_is_not_called_for_internal_routes(ask: Ask) -> None:
     service = Played(ok(BALANCE))
     ask(service, lambda client: client.balance(), token=lambda: ApiKey("acct_2"))
     assert service.headers("authorization") == ["ApiKey acct_2"]

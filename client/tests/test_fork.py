@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 
 
 class Server:
-    """A service on a socket, for one session. ``asked`` has each request's last part of the path and its connection."""
+    """A service on a socket, for one session. ``asked`` has the last part of each path, and the connection."""
 
     def __init__(self) -> None:
         self.accountant = Accountant()

@@ -66,7 +66,7 @@ BODIES: dict[str, bytes] = {
     "an exponent without end": b'{"defaultPrice": 1e999999, "models": []}',
     "no UTF-8": b'{"userId": "\xff\xfe"}',
     "UTF-16": '{"userId": "u"}'.encode("utf-16"),
-    "UTF-8 with its mark": b"\xef\xbb\xbf{}",
+    "UTF-8 with a byte order mark": b"\xef\xbb\xbf{}",
     "half a surrogate pair": b'{"userId": "\\ud800"}',
     "half a surrogate pair, raw": b'{"userId": "\xed\xa0\x80"}',
     "a zero byte": b"\x00",
@@ -116,7 +116,7 @@ ONCE = Retries(attempts=1)
 
 
 def answers() -> Iterator[httpx.Response]:
-    """Every body, every status with a few bodies, and every header with a success, a redirect and a refusal."""
+    """Every body, every status with a few bodies, and every header with a success, a redirect and two refusals."""
     for body in BODIES.values():
         yield httpx.Response(200, content=body)
         yield httpx.Response(400, content=body)
@@ -206,7 +206,7 @@ def sample(kind: Any) -> Any:
 
 
 def spoiled(value: Any) -> Iterator[Any]:
-    """``value`` with one part, at any depth, replaced by something else."""
+    """``value`` with one part, at any depth, replaced or left out."""
     yield from (None, True, 7, -1.5, "text", "2026-99-99", "0001-01-01T00:00:00+23:59", "2026-11-21", [], [None], {})
     if isinstance(value, dict):
         for name in value:
@@ -257,7 +257,7 @@ def assert_typed(kind: Any, value: Any) -> None:
 @pytest.mark.parametrize(
     "name", ["no UTF-8", "half a surrogate pair", "NaN", "a field without end", "nested to the end"]
 )
-def test_a_body_that_is_not_valid_json_is_misread(name: str) -> None:
+def test_a_body_that_cannot_be_read_as_json_is_misread(name: str) -> None:
     with pytest.raises(Misread):
         json_in(BODIES[name])
 
@@ -362,7 +362,7 @@ ON_THE_WIRE: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", ON_THE_WIRE)
-def test_a_malformed_http_response_raises_an_error_of_the_client(name: str) -> None:
+def test_an_unusable_http_response_raises_an_error_of_the_client(name: str) -> None:
     with speaking(ON_THE_WIRE[name]) as url, httpx.Client(trust_env=False) as http:
         client = AccountingClient(url, "jwt", http=http, retries=ONCE)
         for act in (client.balance, lambda: client.allocate("u", 5), lambda: client.delete_api_key("k")):
@@ -387,7 +387,7 @@ def test_a_wrongly_encoded_answer_is_an_unexpected_answer() -> None:
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "1.5", "9" * 400, "Wed, 21 Oct 2015 07:28:00 GMT"])
-def test_a_retry_after_that_is_not_a_number_is_ignored(ask: Ask, text: str) -> None:
+def test_an_invalid_retry_after_is_ignored(ask: Ask, text: str) -> None:
     service = Played(refusal(503, "CONTENTION", text), ok(GRANTED))
 
     ask(service, lambda client: client.allocate("u", 5))

@@ -388,10 +388,10 @@ def test_a_callback_of_the_other_kind_is_refused(provider: Provider) -> None:
     assert (service.sessions, provider.asked) == ({}, [])
 
 
-def test_an_async_callback_in_a_sync_call_of_a_coroutine_raises_an_error(
+def test_an_async_callback_in_a_sync_call_inside_a_coroutine_raises_an_error(
     provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """LangChain calls the model the first time, and that call fails at its end. Later calls fail before the model."""
+    """The first call reaches the model, and fails at its end. Later calls fail before the model is called."""
     service = Accountants()
     provider.plans()
     model = model_of(provider)

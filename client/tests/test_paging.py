@@ -165,7 +165,7 @@ def test_a_list_whose_cursors_repeat_raises_an_error(ask: Ask, act: Callable[[An
     assert len(played.requests) <= len(lap) + 1
 
 
-def test_a_list_can_be_read_twice(ask: Ask) -> None:
+def test_each_call_reads_the_list_from_its_beginning(ask: Ask) -> None:
     service = Played(users)
 
     for _ in range(2):

@@ -196,7 +196,7 @@ INVALID_SECONDS = [-0.1, float("nan"), float("inf"), 1e12, True, "30", None]
 
 @pytest.mark.parametrize("seconds", INVALID_SECONDS)
 @pytest.mark.parametrize("name", ["total_seconds", "first_seconds", "longest_seconds"])
-def test_a_pause_that_is_not_a_valid_number_of_seconds_is_refused(name: str, seconds: Any) -> None:
+def test_a_time_that_is_not_a_valid_number_of_seconds_is_refused(name: str, seconds: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} must be a number of seconds, 0 or more"):
         Retries(**{name: seconds})
 

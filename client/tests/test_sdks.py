@@ -365,7 +365,7 @@ def test_a_service_that_is_down_keeps_the_model_from_being_called(sdk: Sdk) -> N
     assert sdk.provider.asked == []
 
 
-def test_a_call_that_may_begin_without_the_service_is_charged_when_it_is_back(sdk: Sdk) -> None:
+def test_a_call_that_began_without_the_service_is_charged_when_the_service_is_back(sdk: Sdk) -> None:
     sdk.bank.is_down = True
 
     def body(talk: Talk) -> None:

@@ -100,7 +100,7 @@ def test_a_stream_cut_after_its_first_usage_is_settled_with_the_output_counted(a
     assert service.bodies_of("abort") == [{"usage": STARTED | {"output_tokens": 31}, "usageFormat": "anthropic"}]
 
 
-def test_a_stream_cut_before_any_usage_is_settled_by_number_of_tokens(accounted: Run) -> None:
+def test_a_stream_without_a_usage_is_settled_by_number_of_tokens(accounted: Run) -> None:
     service = Accountant()
 
     accounted(service, counting(30, 12))

@@ -1,4 +1,4 @@
-"""`make example`: the proxy in front of the service that `make run` started here, on 127.0.0.1."""
+"""`make example`: the proxy on 127.0.0.1, with the service that `make run` started here."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The proxy: it calls OpenAI's API, or one like it, with a client whose calls are accounted for.
 
-The caller sends their own token. The proxy adds the platform's internal key, which reports of usage need if the service
-is deployed with ``RequireServiceKey``.
+The caller sends their own token or API key. The proxy adds the platform's internal key, which the service requires to
+open and settle sessions if it is deployed with ``RequireServiceKey``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Keep one client of OpenAI and one of the service for all requests. Closing the latter settles open sessions."""
+    """Keep one client of OpenAI and one of the service for all requests. Closing the second aborts open sessions."""
     url, key = os.environ["ACCOUNTING_URL"], os.environ.get("ACCOUNTING_SERVICE_KEY")
     async with openai.AsyncOpenAI() as models, AsyncAccountingClient(url, service_key=key) as accounting:
         app.state.models, app.state.accounting = models, accounting
@@ -85,7 +85,7 @@ async def chat(
 
 
 async def _events(stream: openai.AsyncStream[ChatCompletionChunk]) -> AsyncIterator[str]:
-    """The answer as it arrives. The session is settled at its end, after an error, or if the caller leaves."""
+    """The answer as it arrives. The session is settled when the answer ends or fails, or the caller leaves."""
     try:
         async with stream:
             async for chunk in stream:
@@ -122,7 +122,7 @@ def _for_caller(error: AccountingError) -> AccountingError:
     """The error for the caller: the service's own refusal, or 503 without the details of a network error."""
     if error.status is not None and not isinstance(error, UnexpectedAnswer):
         return error
-    logger.error("the accounting service gave no answer", exc_info=error)
+    logger.error("the accounting service gave no usable answer", exc_info=error)
     return Unavailable("Accounting is not available just now", "UNAVAILABLE", 503)
 
 

@@ -1,4 +1,4 @@
-"""`make example NAME=litellm_proxy`: the proxy in front of the service that `make run` started here, on 127.0.0.1."""
+"""`make example NAME=litellm_proxy`: the proxy on 127.0.0.1, with the service that `make run` started here."""
 
 from __future__ import annotations
 

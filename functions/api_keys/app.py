@@ -51,7 +51,7 @@ VALIDATED: dict[int, OpenAPIResponse] = {
 
 
 def _owner_of_key(caller: Caller, arguments: Arguments) -> ById:
-    """The key's owner. For a caller who is not an administrator, other users' keys do not exist."""
+    """The key's owner for administrators, else the caller, so that nobody else finds out whether the key exists."""
     key = api_keys.find(arguments["key_id"]) if caller.role == "admin" else None
     return ById(key.user_id if key else caller.user_id)
 
@@ -68,7 +68,8 @@ api = Api()
 class Create(RequestModel):
     """A key to create. Without ``expiryDays`` it does not expire.
 
-    With ``accountId``, the key is for this account only. It works as long as its user is a member of the organization.
+    With ``accountId``, the key is for this account only. A key for an organization works as long as its user is a
+    member.
     """
 
     name: KeyName

@@ -15,7 +15,7 @@ RESERVE_MILLISECONDS = 60_000
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Audit until time is up, and return what was done. The next run continues from there."""
+    """Audit as much as time allows, and return what was done. If time runs out, the next run continues."""
     try:
         audited = audit_all(clock(), lambda: context.get_remaining_time_in_millis() > RESERVE_MILLISECONDS)
     finally:

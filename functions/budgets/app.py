@@ -111,7 +111,7 @@ def begin_run(body: BeginRun) -> tuple[BegunView, int]:
 
 @api.get("/api/runs/<account_id>/<run_id>", access=RUN_ACCESS, codes=("ACCOUNT_NOT_FOUND", "RUN_NOT_FOUND"))
 def show_run(account_id: AccountInPath, run_id: IdentifierInPath) -> SummaryView:
-    """Show a run with its sums, to the user who made it and to the account's owners and admins."""
+    """Show a run with its sums, to the user who made it, the account's owners and admins, and administrators."""
     api.caller.require_key_for(account_id)
     summary = runs.show(account_id, run_id, by=_requester())
     view = RunView.of(summary.run).model_dump()

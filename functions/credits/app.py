@@ -278,7 +278,7 @@ class AdjustView(_OfAccount):
 
 @api.get("/api/credits/balance", access=BALANCE_READERS)
 def own_balance(account_id: AccountInQuery = None) -> BalanceView:
-    """Show what the caller can spend now, from their own account or from the one that they name."""
+    """Show what can be spent now from the caller's own account, or from the account that they name."""
     return BalanceView.of(_balance())
 
 

@@ -1,7 +1,8 @@
-"""The OpenAPI document, the Swagger UI page to read it and try it, and the console. It needs no table and no token.
+"""The OpenAPI document, the Swagger UI page to read it and try it, and the console.
 
-Every address on the pages and in the document is relative, so that they work under any stage's prefix. The pages and
-the document, which ``make openapi`` writes, are files in this folder. Swagger UI comes with Powertools, in the layer.
+Every address on the pages and in the document is relative, so that they work under any stage's prefix. The pages are
+files in this folder, and so is the document, which ``make openapi`` writes. Swagger UI comes with Powertools, in the
+layer. This function needs no table and no token.
 """
 
 import hashlib

@@ -66,7 +66,10 @@ class SetMember(RequestModel):
 
 
 class OrganizationView(ResponseModel):
-    """An organization. ``role`` is that of the caller, left out if they are not a member."""
+    """An organization.
+
+    ``role`` is the role of a caller who is a member. Commands and lists of administrators leave it out.
+    """
 
     organization_id: str
     account_id: AccountId
@@ -218,7 +221,10 @@ def list_members(organization_id: IdentifierInPath, limit: Limit = MAX_LIMIT, cu
     codes=(*CHANGE_CODES, "USER_ERASED", "TOO_MANY_MEMBERS"),
 )
 def set_role(organization_id: IdentifierInPath, user_id: UserInPath, body: SetMember) -> MemberView:
-    """Add a user to an organization, or change a member's role. Only owners may give or take the role of owner."""
+    """Add a user to an organization, or change a member's role.
+
+    Only owners of the organization and administrators may give or take the role of owner.
+    """
     by = api.account.member
     member = operations.set_role(organization_id, api.subject, body.role, by=by, now=clock())
     return MemberView.of(member, *users.emails_of([member.user_id]))

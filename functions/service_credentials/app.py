@@ -45,10 +45,10 @@ class ChangeService(RequestModel):
 
 
 class RotateService(RequestModel):
-    """Which secret stays valid beside the new one for ``overlapHours`` (default 24; 0 ends it at once).
+    """Which older secret stays valid for ``overlapHours`` (default 24; 0 ends it at once).
 
-    By default, the ``current`` secret stays valid. ``previous`` keeps the older of two valid secrets instead: use
-    it if the current one was lost before the service had it.
+    By default, the ``current`` secret stays valid. ``previous`` keeps the older of two valid secrets instead, for the
+    case that the current secret was lost before the service received it.
     """
 
     overlap_hours: OverlapHours | None = None

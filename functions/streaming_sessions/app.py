@@ -242,7 +242,10 @@ def preview(body: AskPreview) -> PreviewView:
 
 @api.get("/api/streaming-sessions/active", access=WATCHERS, responses=PAGE)
 def own_active(limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) -> list[SessionView]:
-    """List the caller's active sessions, newest first. The header ``X-Next-Cursor`` has the next page's cursor."""
+    """List the caller's active sessions, newest first. The header ``X-Next-Cursor`` has the next page's cursor.
+
+    With an API key for one account, the list has only the sessions that this account pays for.
+    """
     sessions, position = session_lists.active_of_user(api.caller.user_id, before=position_in(cursor), limit=limit)
     only = api.caller.key_account
     return _page(([session for session in sessions if only in (None, session.account_id)], position))
@@ -250,7 +253,10 @@ def own_active(limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) ->
 
 @api.get("/api/streaming-sessions/active/all", access=ADMINS, responses=PAGE)
 def all_active(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
-    """List the active sessions of all users, by user. The header ``X-Next-Cursor`` has the next page's cursor."""
+    """List the active sessions of all users, sorted by user.
+
+    The header ``X-Next-Cursor`` has the next page's cursor.
+    """
     return _page(session_lists.active_of_all(before=position_by_user_in(cursor), limit=limit))
 
 
@@ -287,7 +293,10 @@ def _require_session_for_key(session_id: str) -> None:
 
 
 def _report_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[Report | None, Particulars]:
-    """The usage that a body reports, and its other values. Raises Invalid if the usage does not fit its format."""
+    """The usage that a body reports, and the body's other values.
+
+    Raises Invalid if the usage does not fit its format, or the body of a finalize or abort has two reports.
+    """
     usage, raw = usage_in(body) or (None, None)
     if usage and tokens is not None and not isinstance(body, Heartbeat):
         raise Invalid.field("usage", "send either this or a number of tokens")

@@ -1,4 +1,7 @@
-"""The sweeper runs on a schedule. It ends stale sessions, expires credits and continues erasures."""
+"""The sweeper runs on a schedule.
+
+It ends stale sessions, expires credits, empties the accounts of closed organizations, and continues erasures.
+"""
 
 from dataclasses import asdict
 from typing import Any

@@ -138,7 +138,7 @@ class RecordView(ResponseModel):
     usage: UsageView | None = left_out("The usage by class, if it is known; negative counts correct an earlier record")
     usage_format: str | None = left_out("The format of the provider's usage object, if one was sent")
     provider_usage: dict[str, object] | None = left_out("The provider's usage object as it was sent")
-    provider_usage_dropped: bool | None = left_out("True if that object was larger than 2 KB and therefore not kept")
+    provider_usage_dropped: bool | None = left_out("True if that object was larger than 2 KB or not UTF-8, so not kept")
     metadata: dict[str, object]
     actor: str | None = left_out("The service that acted for the user, as `service:` and its credential's id")
     timestamp: Instant
@@ -194,7 +194,7 @@ class SeriesView(ResponseModel):
 
     ``other`` has all other credits: those of other names and, in a series by model, those that count for no model. So
     the names and ``other`` add up to ``byDay``. In a series by account, the names are the ids of the accounts that
-    paid: those of organizations, and those of the users with the most credits.
+    paid: those of organizations, and those of the users who spent most.
     """
 
     by: system_usage.By
@@ -222,7 +222,7 @@ class StatisticsView(ResponseModel):
 
     @classmethod
     def of(cls, statistics: Statistics, by: operations.By | None) -> Self:
-        """Build the response from a user's statistics."""
+        """Build the response from statistics."""
         return cls(
             total_records=statistics.sums.records,
             total_credits=statistics.sums.credits,
@@ -239,10 +239,11 @@ class StatisticsView(ResponseModel):
 class SystemView(ResponseModel):
     """The usage of all users in whole UTC days. The ``by…`` objects have credits by name.
 
-    ``byUser`` has the users with the most credits. ``byService`` and ``byModel`` have as many names as fit, first those
-    to which users contributed the most credits. ``tokensByModel`` has at most 100 of those models, those with the most
-    credits. All numbers are exact; ``truncated`` means that names are left out. The sums are up to five minutes behind
-    (the stack's parameter StatisticsSeconds): ``asOf`` is when the newest counted record was made.
+    ``byUser`` has the users who spent most. ``byService`` and ``byModel`` have as many names as fit, first those
+    to which users contributed the most credits. ``tokensByModel`` has at most 100 of those models, those that cost
+    most. All numbers are exact; ``truncated`` means that users, names or usage by model are left out. The sums are up
+    to five minutes behind (the stack's parameter StatisticsSeconds): ``asOf`` is when the newest counted record was
+    made.
     """
 
     total_records: int

@@ -40,7 +40,7 @@ def consoles_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pa
 
 @pytest.fixture
 def console(service: Stack, consoles_page: tuple[Page, Watched]) -> Iterator[Console]:
-    """Return the console. After the test, it must have reported no error and called no other host."""
+    """Return the console. After the test, it must have reported no unexpected error and called no other host."""
     page, watched = consoles_page
     watched.errors.clear()
     opened = Console(page, watched, f"{service.base_url}/api/console")

@@ -59,9 +59,7 @@ def test_a_token_that_is_refused_shows_the_reason(console: Console, token: Mint)
     expect(page.get_by_role("navigation")).to_have_count(0)
 
 
-def test_a_token_that_a_terminal_broke_into_lines_is_accepted_and_other_texts_are_refused(
-    console: Console, people: People
-) -> None:
+def test_a_token_with_a_space_in_it_is_accepted_and_other_texts_are_refused(console: Console, people: People) -> None:
     person, page = people(), console.page
     page.goto("about:blank")
     page.goto(f"{console.address}#/me")
@@ -177,7 +175,7 @@ def test_an_answer_that_comes_after_navigation_changes_nothing(console: Console,
 # --- the keyboard ---
 
 
-def test_everything_is_reached_with_the_keyboard(console: Console, admin: Person) -> None:
+def test_the_keyboard_reaches_screens_shortcuts_search_and_content(console: Console, admin: Person) -> None:
     console.sign_in(admin, "overview")
     console.expect_heading("Overview")
     page = console.page

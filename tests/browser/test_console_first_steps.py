@@ -1,4 +1,4 @@
-"""A newcomer's steps to a grant, with no other help than the lines that `make run` prints and the screens."""
+"""A newcomer's steps to a grant, with only the help of `make run` and the screens; and a grant without a mouse."""
 
 from __future__ import annotations
 

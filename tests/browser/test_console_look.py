@@ -1,4 +1,4 @@
-"""Every screen of the console at four widths, light and dark: accessible, and never wider than the window."""
+"""Every screen of the console, light and dark: accessible, and at four widths never wider than the window."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _violations(console: Console) -> list[str]:
 
 
 @pytest.mark.parametrize(("scheme", "widths"), [("light", WIDTHS), ("dark", WIDTHS[::-1])])
-def test_every_screen_is_accessible_and_fits_at_four_widths(
+def test_every_screen_fits_at_four_widths_and_is_accessible(
     console: Console, admin: Person, screens: list[str], scheme: Literal["light", "dark"], widths: tuple[int, ...]
 ) -> None:
     """The last width is the one that axe checks: light screens are wide then, and dark ones narrow."""

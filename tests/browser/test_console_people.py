@@ -109,9 +109,7 @@ def test_a_command_leaves_the_balance_that_its_dialog_shows(
     assert person.balance()["totalCredits"] == left
 
 
-def test_a_refused_command_shows_its_reason_and_changes_nothing(
-    console: Console, admin: Person, people: People
-) -> None:
+def test_a_refused_command_shows_why_and_changes_nothing(console: Console, admin: Person, people: People) -> None:
     person = people(credits=500)
     console.sign_in(admin, f"people/{person.id}")
     console.command("Remove", Credits="501", Reason="Too much")
@@ -307,7 +305,7 @@ def test_a_person_whose_id_has_special_characters_is_found(
     assert person.balance()["totalCredits"] == 12
 
 
-def test_an_administrator_pages_through_people_of_a_role(console: Console, admin: Person, people: People) -> None:
+def test_an_administrator_lists_the_people_of_a_role(console: Console, admin: Person, people: People) -> None:
     made = [people("supervisor") for _ in range(2)]
     console.sign_in(admin, "people")
     console.page.get_by_role("navigation", name="Role").get_by_role("link", name="Supervisors").click()
@@ -394,7 +392,7 @@ def test_an_administrator_sees_an_organization_and_grants_it_credits(
     assert console.page.locator("main img, main b").count() == 0, "markup is text"
 
 
-def test_members_see_their_organization_as_their_role_permits(console: Console, admin: Person, people: People) -> None:
+def test_each_role_sees_what_it_may_of_an_organization(console: Console, admin: Person, people: People) -> None:
     owner, member, supervisor, stranger = people(), people(), people("supervisor"), people()
     made = _organization(admin, owner, member)
     address = f"organizations/{made['organizationId']}"

@@ -56,7 +56,7 @@ def test_an_administrator_adds_a_rule_with_a_tier_once(console: Console, admin: 
     expect(row).to_contain_text("1 tier, 1 variant")
 
 
-def test_a_refused_rule_shows_its_reason_and_keeps_what_was_typed(console: Console, admin: Person) -> None:
+def test_a_refused_rule_shows_why_and_keeps_what_was_typed(console: Console, admin: Person) -> None:
     model = _model()
     console.sign_in(admin, _address(model))
     console.command("Add a rule", Input="1.1234567", Output="2")
@@ -164,7 +164,7 @@ def test_an_import_shows_its_difference_before_it_is_applied(console: Console, a
     assert console.page.get_by_role("button", name="Import").count() == 0
 
 
-def test_an_import_with_problems_names_each_and_changes_nothing(console: Console, admin: Person) -> None:
+def test_an_import_with_a_problem_names_it_and_changes_nothing(console: Console, admin: Person) -> None:
     model = _model()
     console.sign_in(admin, "prices?tab=import")
     rules = [{"modelId": model, "rates": {"input": "1", "output": "2"}}, {"modelId": model, "rates": {"input": "-1"}}]

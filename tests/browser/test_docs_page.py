@@ -66,7 +66,7 @@ def _execute(page: Page, operation: str) -> tuple[Locator, str, dict[str, object
     return block, status, shown
 
 
-def test_the_page_shows_every_route_of_the_document_with_who_may_call_it(page: Page) -> None:
+def test_the_page_shows_every_route_of_the_document_and_one_routes_callers(page: Page) -> None:
     paths = json.loads(DOCUMENT.read_text(encoding="utf-8"))["paths"]
     block = page.locator("[id$='-getApiCreditsBalance']")
     block.locator(".opblock-summary").click()
@@ -139,7 +139,7 @@ def test_a_pasted_api_key_acts_within_its_permissions(page: Page, people: People
     assert (status, shown["totalCredits"]) == ("200", 12)
 
 
-def test_a_pasted_internal_key_opens_the_internal_routes(service: Stack, page: Page) -> None:
+def test_a_pasted_internal_key_opens_an_internal_route(service: Stack, page: Page) -> None:
     _authorize(page, "internalKey", service.internal_api_key)
 
     _, status, shown = _execute(page, "postApiUsersSync")

@@ -28,7 +28,7 @@ NAMES = {
     "AWS::SecretsManager::Secret": "Name",
     "AWS::WAFv2::WebACL": "Name",
 }
-"""For each type, the property that names a resource in its AWS account. Without it, CloudFormation makes up a name."""
+"""By type, the property that names a resource in its AWS account. Without it, CloudFormation makes a unique name."""
 WITHOUT_A_NAME = {
     *("AWS::ApiGateway::Account", "AWS::ApiGateway::Deployment", "AWS::ApiGateway::Stage", "AWS::Lambda::Alias"),
     *("AWS::Lambda::EventInvokeConfig", "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission"),

@@ -1,4 +1,4 @@
-"""Links and make targets in the documentation lead to something, and figures and examples match their sources."""
+"""Links lead to existing files and headings, make targets exist, and figures and examples match their sources."""
 
 import re
 from pathlib import Path

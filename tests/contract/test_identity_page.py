@@ -28,7 +28,7 @@ def recipe(provider: str) -> dict[str, Any]:
 
 
 def accepted(issuer: dict[str, Any], claims: dict[str, Any]) -> Claims:
-    """Return the verified claims of a token that has these claims. Raises TokenInvalid if the issuer refuses it."""
+    """Return the verified claims of a token that has these claims. Raises TokenInvalid if the recipe refuses it."""
     key = make_key(issuer["algorithms"][0], "key-1")
     now = int(time.time())  # not NOW, which may be older than a minute when this test runs
     times = {"iat": now, "exp": now + 60, "iss": issuer["issuer"]}

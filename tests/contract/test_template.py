@@ -109,7 +109,7 @@ def test_each_function_has_its_own_logs_with_a_retention(function: str) -> None:
     }
 
 
-def test_lambda_logs_its_own_lines_only_where_something_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lambda_logs_its_own_lines_only_from_the_level_warn_up(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [each for each in transformed(monkeypatch).values() if each["Type"] == "AWS::Lambda::Function"]
     assert len(made) == len(function_names())
 
@@ -404,7 +404,7 @@ def counted() -> set[str]:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_watches_an_existing_metric_and_the_documentation_says_what_to_do(name: str) -> None:
+def test_an_alarm_is_documented_and_the_code_counts_its_metric_if_that_is_ours(name: str) -> None:
     alarm = ALARMS[name]["Properties"]
 
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Alarms"}]
@@ -414,7 +414,7 @@ def test_an_alarm_watches_an_existing_metric_and_the_documentation_says_what_to_
     assert f"| `{slug}` |" in OPERATIONS, "the page must explain the alarm"
 
 
-def test_the_dashboard_shows_every_alarm_and_only_metrics_that_are_counted() -> None:
+def test_the_dashboard_shows_every_alarm_and_only_those_of_our_metrics_that_are_counted() -> None:
     body = properties("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"]
     widgets = json.loads(body)["widgets"]
     shown = set(re.findall(r"\$\{(\w+Alarm)\.Arn\}", body))

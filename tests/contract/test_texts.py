@@ -54,7 +54,7 @@ def pattern_accepts(kind: Any, text: str) -> bool:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_only_notes_and_reasons_accept_control_characters_and_only_tabs_and_line_breaks(name: str) -> None:
+def test_texts_accept_no_control_characters_except_tabs_and_line_breaks_in_notes_and_reasons(name: str) -> None:
     kind = getattr(types, name)
     assert len(CONTROL) == 65
     assert {unicodedata.category(char) for char in CONTROL} == {"Cc"}
@@ -71,7 +71,7 @@ def test_no_text_accepts_half_a_surrogate_pair(name: str) -> None:
         assert not accepts(getattr(types, name), f"a{char}@b"), ascii(char)
 
 
-def test_an_address_accepts_what_its_pattern_allows() -> None:
+def test_an_email_address_accepts_what_its_pattern_allows() -> None:
     for char in (*CONTROL, *(each for each in ORDINARY if each not in "@\ufeff")):
         for text in (f"a{char}b@c", f"a@b{char}c"):
             assert accepts(types.EmailAddress, text) == pattern_accepts(types.EmailAddress, text), ascii(text)

@@ -46,7 +46,7 @@ class Project:
         }
 
     def type(self, command: str, status: int = 0, **environ: str) -> str:
-        """Run one or several commands to their end; return their output, standard error included."""
+        """Run commands, which must end with ``status``; return their output, standard error included."""
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command],
             cwd=self.folder,

@@ -33,7 +33,7 @@ def tables(page: str) -> Tables:
 
 
 def rows(section: str) -> list[list[str]]:
-    """Return the cells of each row. A blank cell repeats the value above it, and is filled in here."""
+    """Return the cells of each row. A blank first cell repeats the value above it, and is filled in here."""
     found: list[list[str]] = []
     for line in re.findall(r"^\| (.*) \|$", section, re.MULTILINE)[2:]:
         first, *others = (cell.strip() for cell in line.split(" | "))
@@ -89,7 +89,7 @@ def test_no_row_is_missing(measured: Tables, results: Tables, section: str) -> N
         assert sorted(row[0] for row in measured[section]) == sorted(row[0] for row in results[section])
 
 
-def test_every_target_has_its_figure(measured: Tables, results: Tables) -> None:
+def test_every_target_has_a_verdict(measured: Tables, results: Tables) -> None:
     assert len(measured["Targets"]) == len(results["Targets"])
     assert {verdict for *_, verdict in measured["Targets"]} <= {"pass", "**MISSED**"}
 
@@ -146,7 +146,9 @@ def test_the_command_with_a_scale_works(project: Project, documentation: Documen
     ("variable", "value", "why"),
     [("SCALE", "1%", "SCALE must be a number above 0 and at most 1, not 1%"), ("ONLY", "lot", "no part is called lot")],
 )
-def test_an_unknown_part_or_scale_is_refused(project: Project, variable: str, value: str, why: str) -> None:
+def test_make_bench_refuses_an_unknown_part_or_an_invalid_scale(
+    project: Project, variable: str, value: str, why: str
+) -> None:
     assert f"error: {why}" in project.type("make bench", status=2, **{variable: value})
 
 

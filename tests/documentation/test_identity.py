@@ -1,4 +1,4 @@
-"""The commands of docs/identity.md: a token is checked, the local AWS accepts it, a deployment reads the document."""
+"""The commands of docs/identity.md: a token is checked, the local AWS accepts it, a deployment reads the issuers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def identity_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proje
         yield project
 
 
-def test_make_check_token_shows_a_token(identity_project: Project, documentation: Documentation) -> None:
+def test_make_check_token_shows_a_token_or_the_refusal(identity_project: Project, documentation: Documentation) -> None:
     command, example = documentation.line(CHECK), CHECK.rpartition("TOKEN=")[2]
 
     output = identity_project.type(command.replace(example, TOKEN))
@@ -67,7 +67,7 @@ def test_the_local_aws_accepts_the_token(identity_project: Project, documentatio
         identity_project.type("make stop")
 
 
-def test_a_deployment_reads_the_document_from_its_secret(
+def test_a_deployment_reads_the_issuers_from_its_secret(
     identity_project: Project, documentation: Documentation
 ) -> None:
     page = documentation.page("docs/identity.md")

@@ -1,4 +1,4 @@
-"""All commands of docs/operations.md in order, against a local AWS that is empty at first."""
+"""All commands of docs/operations.md in order, the second stack's last, on a local AWS that is empty at first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ aws() {
 }
 # Answer yes to every question.
 make() { command make "$@" < <(yes); }
-# The output has the address on AWS.
+# The output has addresses on AWS: call the local AWS instead.
 curl() {
   local each kept=()
   for each in "$@"; do
@@ -102,7 +102,7 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
 
 
 def assert_is_a_second_stack(aws: Emulator, name: str, tags: dict[str, str]) -> None:
-    """Assert that a second stack has the same resources as the first under its own name, and answers."""
+    """Assert that a second stack answers, and has the first's functions, schedules and alarms under its own name."""
     second = stack(aws, name)
     outputs = {each["OutputKey"]: each["OutputValue"] for each in second["Outputs"]}
     assert {each["Key"]: each["Value"] for each in second["Tags"]} == tags

@@ -1,4 +1,4 @@
-"""The commands of README.md, docs/account-a-stream.md and examples/, run against the service that they start."""
+"""The commands and code of README.md, other pages and examples/, run against the service that they start."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_make_prices_shows_a_difference_and_imports_it_with_apply(
     assert "give CREDITS_PER_USD" in project.type("make prices", status=2)
 
 
-def test_make_example_answers_users_with_credits(
+def test_make_example_answers_a_user_who_has_credits(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
     before = balance(project)["totalCredits"]
@@ -160,7 +160,7 @@ def test_make_example_answers_users_with_credits(
     assert balance(project)["totalCredits"] == before - 1
 
 
-def test_the_example_of_a_litellm_proxy_answers_users_with_credits(
+def test_the_example_of_a_litellm_proxy_charges_a_known_user_and_refuses_an_unknown_one(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
     litellm.ready()  # in the project itself, so that the copy finds it
@@ -174,7 +174,7 @@ def test_the_example_of_a_litellm_proxy_answers_users_with_credits(
         assert "RIGHT_MISSING" in nobody
         deadline = time.monotonic() + PATIENCE_SECONDS
         while balance(project)["heldCredits"]:
-            assert time.monotonic() < deadline, "it was never settled"
+            assert time.monotonic() < deadline, "the call was never settled"
             time.sleep(0.1)
 
     assert balance(project)["totalCredits"] == before - 1
@@ -188,7 +188,7 @@ def test_the_example_of_an_agent_works_until_its_runs_credits_are_spent(
     output = project.type(documentation.line("make example NAME=agent"), 0, **PROXIES)
 
     steps = re.findall(r"^step (\d+): ", output, re.MULTILINE)
-    assert "The run's credits are spent: 1 are left, and a step needs 2." in output
+    assert "The run has too few credits for a step: 1 are left of 2 needed." in output
     spent = before - balance(project)["totalCredits"]
     assert f"{len(steps)} sessions, {spent} of 4 credits, stopped" in output
     assert 1 <= spent == len(steps) <= 4

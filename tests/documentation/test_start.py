@@ -32,7 +32,10 @@ PATIENCE_SECONDS = 30
 
 
 def test_each_variable_does_what_getting_started_says(project: Project, documentation: Documentation) -> None:
-    """All of them except `FRESH` are set together at a second start, which must update what is deployed."""
+    """All of them except `FRESH` are set together at a second start, which must update what is deployed.
+
+    The fixture ``service`` checks `FRESH`.
+    """
     for each in VARIABLES:
         documentation.line(f"{each} make run")
     project.type("make run", PORT=free_port(), BACKGROUND="1")
@@ -54,7 +57,7 @@ def test_each_variable_does_what_getting_started_says(project: Project, document
             opened = http.post("/api/streaming-sessions/initialize", json=session).raise_for_status().json()
         assert kinds_with_reason == ["grant"], "the second start kept the data and granted nothing again"
         assert datetime.fromisoformat(opened["expiresAt"]) <= datetime.now(UTC) + timedelta(minutes=1)
-        assert "1 sessions swept" in project.type("make demo"), "a chat proxy has the key"
+        assert "1 sessions swept" in project.type("make demo"), "the demo sends the service key"
         seeded = project.type(documentation.line("make seed"), USERS="500", RECORDS="500")
         intact = re.search(r"(\d+) wallets intact", seeded)
         assert intact, seeded

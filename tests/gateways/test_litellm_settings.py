@@ -181,7 +181,7 @@ def test_a_request_passes_while_the_service_does_not_answer_and_is_settled_later
     assert (Usage.from_text(record["usage"]), record["credits"]) == (Usage(2_000, 300), 5)
 
 
-def test_a_request_that_begins_again_with_another_model_holds_once(
+def test_a_request_that_begins_again_with_another_model_releases_its_first_hold(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     """LiteLLM runs the callbacks again for the fallback, and does not report that the first attempt is over."""
@@ -213,6 +213,6 @@ def test_a_further_call_for_the_same_request_is_charged_too(
     while person.balance()["totalCredits"] != 90 or person.balance()["heldCredits"]:
         assert time.monotonic() < deadline, person.balance()
         time.sleep(0.1)
-    books = balanced(service, person)  # not `audited`: the further call adds a usage record to that of the session
+    books = balanced(service, person)  # not `audited`: the further call has a usage record in addition to the session's
     assert [record["credits"] for record in books.usage] == [5, 5]
     assert {record["service"] for record in books.usage} == {"chat-streaming"}

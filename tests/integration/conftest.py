@@ -37,7 +37,7 @@ def dynamodb(aws: Emulator) -> Any:
 
 @pytest.fixture(autouse=True)
 def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The template's table, empty, where the store's client finds it."""
+    """The name of an empty table, made from the template. The store's client uses this table."""
     name = f"test-{uuid4()}"
     create_table(dynamodb, name)
     monkeypatch.setenv("TABLE_NAME", name)

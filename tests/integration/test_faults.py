@@ -77,7 +77,7 @@ def test_a_finalize_whose_answer_was_lost_settles_once_and_gets_the_first_answer
     assert assert_books_balance("u1").charged == 2
 
 
-def test_two_commands_have_different_tokens(user: MakeUser, wire: Faults) -> None:
+def test_each_command_has_its_own_client_request_token(user: MakeUser, wire: Faults) -> None:
     user("u1", 10)
     credits.allocate(request(), 10)
 
@@ -111,7 +111,7 @@ def test_after_a_conflict_everything_is_read_and_decided_again(user: MakeUser, w
 
 
 @pytest.mark.parametrize("reason", ["ThrottlingError", "ProvisionedThroughputExceeded", "TransactionConflict"])
-def test_a_temporary_reason_is_retried(reason: str, user: MakeUser, wire: Faults) -> None:
+def test_a_transaction_cancelled_for_a_temporary_reason_is_retried(reason: str, user: MakeUser, wire: Faults) -> None:
     user("u1")
     wire.fail(TRANSACT, cancelled("None", "None", reason))
 
@@ -133,7 +133,7 @@ def test_a_throttled_transaction_is_distinguished_from_a_conflict(user: MakeUser
 
 
 def test_a_late_request_whose_repeat_meets_a_conflict_is_carried_out_once(user: MakeUser, wire: Faults) -> None:
-    """Even without an idempotency key, the same transaction is sent again. A new decision would grant a second time."""
+    """The wire sends the same transaction again. A new decision would grant twice, as there is no idempotency key."""
     user("u1")
     wire.requests.clear()
     withheld, overtaken = late()
@@ -227,7 +227,7 @@ def test_a_throttled_call_is_repeated_by_the_wire(failure: str, user: MakeUser, 
     ],
 )
 @pytest.mark.parametrize("operation", ["BatchGetItem", TRANSACT])
-def test_a_database_that_does_not_answer_is_unavailable(
+def test_a_database_that_fails_at_every_attempt_raises_unavailable(
     operation: str, fault: Fault, user: MakeUser, wire: Faults
 ) -> None:
     user("u1", 60)
@@ -240,7 +240,7 @@ def test_a_database_that_does_not_answer_is_unavailable(
     assert assert_books_balance("u1").available == 60
 
 
-def test_a_heartbeat_that_is_not_answered_is_unavailable(user: MakeUser, wire: Faults) -> None:
+def test_a_heartbeat_that_is_not_answered_raises_unavailable(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     open_session()
     wire.fail("UpdateItem", *[never_arrives()] * ATTEMPTS)

@@ -1,7 +1,7 @@
-"""Stored formats: old items can be read, a newer version's attributes are kept, and no format changes unnoticed.
+"""Stored formats: no shape of an item changes unnoticed, and a newer version's attributes are kept.
 
-``tests/samples`` has an item of each kind as this version writes it. A changed item needs a new format. The old sample
-stays as long as the old format is read. ``WRITE_SAMPLES=1`` writes the samples that are missing.
+``tests/samples`` has an item of each kind as this version writes it. A changed shape needs a new format.
+``WRITE_SAMPLES=1`` writes the samples that are missing.
 """
 
 import json
@@ -180,7 +180,9 @@ def test_the_time_of_a_token_from_a_clock_that_is_ahead_is_kept(user: MakeUser) 
     assert users.find("u1") == synced
 
 
-def test_a_wallet_of_a_newer_version_is_used_and_kept_unchanged(user: MakeUser, dynamodb: Any, table_name: str) -> None:
+def test_a_wallet_of_a_newer_version_is_used_and_keeps_its_attributes(
+    user: MakeUser, dynamodb: Any, table_name: str
+) -> None:
     """During a deployment, both versions write the same wallets. Neither may refuse or lose the other's values."""
     user("u1", 100)
     dynamodb.update_item(
@@ -223,7 +225,7 @@ def test_a_ledger_that_continues_in_a_newer_format_counts_as_unread(
     assert (proof.unread, proof.intact, proof.seq) == (True, True, 1)
 
 
-def test_an_idempotency_record_of_a_newer_version_answers_unavailable(
+def test_an_idempotency_record_of_a_newer_version_raises_unavailable(
     user: MakeUser, dynamodb: Any, table_name: str
 ) -> None:
     user("u1")

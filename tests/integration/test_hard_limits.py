@@ -119,7 +119,7 @@ def test_a_budget_of_all_members_counts_each_separately_and_limits_no_owner() ->
 
 
 def test_a_session_counts_in_the_window_of_its_start() -> None:
-    """Held in November, raised and settled in December, and corrected after that."""
+    """Two sessions begin in November. In December, one is raised and settled, the other is swept and settled late."""
     november, december = from_iso("2027-11-30T23:30:00Z"), from_iso("2027-12-01T00:10:00Z")
     grant(1_000, now=november)
     budget("member:u1", 20, window="month", now=november)
@@ -170,7 +170,7 @@ def test_a_new_limit_keeps_the_count_and_a_new_window_begins_at_zero() -> None:
     assert committed("member:u1") == 0, "the session settles in the counter that has its hold"
 
 
-def test_a_change_that_changes_nothing_writes_nothing(calls: Calls) -> None:
+def test_setting_a_budget_to_the_same_values_changes_nothing(calls: Calls) -> None:
     first = budget("member:u1", 10)
     wallet = wallets.get(ACME)
 
@@ -191,7 +191,7 @@ def test_deleting_a_budget_lifts_the_limit_and_a_new_one_begins_at_zero() -> Non
     assert committed("member:u1") == 0
 
 
-def test_a_raise_is_refused_by_every_limit_and_the_report_is_kept() -> None:
+def test_a_raise_is_refused_by_a_budget_or_an_ended_run_and_the_report_is_kept() -> None:
     budget("member:u1", 8)
     runs.begin(Spender("u1", ACME), "r1", 100, expires_at=None, metadata={}, now=NOW)
     stream("s1", run_id="r1")

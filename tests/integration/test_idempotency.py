@@ -1,4 +1,4 @@
-"""A repeated request gets the first answer, whatever has happened since."""
+"""A repeated request gets the first answer, unless the key has expired or initialize's session has ended."""
 
 from collections.abc import Callable
 
@@ -261,7 +261,7 @@ def test_an_abort_without_tokens_counts_as_a_repeat_of_any_abort(user: MakeUser)
 
 
 def test_a_repeat_is_answered_after_the_user_lost_the_address(user: MakeUser) -> None:
-    """By then the address names another user or nobody. The repeat gets the first answer, and moves nothing."""
+    """By then the address names another user or nobody. The repeat gets the first answer, and changes no balance."""
     user("u1", 10)
     by_address = request()._replace(user="u1@example.com")
     first = credits.allocate(by_address, 7)

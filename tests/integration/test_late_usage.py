@@ -27,7 +27,7 @@ LATE = STALE + 2 * DAY
 
 
 def open_and_sweep(reported: int, credits_granted: int = 100, days: int = 30) -> None:
-    """Open a session for 10,000 tokens, report ``reported`` tokens, and let the sweeper end it."""
+    """Grant credits, open a session for 10,000 tokens, report ``reported`` tokens, and let it be swept."""
     credits.allocate(credits.Request("boss", "u1", "", days, NOW), credits_granted)
     sessions.initialize("u1", "s1", "m", 10_000, now=NOW)
     if reported:
@@ -201,7 +201,7 @@ def test_concurrent_late_ends_settle_once(user: MakeUser) -> None:
     assert assert_books_balance("u1").charged == settled[0].settled.credits
 
 
-def test_late_usage_costs_as_much_as_a_settle(user: MakeUser, calls: Calls) -> None:
+def test_late_usage_takes_2_round_trips_and_at_most_14_units(user: MakeUser, calls: Calls) -> None:
     user()
     open_and_sweep(3_000)
     calls.reset()
@@ -211,7 +211,7 @@ def test_late_usage_costs_as_much_as_a_settle(user: MakeUser, calls: Calls) -> N
     assert (calls.round_trips, calls.write_units <= 14) == (2, True)
 
 
-def test_negative_sums_of_a_day_are_exact_in_all_statistics(user: MakeUser) -> None:
+def test_negative_sums_of_a_day_are_exact_in_the_systems_statistics(user: MakeUser) -> None:
     user()
     open_and_sweep(9_000)
     finalize(2_000)
@@ -225,7 +225,7 @@ def test_negative_sums_of_a_day_are_exact_in_all_statistics(user: MakeUser) -> N
 
 
 @pytest.mark.parametrize(("used", "below"), [(2_000, 7), (9_000, 0), (20_000, 0)])
-def test_settling_below_the_reported_usage_is_recorded(
+def test_the_credits_reported_and_not_settled_are_recorded_and_counted(
     used: int, below: int, user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The database may conflict or lose answers: an organization's wallet, budget and run still count a session once."""
+"""The database may conflict or lose answers: an organization's wallet, budget and run still count each step once."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ ACME = stored("org:acme")
 BOSS = Requester("boss", is_administrator=True)
 TRANSACT = "TransactWriteItems"
 LOST_FOR_GOOD = (answer_lost,) * 3
-"""The wire sends a transaction three times."""
+"""All answers are lost, because the wire sends a transaction at most three times."""
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def wire(table_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
 
 
 def assert_counted(committed: int, spent: int, opened: int, records: int) -> None:
-    """The member's budget and the run count the same, and the account's books balance."""
+    """Check that the member's budget and the run have these counts, and that the account's books balance."""
     ((budget,), _) = budgets.page(ACME, by=BOSS, user_id=None, after=None, limit=9, now=NOW)
     run = runs.show(ACME, "r1", by=BOSS).run
     assert (budget.committed, run.committed) == (committed, committed)

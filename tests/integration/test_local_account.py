@@ -25,7 +25,7 @@ SERVICES = ("dynamodb", "cloudformation", "secretsmanager", "lambda", "logs", "a
 
 @pytest.fixture
 def broken_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Fill every variable and file that botocore reads with nonsense."""
+    """Put nonsense into the variables and files from which botocore and SAM take an account."""
     files = tmp_path / ".aws"
     files.mkdir()
     for name in ("config", "credentials"):
@@ -57,7 +57,7 @@ def test_a_client_of_the_local_aws_ignores_this_machines_account(aws: Emulator, 
 
 
 @pytest.mark.usefixtures("broken_account")
-def test_sam_ignores_this_machines_account() -> None:
+def test_the_environment_for_sam_has_nothing_of_this_machines_account() -> None:
     environ = account.without_proxies(sam_environment())
     program = "import boto3; print(boto3.client('cloudformation', aws_access_key_id='a', aws_secret_access_key='b'))"
 

@@ -1,4 +1,4 @@
-"""Organizations in the table: members change one at a time, and no credit is lost when an organization closes."""
+"""Organizations in the table: who may change the members, and no credit is lost when an organization closes."""
 
 from collections.abc import Callable
 
@@ -80,7 +80,7 @@ def test_a_repeated_creation_makes_one_organization(user: MakeUser) -> None:
         operations.create("B", "boss", now=NOW, key=IdempotencyKey("admin", "organizations", "k", "another"))
 
 
-def test_only_known_users_become_members(acme: Organization) -> None:
+def test_only_known_users_who_are_not_erased_become_members(acme: Organization) -> None:
     erasing.erase("u3", by="admin", now=NOW)
     with pytest.raises(UserNotFound):
         operations.create("B", "nobody", now=NOW, key=None)
@@ -113,7 +113,7 @@ def test_members_are_added_changed_and_removed(acme: Organization) -> None:
         operations.remove(acme.id, "u1", by=boss)
 
 
-def test_only_owners_make_and_unmake_owners(acme: Organization) -> None:
+def test_admins_can_neither_make_nor_unmake_owners(acme: Organization) -> None:
     operations.set_role(acme.id, "u1", "admin", by=None, now=NOW)
     operations.set_role(acme.id, "u2", "owner", by=member(acme, "boss"), now=NOW)
     admin = member(acme, "u1")

@@ -28,7 +28,7 @@ def always() -> bool:
 
 
 def for_batches(number: int) -> Callable[[], bool]:
-    """Leave time for ``number`` batches."""
+    """A ``time_left`` for ``audit_all`` that allows ``number`` batches."""
     turns = count()
     return lambda: next(turns) < number
 
@@ -45,7 +45,7 @@ def grant(user_id: str, number: int) -> None:
 
 @pytest.fixture
 def people(user: MakeUser) -> list[str]:
-    """Users over several shards, whose credits expire in 30 days."""
+    """The ids of 12 users over several shards. Their credits expire in 30 days."""
     return [user(f"u{number}", credits_granted=10 + number) for number in range(12)]
 
 
@@ -94,7 +94,7 @@ def test_a_part_of_a_run_is_never_shown_and_the_next_run_continues_it(people: li
     grant("u3", 1_000)
     for number in range(2):
         assert not audit_all(NOW + (2 + number) * HOUR, for_batches(1)).complete
-        assert stored_sums().available == total, "the last whole run"
+        assert stored_sums().available == total, "still the total of the last complete run"
 
     audit_all(NOW + 5 * HOUR, always)
     assert (stored_sums().available, stored_sums().accounts) == (total + 1_000, len(people))
@@ -139,7 +139,7 @@ def test_a_run_that_is_killed_in_the_middle_counts_nothing_twice(
 
 
 @pytest.mark.usefixtures("people")
-def test_accounts_with_a_problem_are_named_and_a_failed_one_counts_as_unproved(
+def test_accounts_with_a_problem_are_named_and_one_whose_audit_fails_counts_as_unproved(
     dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed, unreadable = personal("u2"), personal("u4")

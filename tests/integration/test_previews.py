@@ -30,7 +30,7 @@ MEMBER = Spender("u1", ACME)
 
 
 def ask(spender: Spender = OWN, tokens: int = 5_000, usage: Usage | None = None, **more: Any) -> Preview:
-    """Ask about a session that holds 6 credits for 5,000 tokens."""
+    """Preview a session. For the default of 5,000 tokens, it would hold 6 credits."""
     known: dict[str, Any] = {"variant": None, "refused": None, "now": NOW}
     return preview(spender, "m", tokens, usage=usage, **known | more)
 
@@ -139,7 +139,7 @@ def test_a_preview_writes_nothing(user: MakeUser, dynamodb: Any, table_name: str
 
 
 @pytest.mark.parametrize(("spender", "round_trips"), [(OWN, 1), (MEMBER, 2)])
-def test_a_preview_costs_no_more_reads_than_a_refused_hold(
+def test_a_preview_takes_1_round_trip_or_2_if_an_organization_pays(
     user: MakeUser, calls: Calls, spender: Spender, round_trips: int
 ) -> None:
     user("u1", 10)

@@ -119,7 +119,7 @@ def test_a_usage_is_priced_and_explained(usage: dict[str, Any], usage_format: st
     }
 
 
-def test_an_answer_names_the_tier_and_the_variant() -> None:
+def test_tiers_and_variants_have_their_own_prices_and_an_answer_names_the_tier() -> None:
     add(RULE)
     long = {"inputTokens": 200_001, "outputTokens": 0}
 
@@ -228,7 +228,7 @@ def test_the_answer_to_a_repeated_import_is_the_first_one() -> None:
     assert import_list({**rule, "source": "another"}, key="k")["code"] == "IDEMPOTENCY_CONFLICT"
 
 
-def test_a_rule_may_begin_at_the_last_instant_of_all() -> None:
+def test_a_rule_may_begin_in_the_last_millisecond_of_the_year_9999() -> None:
     last = {"modelId": "m", "rates": {"input": 1, "output": 1}, "effectiveFrom": "9999-12-31T23:59:59.999Z"}
 
     assert import_list(last)["added"][0]["effectiveFrom"] == last["effectiveFrom"]
@@ -325,7 +325,7 @@ def test_an_import_notices_a_rule_added_meanwhile(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_answer_to_the_largest_import_is_stored() -> None:
-    """99 rules of the maximum size, each replacing another: the record of the answer must fit into an item."""
+    """99 short rules replace 99 of the maximum size: the record of the answer must fit into an item."""
     before = [largest(each) for each in range(99)]
     for rule in before:
         prices.add(rule, now=NOW, key=None)

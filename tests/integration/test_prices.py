@@ -320,7 +320,7 @@ def test_the_price_list_shows_a_rule_with_aliases_once() -> None:
     assert prices.in_force(NOW, after=None, limit=9) == ([FULL_RULE], None)
 
 
-def test_a_rule_ends_and_is_withdrawn_with_its_aliases() -> None:
+def test_ending_or_withdrawing_a_rule_includes_its_aliases() -> None:
     put(FULL_RULE)
     put(FULL_RULE._replace(effective_from=NOW + DAY))
 
@@ -362,7 +362,7 @@ def test_an_alias_moves_to_another_model_with_a_newer_rule() -> None:
 
 
 def test_a_rule_that_changes_while_its_end_is_set_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another request ends the rule after this one has read it, so this one has decided on an outdated rule."""
+    """Another request ends the rule after this request has read it. This request must not change that end."""
     put(PriceRule("m", per_thousand(1), NOW - DAY))
     read = prices.find
 

@@ -188,7 +188,7 @@ def test_two_new_users_who_claim_one_address_are_both_accepted() -> None:
     assert users.resolve("one@example.com").user.id == "u1", "the newest token gets the address"
 
 
-def test_everything_at_once_leaves_ledgers_that_balance(user: MakeUser) -> None:
+def test_many_different_concurrent_commands_leave_books_that_balance(user: MakeUser) -> None:
     user("u1", 300)
     for number in range(8):
         initialize(f"s{number}")

@@ -1,4 +1,4 @@
-"""Runs: their limit, their sums and their end."""
+"""Runs: how they begin and end, what they sum up, and who may see them."""
 
 import pytest
 

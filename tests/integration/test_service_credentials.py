@@ -80,7 +80,7 @@ def acting(issued: Issued, user_id: str = "u1") -> Caller:
     return caller_of(authorized(issued), NOW, [user_id])
 
 
-def test_only_the_hash_of_a_secret_is_stored(dynamodb: Any, table_name: str) -> None:
+def test_the_secret_of_a_credential_is_not_stored(dynamodb: Any, table_name: str) -> None:
     issued = create(key=IdempotencyKey("boss", "service-credentials", "k", "body"))
     assert issued.text is not None
     prefix, service_id, secret = issued.text.split("_", 2)
@@ -127,7 +127,7 @@ def test_the_list_has_every_credential_newest_first() -> None:
 
 
 @pytest.mark.parametrize("text", ["svc", "svc_x", "svc_x_y", "acct_x_y"])
-def test_a_malformed_credential_is_refused(text: str) -> None:
+def test_a_malformed_or_unknown_credential_is_refused(text: str) -> None:
     with pytest.raises(ServiceCredentialInvalid, match="is invalid"):
         authorized(Issued(create().credential, text))
 
@@ -148,7 +148,7 @@ def test_a_new_secret_works_at_once_although_the_process_caches_the_credential(
 ) -> None:
     old = create()
     acting(old)
-    with monkeypatch.context() as elsewhere:  # a change in another process does not reach this one's cache
+    with monkeypatch.context() as elsewhere:  # a change in another process does not reach this process's cache
         elsewhere.setattr(service_credentials, "forget", lambda _id: None)
         new = rotate(old)
 
@@ -164,7 +164,7 @@ def test_an_ended_secret_is_refused_within_30_seconds_despite_the_gateways_cache
     issued = create()
     context = authorized(issued)
     caller_of(context, NOW, ["u1"])
-    with monkeypatch.context() as elsewhere:  # a change in another process does not reach this one's cache
+    with monkeypatch.context() as elsewhere:  # a change in another process does not reach this process's cache
         elsewhere.setattr(service_credentials, "forget", lambda _id: None)
         if end == "deleted":
             operations.delete(issued.credential.id)
@@ -270,7 +270,7 @@ def test_another_users_address_cannot_be_the_id_of_a_new_user(user: MakeUser) ->
 
 
 def call(name: str, context: dict[str, Any], user_id: str, body: str | None = None, **headers: str) -> dict[str, Any]:
-    """Send a sample event as a service."""
+    """Send a sample event for ``user_id``, as the service or the user in ``context``."""
     sample = event(name)
     headers["X-On-Behalf-Of"] = user_id
     sample["headers"] |= headers

@@ -1,4 +1,4 @@
-"""Lists of sessions are complete and in order, even while sessions begin and end, and whatever their ids are."""
+"""Lists of sessions are complete and in order, even while sessions begin and end, and for any ids of users."""
 
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -70,7 +70,7 @@ def test_active_sessions_are_those_that_have_not_ended_newest_first() -> None:
 
 
 @pytest.mark.parametrize("other", ["u1#x", "u", "u1 ", "u11", "~", " u1", "\U0010ffff", "語" * 128])
-def test_no_user_sees_another_users_sessions_whatever_their_ids(user: MakeUser, other: str) -> None:
+def test_no_user_sees_another_users_sessions_whatever_the_users_ids(user: MakeUser, other: str) -> None:
     user(other, 10_000)
     open_session(1)
     open_session(2, other)

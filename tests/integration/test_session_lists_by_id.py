@@ -44,7 +44,7 @@ class StoredSession:
 
     @property
     def position(self) -> str:
-        """Its place in the list."""
+        """The session's place in the list."""
         at = session_ids.made_at(self.session_id) if "owner_sk" not in self.item else self.at
         assert at is not None
         return f"{iso(at)}#{self.session_id}"
@@ -193,7 +193,7 @@ def test_ids_in_upper_case_are_skipped_in_one_read(calls: Calls) -> None:
     assert calls.round_trips <= 4
 
 
-def test_a_session_keeps_its_keys_until_its_late_usage(user: MakeUser) -> None:
+def test_no_change_of_a_session_adds_or_removes_its_index_entry(user: MakeUser) -> None:
     user("u1", 100)
     ids = {uuid7(NOW): False, "chosen": True, uuid7(NOW + 11_000): True}
     for name in ids:

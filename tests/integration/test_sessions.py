@@ -299,7 +299,7 @@ def test_the_largest_possible_session_only_causes_debt(user: MakeUser) -> None:
     assert_books_balance("u1")
 
 
-def test_only_ended_sessions_and_usage_records_expire(user: MakeUser) -> None:
+def test_ended_sessions_and_usage_records_expire_and_an_active_session_does_not(user: MakeUser) -> None:
     user("u1", 100)
     initialize()
     finalize(0)

@@ -110,7 +110,7 @@ def test_a_refusal_names_the_output_that_would_fit() -> None:
         initialize(Usage(10_000, affordable + 250), session_id="s2")
 
 
-def test_a_heartbeat_with_an_unchanged_usage_is_one_write(calls: Calls) -> None:
+def test_a_heartbeat_with_unchanged_inputs_is_one_write(calls: Calls) -> None:
     initialize()
     heartbeat(10, Usage(10_000, 10))
     calls.reset()
@@ -122,7 +122,7 @@ def test_a_heartbeat_with_an_unchanged_usage_is_one_write(calls: Calls) -> None:
     assert session().reported_usage == Usage(10_000, 30)
 
 
-def test_a_changed_usage_is_priced_anew_and_raises_the_hold() -> None:
+def test_changed_inputs_are_priced_anew_and_raise_the_hold() -> None:
     initialize()
 
     after = heartbeat(None, Usage(40_000, 100))
@@ -131,7 +131,7 @@ def test_a_changed_usage_is_priced_anew_and_raises_the_hold() -> None:
     assert assert_books_balance("u1").held == after.allocated_credits
 
 
-def test_a_usage_that_crosses_a_tier_raises_the_hold_for_the_whole_request() -> None:
+def test_a_usage_that_crosses_a_tier_is_priced_as_a_whole_and_the_raise_can_be_refused() -> None:
     initialize()
 
     with pytest.raises(InsufficientCredits):
@@ -329,7 +329,7 @@ def test_a_model_without_a_price_is_refused_if_the_parameter_requires_it(
     assert finalize(Usage(1_000, 0)).settled.credits == 1
 
 
-def test_a_session_by_class_costs_as_many_round_trips_and_units_as_one_by_number(calls: Calls) -> None:
+def test_a_session_by_class_takes_4_round_trips_and_at_most_23_units(calls: Calls) -> None:
     prices.card_at("m", NOW)
     calls.reset()
     initialize()

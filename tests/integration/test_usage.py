@@ -1,4 +1,4 @@
-"""Usage records, a user's statistics, and the system's."""
+"""Usage records, and the statistics of a user and of the system."""
 
 import json
 import logging
@@ -73,7 +73,7 @@ def test_a_deduction_that_the_credits_do_not_cover_records_nothing(user: MakeUse
     assert assert_books_balance("u1").charged == 0
 
 
-def test_one_key_records_and_deducts_once_even_if_that_empties_the_balance(user: MakeUser) -> None:
+def test_one_key_records_and_deducts_once_even_if_the_deduction_empties_the_balance(user: MakeUser) -> None:
     user(credits_granted=7)
 
     answers = together(*times(12, lambda: usage.record(event("u1", 7, deduct=True), now=NOW, key=key())))
@@ -160,10 +160,10 @@ def test_statistics_equal_a_recount_of_the_records(forty_days: list[UsageRecord]
 def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_records(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With 800 records by default (``STATISTICS_RECORDS``), each day has a record in every part of its sums.
+    """With half of the records, each day already has a record in every part of its sums.
 
-    ``--log-cli-level=INFO`` shows the counts. The emulator looks through all records of a user for any query, so the
-    client needs more time.
+    ``STATISTICS_RECORDS`` is the number of records, by default 800. ``--log-cli-level=INFO`` shows the counts. The
+    emulator looks through all records of a user for any query, so the client needs more time.
     """
     user()
     monkeypatch.setattr(exchange, "READ_SECONDS", 120)

@@ -67,7 +67,7 @@ def by_model(found: Iterable[UsageRecord]) -> dict[str, Counter[str]]:
     return totals
 
 
-def test_a_record_costs_what_its_models_price_says(user: MakeUser) -> None:
+def test_a_record_is_charged_at_its_models_price(user: MakeUser) -> None:
     user(credits_granted=100)
     price(CARD)
 
@@ -102,7 +102,7 @@ def test_a_free_call_takes_no_credits(user: MakeUser) -> None:
     assert (made.record.credits, made.deducted) == (0, False)
 
 
-def test_a_repeat_answers_the_first_price_even_after_a_price_change(
+def test_a_repeat_gets_the_first_price_even_after_a_price_change(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user(credits_granted=100)

@@ -36,7 +36,7 @@ ORGANIZATIONS = [stored("org:ACME"), stored("org:BOLT")]
 def recorded(
     rng: random.Random, users: int, models: int, accounts: Sequence[AccountId | None] = (None,)
 ) -> list[UsageRecord]:
-    """Write random records of several days, paid by random accounts. A third counts for no model."""
+    """Write random records of several days, paid by random accounts. About a third of them are for no model."""
     made = []
     for _ in range(120):
         who, model, at = rng.randrange(users), rng.randrange(models), BEGIN + rng.randrange(DAYS * DAY)

@@ -144,7 +144,7 @@ def test_an_id_that_came_after_an_address_of_the_same_text_does_not_take_it() ->
     assert users.resolve(ById("x@example.com")).user.id == "x@example.com"
 
 
-def test_an_address_that_was_another_users_id_cannot_be_claimed() -> None:
+def test_an_address_that_is_already_another_users_id_cannot_be_claimed() -> None:
     sync("x@example.com", "y@example.com", 1)
     sync("u1", "x@example.com", 2)
     sync("u2", "X@Example.com ", 3)

@@ -56,7 +56,7 @@ class Twins:
         own_request = {**request, "ReturnConsumedCapacity": "INDEXES"}
         method = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
         twin_request = self._to_the_twin(own_request)
-        if "ClientRequestToken" in own_request:  # a token is used once in an account, not once for each table
+        if "ClientRequestToken" in own_request:  # such a token is unique in an account, not only in a table
             twin_request["ClientRequestToken"] = own_request["ClientRequestToken"][::-1]
         theirs = _outcome(lambda: getattr(self._theirs, method)(**twin_request))
         ours = _outcome(lambda: self._ours(operation, own_request))

@@ -57,7 +57,7 @@ def zipped(**files: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Emulator]:
-    """Return a local AWS with two functions. Their layer has its own `cachetools`, whose import workers share."""
+    """Return a local AWS with two functions. Their layer has its own `cachetools`, imported once for all workers."""
     with emulator.start() as started:
         functions = started.client("lambda")
         layer = functions.publish_layer_version(

@@ -138,7 +138,7 @@ def test_a_rule_costs_what_genai_prices_computes(provider: str, model: ModelInfo
     for variant, context in variants_of(model).items():
         price = model.get_prices(AT, context)
         card, expected = ours.card_of(variant), their_credits(price, usage)
-        if decimals(price) <= 9:  # 1,000 credits for a dollar leave six, which a rate can have
+        if decimals(price) <= 9:  # at 1,000 credits for a dollar, six decimals remain, as many as a rate can have
             assert Fraction(card.amount(usage), AMOUNT_SCALE) == expected
             assert card.cost(usage) == ceil(expected)
         else:

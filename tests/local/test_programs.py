@@ -58,7 +58,7 @@ def test_ctrl_c_ends_a_program_quietly_while_it_still_imports(tmp_path: Path, pr
 
 @pytest.fixture
 def bootstrap_copy(tmp_path: Path) -> Path:
-    """Return a copy of the bootstrap, with a uv that never ends."""
+    """Return a folder in which the bootstrap can run, with a `uv` that runs for a minute."""
     for name in ("local", "requirements"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".python-version").write_text(bootstrap.PYTHON_VERSION)
@@ -83,8 +83,8 @@ sys.exit(bootstrap.main())
 """
 
 
-def test_ctrl_c_during_the_first_setup_ends_all_processes_and_leaves_nothing_half_made(bootstrap_copy: Path) -> None:
-    """Only the program itself gets the signal. A terminal would send it to its children too."""
+def test_ctrl_c_during_a_setup_ends_all_processes_and_marks_no_environment_as_complete(bootstrap_copy: Path) -> None:
+    """Only the program itself gets the signal. A terminal would send the signal to the program's children too."""
     environment, pid_file = bootstrap_copy / ".venv", bootstrap_copy / "uv.pid"
     environment.mkdir()
     (environment / ".locked").write_text("of other locks")
@@ -139,7 +139,7 @@ def test_a_half_installed_uv_is_installed_again(tmp_path: Path, monkeypatch: pyt
     assert len(commands) == 2, "a complete uv is not installed again"
 
 
-def test_a_private_file_is_never_readable_by_others(tmp_path: Path) -> None:
+def test_a_private_file_is_not_readable_by_others_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         private.folder(tmp_path / "a/b")

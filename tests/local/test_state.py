@@ -1,4 +1,4 @@
-"""The local AWS keeps its data when it is stopped or killed, and every trigger gets every record of its stream."""
+"""The local AWS keeps its saved data when it is stopped or killed. Every trigger gets every record of its stream."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def items_in(aws: Emulator, table: str) -> dict[str, int]:
 
 
 def make_trigger(aws: Emulator) -> None:
-    """Make a table `things` and a function that counts in `seen` how often it gets each of its records."""
+    """Make a table `things` and a function that counts in `seen` how often it gets each record of `things`."""
     specification = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
     stream = make_table(aws, "things", StreamSpecification=specification)["LatestStreamArn"]
     make_table(aws, "seen")
@@ -156,7 +156,7 @@ def test_changes_are_saved_automatically_and_reads_cause_no_save(tmp_path: Path)
         make_table(aws, "things")
         put(aws, "one")
         assert until(lambda: len(saves(tmp_path)) == 1 and saves(tmp_path)[0].name.isdecimal())
-        time.sleep(3)  # longer than the pause between two saves
+        time.sleep(3)  # longer than the pause after a quick save, which is 2 seconds
         (before,) = saves(tmp_path)
         for _ in range(3):
             items_in(aws, "things")
@@ -171,7 +171,7 @@ def test_changes_are_saved_automatically_and_reads_cause_no_save(tmp_path: Path)
 
 
 def test_a_kill_during_a_save_keeps_the_previous_save(tmp_path: Path) -> None:
-    """The first kills happen at any moment of a save; the last save is truncated by hand."""
+    """The kills happen at different moments of a save. At the end, a truncated save is made by hand."""
     names: list[str] = []
     for delay in (0.0, 0.004, 0.008, 0.012):
         with running_until_killed(tmp_path) as aws:
@@ -239,7 +239,7 @@ def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_data_that_no_save_contains_is_gone_after_a_restart(tmp_path: Path) -> None:
-    """If a bucket existed that its stack does not know, the next deployment could not create its own."""
+    """If the bucket were kept and its stack were not, the next deployment could not create the bucket."""
     with running_until_killed(tmp_path) as aws:
         aws.save()
         aws.client("s3").create_bucket(Bucket="artifacts")

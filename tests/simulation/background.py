@@ -1,4 +1,4 @@
-"""Background work: sweepers, the auditor, and the consumers of the stream that count usage."""
+"""Background work: sweepers, the auditor, and consumers that count the usage in the table's stream."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Background:
             self._process("audit", self.audit)
 
     def audit(self) -> None:
-        """Run one audit. Before the calm, it may run out of time before it has finished."""
+        """Run one audit. Until the clients are calm, it may run out of time."""
         random = self._scheduler.random
         audited = audit_all(self._clients.clock(), lambda: self._clients.calm or random.random() < 0.9)
         assert not audited.drifting, "the audit raised a false alarm"
@@ -65,7 +65,7 @@ class Background:
                 position = begin + len(batch)
 
     def sweep(self) -> Swept:
-        """Run one sweep. Before the calm, it may run out of time before it has finished."""
+        """Run one sweep. Until the clients are calm, it may run out of time."""
         random = self._scheduler.random
         swept = sweep(
             self._clients.clock() + random.randint(-3000, 3000), lambda: self._clients.calm or random.random() < 0.9

@@ -102,7 +102,7 @@ class Clients:
         return Usage(inputs, output, cached_input=cached, reasoning=reasoning)
 
     def _end(self, who: Who, session_id: str, number: int, inputs: int) -> Request:
-        """Return a request that ends a session. Each has different tokens, so the table shows which one counted."""
+        """Return a request that ends a session. By its tokens, if it has any, the table shows which request counted."""
         random = self._random
         hint = random.choice((None, who.account_id, personal("nobody")))
         kind, tokens = random.choice(("finalize", "finalize", "abort")), random.randrange(3_000) * 10 + number + 1
@@ -212,7 +212,7 @@ class Clients:
         self._scheduler.pause(seconds)
 
     def _session_id(self) -> str:
-        """Return an id that tells when the session begins, or a chosen one, in turns."""
+        """Return an id for a session. About half of them are UUIDv7s, which have the time when the session begins."""
         name = self._name("s")
         return uuid7(self.clock(), self._names) if self._names % 2 else name
 

@@ -37,9 +37,9 @@ REPEATED = {
 
 
 class Connection(Wire):
-    """Calls to the database that fail with the probability ``risk``, writes with twice that.
+    """Calls to the database that fail with the probability ``risk``, those in `WRITES` with twice that.
 
-    ``trace`` hashes all requests and their outcomes; ``last_calls`` shows the last of them.
+    ``trace`` hashes a line for each call, with its time, task, keys and outcome. ``last_calls`` has the last lines.
     """
 
     def __init__(self, scheduler: Scheduler, database: Database, risk: float) -> None:
@@ -185,7 +185,7 @@ def _name(fault: Callable[..., Any]) -> str:
 
 
 def _what(request: dict[str, Any]) -> str:
-    """Return the items that a call concerns."""
+    """Return the keys of the items that a call concerns or, for a query, the partition."""
     if "TransactItems" in request:
         writes = [write for action in request["TransactItems"] for write in action.values()]
         keys = [write.get("Key") or write["Item"] for write in writes]

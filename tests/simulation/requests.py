@@ -63,7 +63,8 @@ class Request:
     """A request of a client, delivered once or more often.
 
     ``send`` carries it out at a worker's time. ``effects`` counts its effects in the table, and ``agrees`` returns
-    whether an answer matches the table. A heartbeat may take effect any number of times, so it has no ``effects``.
+    whether an answer matches the table. ``effects`` is None if they are not counted: a heartbeat, for example, may take
+    effect any number of times.
     """
 
     name: str
@@ -243,7 +244,7 @@ def initialize(who: Who, session_id: str, model_id: str, estimate: int | Usage, 
 
 
 def heartbeat(who: Who, session_id: str, used: int | Usage) -> Request:
-    """A heartbeat. Once it is answered, a sweep charges at least its tokens; an end by the client has its own."""
+    """A heartbeat. Once it is answered, a sweep charges at least its tokens. An end by the client has its own."""
     report = _report(used)
 
     def send(now: int) -> Any:

@@ -1,4 +1,4 @@
-"""Removes conditions of the service, in this process only: a simulation that does not notice is useless."""
+"""Removes conditions of the service, in this process only. A simulation that does not notice this is useless."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Scheduler:
         self._failure = self._failure or error
 
     def step(self) -> bool:
-        """Run one task to its next pause; return False if there is none. Raises the error of a failed task."""
+        """Run one task to its next pause; return False if no task is left. Raises the error of a failed task."""
         if not self._tasks:
             return False
         if not (ready := self._ready()):

@@ -34,7 +34,7 @@ CARD = RateCard(
     Rates(THOUSAND, THOUSAND, cached_input=THOUSAND // 10, reasoning=2 * THOUSAND),
     (Tier(8_000, Rates(input=2 * THOUSAND)),),
 )
-"""The price of the streams' model: a credit for a thousand tokens; some classes cost less or more."""
+"""The price of the model ``m``: a credit for a thousand tokens. Some classes cost less or more, long inputs more."""
 RISKS = (0.0, 0.02, 0.08, 0.2)
 """The possible probabilities that a call fails; each run has one of them."""
 
@@ -80,7 +80,7 @@ class Simulation:
         self._steps = steps
 
     def clock(self) -> int:
-        """The true time, in epoch milliseconds; every worker's clock differs from it."""
+        """The true time, in epoch milliseconds. Workers' clocks may differ from it."""
         return BEGIN + int(self.scheduler.now * 1000)
 
     def run(self, sabotage: str | None = None) -> RunCounts:

@@ -1,4 +1,4 @@
-"""Replaces what the service gets from its process: time, ids, randomness, threads and the client."""
+"""Replaces what the service gets from its process: time, ids, randomness, threads and the database client."""
 
 from __future__ import annotations
 

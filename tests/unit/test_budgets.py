@@ -39,7 +39,7 @@ MIDNIGHT = from_iso("2027-01-16")
 RUN = Run(ACME, "r1", "u1", 40, created_at=AT, expires_at=AT + DAY, committed=4)
 
 
-def test_a_spender_can_be_limited_by_budgets_of_the_member_of_all_members_and_of_the_key() -> None:
+def test_a_spender_has_budgets_for_the_member_for_all_members_and_for_the_key() -> None:
     assert SPENDER.subjects == ("member:u1", "members", "key:k1")
     assert Spender("u1", ACME).subjects == ("member:u1", "members")
     assert Spender("u1", personal("u1"), "k1").subjects == ("member:u1", "key:k1")

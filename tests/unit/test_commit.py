@@ -140,7 +140,7 @@ def test_endless_conflicts_raise_contention_when_time_is_up(world: World) -> Non
         retry_until_committed(attempt, read=world.read, first=EMPTY)
 
     assert commit.CONTENTION_SECONDS - 1 < world.now <= commit.CONTENTION_SECONDS
-    assert commit.CONTENTION_SECONDS < 15, "well inside a function's limit"
+    assert commit.CONTENTION_SECONDS < 15, "well within the time limit of a function"
 
 
 def test_endless_stale_reads_raise_contention_when_time_is_up(world: World) -> None:

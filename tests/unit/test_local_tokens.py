@@ -57,7 +57,7 @@ def test_the_roles_are_those_of_the_service() -> None:
     assert tokens.ROLES == users.ROLES
 
 
-def test_a_missing_or_wrong_variable_is_explained(running: list[httpx.Response]) -> None:
+def test_a_missing_or_wrong_variable_and_a_refused_token_are_explained(running: list[httpx.Response]) -> None:
     with pytest.raises(Refused, match="say whose token it is: `make token USER=alice`"):
         tokens.accepted_token("", "user")
     with pytest.raises(Refused, match="ROLE must be user, supervisor or admin, not boss"):

@@ -33,7 +33,7 @@ def test_credits_are_summed_by_the_month_in_which_they_expire() -> None:
     )
 
 
-def test_the_24_months_begin_with_the_current_one_and_credits_beyond_them_are_later() -> None:
+def test_the_24_months_begin_with_the_current_one_and_credits_beyond_them_are_summed_as_later() -> None:
     in_month_24, in_month_25 = lot(1, "2028-10-31T23:59:59Z"), lot(2, "2028-11-01T00:00:00Z")
 
     sums = Outstanding(STARTED).plus(wallet(in_month_24, in_month_25, lot(4, "9999-12-31T23:59:59Z")))
@@ -49,7 +49,7 @@ def test_expired_credits_that_are_still_in_a_wallet_are_summed_separately() -> N
     assert (sums.available, sums.expired, sums.by_month) == (1, 8, {"2026-11": 1})
 
 
-def test_months_and_later_always_add_up_to_what_can_be_spent() -> None:
+def test_by_month_and_later_add_up_to_the_available_credits() -> None:
     sums = Outstanding(STARTED)
     for month in range(1, 60):
         at = f"{2026 + month // 12}-{month % 12 + 1:02d}-28"

@@ -26,7 +26,7 @@ UNREAD = {
     *("cost", "upstream_inference_cost", "num_sources_used", "cost_in_usd_ticks", "num_server_side_tools_used"),
     *("textCount", "cacheReadInputTokenCount", "gen_ai.usage.text.input_tokens"),
 }
-"""The names of the samples' numbers that are not billed."""
+"""The names, in the samples, of numbers that are not billed."""
 
 
 def refusal(usage_format: str, sent: Sent) -> tuple[str, str]:

@@ -91,7 +91,7 @@ def test_a_token_that_is_ahead_is_recorded_once() -> None:
     assert effective_role("admin", (SECOND + 25) * 1000, after_token) == "admin"
 
 
-def test_a_later_token_lowers_the_role_of_a_token_that_was_ahead() -> None:
+def test_a_token_that_arrives_later_lowers_the_role_of_a_token_that_was_ahead() -> None:
     after_token = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
     demoted = of_a_token(SECOND + 10, role="user").applied_to(after_token, NOW + 10_000)
 

@@ -156,7 +156,7 @@ def test_a_lost_request_is_repeated_and_then_its_error_is_raised(kind: Any, paus
     assert pauses == [1, 2]
 
 
-def test_a_call_that_fails_because_of_a_defect_is_not_repeated() -> None:
+def test_an_error_that_no_repeat_can_mend_is_not_repeated() -> None:
     for error in (NoCredentialsError(), TypeError("a defect")):
         scripted = Scripted(error)
         with pytest.raises(type(error)):
@@ -269,7 +269,7 @@ def test_the_environment_gives_the_same_place_as_botocore_in_every_commercial_re
         {"AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR", "no_proxy": "127.0.0.1"},
     ],
 )
-def test_lambdas_own_variables_are_read_without_botocore(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+def test_these_variables_are_read_without_botocore(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
     for name, value in more.items():
         environment.setenv(name, value)
 
@@ -295,7 +295,7 @@ def test_an_incomplete_environment_is_left_to_botocore(without: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/db", "http://a:b@127.0.0.1", "ftp://127.0.0.1", "127.0.0.1:4566"])
-def test_an_address_with_more_than_a_host_is_left_to_botocore(url: str) -> None:
+def test_an_address_that_is_not_http_and_a_host_is_left_to_botocore(url: str) -> None:
     assert place_of_environment(ENVIRONMENT | {"AWS_ENDPOINT_URL": url}) is None
 
 

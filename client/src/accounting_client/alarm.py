@@ -1,4 +1,4 @@
-"""Begins the heartbeats of sync sessions when they are due. Most streams end earlier and need no thread."""
+"""Starts the heartbeat threads of sync sessions. Most streams end earlier and need no thread of their own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Beating(Protocol):
 
 
 class Alarm:
-    """One thread, which runs while sessions wait for their heartbeats. Sessions that no longer exist are skipped."""
+    """One thread, which runs while sessions wait for heartbeat threads. Sessions that no longer exist are skipped."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -78,7 +78,8 @@ class AsyncAccountingClient:
         """Make a client of the service at ``base_url``, the stack's output ``ApiUrl``.
 
         ``token`` is a JWT, an `ApiKey`, a `ServiceCredential`, or a function or coroutine function that returns one.
-        The function is called when a token is first needed, and again when the service refuses the token.
+        The function is called when a token is first needed, and again when the service refuses the token or the service
+        credential that it returned.
 
         ``service_key`` is the platform's internal key. The client sends it with calls of internal routes, and with
         reports of usage, which need it if the stack sets ``RequireServiceKey``. ``http`` is an httpx client of your
@@ -113,7 +114,8 @@ class AsyncAccountingClient:
         """Abort the sessions that are still open, wait for those that are being settled, and close the connections.
 
         All sessions are settled together, within the ``total_seconds`` of the client's retries. The log names those
-        that are not settled by then; the sweeper ends them. Connections that were passed as ``http`` stay open.
+        that are not settled by then. The sweeper or, with an outbox, the next process ends them. Connections that were
+        passed as ``http`` stay open.
         """
         if self._is_twin:
             return
@@ -148,7 +150,7 @@ class AsyncAccountingClient:
 
     @property
     def open_sessions(self) -> set[TaskHold]:
-        """The sessions that this process has opened and not settled."""
+        """The sessions of this process that are opening, open or being settled, except those left to `background`."""
         return self._open_sessions.get()
 
     @property
@@ -234,9 +236,9 @@ class AsyncAccountingClient:
         ``session.add_tokens``. The client sends a heartbeat if the tokens no longer fit the hold, and before the
         service's time-out; with ``heartbeat_seconds``, it also sends one at that interval.
 
-        Leaving the block finalizes; an exception or a cancellation aborts. Both charge the usage or, without one, the
-        tokens counted. Neither raises an error. If settling does not succeed within ``settle_seconds``, it continues in
-        the background. ``session.result`` has the outcome.
+        Leaving the block finalizes; an exception or a cancellation aborts. Both charge the usage that was set or, if
+        none was set, the tokens counted. Neither raises an error. If settling does not succeed within
+        ``settle_seconds``, it continues in the background. ``session.result`` has the outcome.
 
         With ``when_short="shorten"``, the estimate's output is reduced to what the user can pay for, and
         ``session.max_output_tokens`` has the reduced number. With ``on_unreachable="allow"``, a stream begins without a
@@ -384,7 +386,10 @@ class AsyncAccountingClient:
             await asyncio.sleep(verdict.pause_seconds)
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run ``work`` to its end, even if everyone who waits for it is cancelled. `aclose` waits for it."""
+        """Run ``work`` to its end, even if everyone who waits for it is cancelled.
+
+        `aclose` waits for ``work`` for a limited time, and then cancels it.
+        """
         task = task_of(work, at_once=True)
         if not task.done():
             kept = self._kept.get()

@@ -28,8 +28,8 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 def task_of(work: Coroutine[Any, Any, T], *, at_once: bool = False) -> asyncio.Task[T]:
     """The task that runs ``work``. Raises what the loop raises if it can no longer make tasks.
 
-    With ``at_once``, the task runs immediately until it first waits, which saves one turn of the loop. Python 3.11
-    can't do this.
+    With ``at_once``, the task runs immediately until it first waits, which saves one turn of the loop. This is not
+    possible on Python 3.11, nor in a loop with a task factory of its own.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -42,7 +42,7 @@ def task_of(work: Coroutine[Any, Any, T], *, at_once: bool = False) -> asyncio.T
 
 
 class TaskHold(Hold):
-    """A hold whose heartbeats a task sends. The task starts when the first one is due: most streams end before that.
+    """A hold whose heartbeats a task sends. The task starts when the stream is first checked: most streams end earlier.
 
     If the caller is cancelled, settling continues, and closing the client waits for it.
     """
@@ -216,7 +216,7 @@ class AsyncStreamingSession(Stream[TaskHold]):
         super().__init__(TaskHold(client, terms))
 
     async def __aenter__(self) -> Self:
-        """Hold the credits. Raises InsufficientCredits, SessionExists, SessionEnded.
+        """Hold the credits. Raises AccountingError, such as InsufficientCredits, SessionExists or SessionEnded.
 
         If entering is cancelled, what was held is released.
         """
@@ -226,7 +226,7 @@ class AsyncStreamingSession(Stream[TaskHold]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Finalize or, after an exception, abort, unless it is settled already."""
+        """Finalize or, after an exception, abort, unless the session is settled already."""
         await (self.finalize() if error is None else self.abort())
 
     async def finalize(
@@ -240,6 +240,6 @@ class AsyncStreamingSession(Stream[TaskHold]):
         await self._hold.settle(self._hold.finalized(success))
 
     async def abort(self, *, model_id: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
-        """Settle as aborted, unless it is settled already. Leaving the block by an exception also does this."""
+        """Settle as aborted, unless this was done already. Leaving the block by an exception also does it."""
         self._add_details(model_id, metadata)
         await self._hold.settle(self._hold.aborted())

@@ -25,7 +25,7 @@ TICK_SECONDS = 20.0
 ATTEMPT_SECONDS = 10.0
 """How long one attempt may take. Leases are renewed between two attempts."""
 LOOK_SECONDS = 0.01
-"""How often to check whether another thread's attempt has ended."""
+"""How often to check whether the attempt of another thread or task has ended."""
 
 
 EXIT_SECONDS = 2.0

@@ -62,7 +62,7 @@ class Backlog:
     """The settlements that this process still has to send. Threads may share it."""
 
     def __init__(self, retries: Retries, service: str, outbox: str | PathLike[str] | None = None) -> None:
-        """``outbox`` is the path of a file. Raises sqlite3.Error or OSError if it cannot be written."""
+        """``outbox`` is the path of a file. Raises what opening an `Outbox` raises."""
         self.outbox: Outbox | None = None
         if outbox is not None:
             from accounting_client.outbox import Outbox  # noqa: PLC0415 - only clients with an outbox import SQLite
@@ -110,12 +110,12 @@ class Backlog:
             return
         self.outbox.renew()
         for key, ending in self.outbox.claim(sender):
-            logger.info("session %s was left open by an earlier process and is settled now", key.session_id)
+            logger.info("session %s was left unsettled by an earlier process and will be settled now", key.session_id)
             acting = client.acting_for(key.user)
             self.defer(PendingSettlement(Settling(ending, self._retries), acting, key=key))
 
     def take(self) -> PendingSettlement | None:
-        """The settlement to send now. Pass its outcome to `receive`."""
+        """The settlement to send now, None if none waits. Pass its outcome to `receive`."""
         with self._lock:
             if not self._waiting:
                 return None

@@ -23,14 +23,14 @@ class Access(Enum):
     """Which credentials a call sends."""
 
     PUBLIC = "nothing"
-    USER = "a token or an API key"
-    REPORT = "a token or an API key and, where the client has one, the service key"
+    USER = "the client's credential"
+    REPORT = "the client's credential and, if the client has one, the service key"
     INTERNAL = "the service key"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A success: its JSON and its headers, by lower-case name."""
+    """A success, or a refusal that counts as an answer: its JSON and its headers, by lower-case name."""
 
     data: Any
     headers: Mapping[str, str]
@@ -101,7 +101,7 @@ def reporting(call: Call[T]) -> Call[T]:
 
 
 def as_(kind: type[T]) -> Callable[[Answer], T]:
-    """Return a reader of an answer as ``kind``; its ``replayed`` may come from a header."""
+    """Return a function that reads an answer as ``kind``. ``replayed`` is true if a header of the answer says so."""
 
     def reads(answer: Answer) -> T:
         if answer.headers.get("idempotency-replayed") == "true" and isinstance(answer.data, dict):

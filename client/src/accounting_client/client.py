@@ -73,7 +73,8 @@ class AccountingClient:
         """Make a client of the service at ``base_url``, the stack's output ``ApiUrl``.
 
         ``token`` is a JWT, an `ApiKey`, a `ServiceCredential`, or a function that returns one. The function is called
-        when a token is first needed, and again when the service refuses the token.
+        when a token is first needed, and again when the service refuses the token or the service credential that it
+        returned.
 
         ``service_key`` is the platform's internal key. The client sends it with calls of internal routes, and with
         reports of usage, which need it if the stack sets ``RequireServiceKey``. ``http`` is an httpx client of your
@@ -107,7 +108,7 @@ class AccountingClient:
         """Abort the sessions that are still open, and close the connections unless they were passed as ``http``.
 
         All sessions are settled together, within the ``total_seconds`` of the client's retries. The log names those
-        that are not settled by then; the sweeper ends them.
+        that are not settled by then. The sweeper or, with an outbox, the next process ends them.
         """
         if self._is_twin:
             return
@@ -125,7 +126,7 @@ class AccountingClient:
 
     @property
     def open_sessions(self) -> set[ThreadHold]:
-        """The sessions that this process has opened and not settled."""
+        """The sessions of this process that are opening, open or being settled, except those left to `background`."""
         return self._open_sessions.get()
 
     @property
@@ -211,9 +212,9 @@ class AccountingClient:
         ``session.add_tokens``. The client sends a heartbeat if the tokens no longer fit the hold, and before the
         service's time-out; with ``heartbeat_seconds``, it also sends one at that interval.
 
-        Leaving the block finalizes; an exception aborts. Both charge the usage or, without one, the tokens counted.
-        Neither raises an error. If settling does not succeed within ``settle_seconds``, it continues in the background.
-        ``session.result`` has the outcome.
+        Leaving the block finalizes; an exception aborts. Both charge the usage that was set or, if none was set, the
+        tokens counted. Neither raises an error. If settling does not succeed within ``settle_seconds``, it continues in
+        the background. ``session.result`` has the outcome.
 
         With ``when_short="shorten"``, the estimate's output is reduced to what the user can pay for, and
         ``session.max_output_tokens`` has the reduced number. With ``on_unreachable="allow"``, a stream begins without a

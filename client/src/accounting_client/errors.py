@@ -80,7 +80,7 @@ class InvalidRequest(AccountingError):
 
 
 class ModelUnknown(InvalidRequest):
-    """The model has no price, and the service prices only models that have one (`UnknownModels`)."""
+    """The model has no price, and the service refuses such models (`UnknownModels`)."""
 
 
 class Unauthorized(AccountingError):
@@ -141,7 +141,7 @@ class InsufficientCredits(AccountingError):
 
     @property
     def affordable_output_tokens(self) -> int | None:
-        """Like `affordable_tokens`, for an `estimated_usage`: the most output tokens that fit beside its inputs."""
+        """Like `affordable_tokens`, for an `estimated_usage`: the most output tokens if its inputs stay the same."""
         return self._number("affordableOutputTokens")
 
     @property
@@ -154,7 +154,7 @@ class InsufficientCredits(AccountingError):
 
 
 class BudgetExceeded(InsufficientCredits):
-    """402: a budget or a run has too few credits left; nothing was taken. ``limits`` names each one that failed."""
+    """402: a budget or a run has too few credits left; nothing was taken. ``limits`` has each limit that failed."""
 
     @property
     def available(self) -> int:
@@ -265,7 +265,7 @@ class IdempotencyConflict(Conflict):
 
 
 class TooManyAllocations(Conflict):
-    """The wallet has the maximum number of live lots."""
+    """The wallet has the maximum number of live lots, and no two of them can be merged."""
 
 
 class TooManyServiceCredentials(Conflict):
@@ -313,7 +313,7 @@ class PriceEnded(Conflict):
 
 
 class UserErased(Conflict):
-    """The user's personal data was erased: the user cannot be enabled or synced again."""
+    """The user's personal data was erased: the user cannot be enabled, synced or added to an organization."""
 
 
 class PayloadTooLarge(AccountingError):
@@ -414,7 +414,7 @@ BY_STATUS: dict[int, type[AccountingError]] = {
     503: Unavailable,
     504: GatewayTimeout,
 }
-"""The exception for a status with an unknown code: from a proxy in between, or from a later version."""
+"""The exception for a status without a known code: from a proxy in between, or from a later version."""
 
 
 def error_of(response: httpx.Response) -> AccountingError:

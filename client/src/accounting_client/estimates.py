@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Any, Protocol
 
 DEFAULT_OUTPUT_TOKENS = 4096
-"""The output to reserve for a request without a limit, unless the model's price allows less."""
+"""The output tokens to reserve for a request without a limit, unless the maximum in the model's price is lower."""
 BYTES_A_TOKEN = 3
 """The bytes of text that count as a token by default; this gives too many tokens rather than too few."""
 MEDIA_TOKENS = 1500
 """The tokens of an image or a file in the request, by default and with a tokenizer."""
 MESSAGE_TOKENS = 4
-"""The tokens of each message or tool in addition to its text."""
+"""The tokens of each item of a list, such as a message or a tool, in addition to its text."""
 MEDIA_FIELDS = {"data", "file_data", "image_url", "file_id", "url", "bytes"}
 KNOWN_SECONDS = 300.0
 MOST_MODELS = 1000
@@ -62,7 +62,7 @@ def tokens_of(text: str, tokenizer: Tokenizer | None = None) -> int:
 
 
 def _texts(name: str, value: object) -> Iterator[str | None]:
-    """The texts in a value; "" for each object of a list, None for each image or file."""
+    """The texts in a value; "" for each item of a list, None for each image or file."""
     if isinstance(value, str):
         yield None if name in MEDIA_FIELDS or value.startswith("data:") else value
     elif isinstance(value, dict | Mapping):  # the first is checked faster
@@ -95,5 +95,5 @@ class OutputLimits:
 
 
 def least(limit: int | None, default: int) -> int:
-    """The output tokens to reserve for a request without a limit."""
+    """The output tokens to reserve for a request that sets no limit: the model's ``limit``, at most ``default``."""
     return default if limit is None else min(limit, default)

@@ -42,7 +42,7 @@ NEVER_SENT = (
 )
 """Errors that occur before a request can have reached the service."""
 GARBLED = (httpx.DecodingError, httpx.TooManyRedirects, httpx.InvalidURL)
-"""Errors that an answer causes: its encoding is wrong, or it redirects to an invalid address."""
+"""Errors that an answer causes: its encoding is wrong, or it redirects too often or to an invalid address."""
 Fault = httpx.RequestError | httpx.InvalidURL
 FAULTS = (httpx.RequestError, httpx.InvalidURL)
 """Errors that sending a request can raise. An InvalidURL is about a redirect: the request's own address was checked."""
@@ -147,7 +147,7 @@ class Exchange(Generic[T]):
         return request
 
     def judge(self, outcome: httpx.Response | Fault) -> Succeeded[T] | Again:
-        """Judge the outcome of the request. Raises AccountingError if it failed and must not be sent again."""
+        """Judge the outcome of the request. Raises AccountingError if the call failed and is not to be sent again."""
         self.may_be_done = self._may_be_done_before or _may_be_done(outcome)
         if isinstance(outcome, httpx.Response) and (outcome.is_success or self._is_answer(outcome)):
             return Succeeded(self._read(outcome))

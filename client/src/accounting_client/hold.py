@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("accounting_client")
 
 WATCH_SECONDS = 10.0
-"""How often a session checks whether it was abandoned and whether a heartbeat is due."""
+"""How often a session checks, by default, whether it was abandoned and whether a heartbeat is due."""
 
 SETTLE_SECONDS = 2.0
 """How long leaving a stream's block waits for its settlement, by default."""
@@ -89,8 +89,8 @@ class _Client(Protocol):
 class Terms:
     """What a caller asks of a streaming session.
 
-    Raises ValueError for times that no timer can wait, and unless there is exactly one estimate. The estimate must be
-    `estimated_usage` if the output may be shortened, or if the stream may begin without a hold.
+    Raises ValueError for unknown options, for times that no timer can wait, and unless there is exactly one estimate.
+    The estimate must be `estimated_usage` if the output may be shortened, or if the stream may begin without a hold.
     """
 
     model_id: str
@@ -172,7 +172,7 @@ class Hold(ABC):
         return self._generation != generation()
 
     def running(self) -> Meter:
-        """The meter. Raises RuntimeError outside of the block: nobody would settle the tokens."""
+        """The meter. Raises RuntimeError unless the session is open: nobody would settle the tokens."""
         meter = self.meter
         if meter is None or self._generation != generation() or self.settling_has_begun():
             self._require_own_process()
@@ -309,7 +309,8 @@ class Hold(ABC):
     def _may_be_held(self, opening: Exchange[Initialized], error: BaseException) -> bool:
         """Whether credits may be held although the opening failed with ``error``.
 
-        None are held if no attempt can have reached the service, or if the session's id is that of another session.
+        None are held if no attempt can have reached the service, or if the service answered with a `Conflict`: it
+        refused to open the session, or the session's id is that of another session.
         """
         return self.opened is not None or (opening.may_be_done and not isinstance(error, Conflict))
 
@@ -327,7 +328,7 @@ class Hold(ABC):
         self._beat_at = time.monotonic() + left / PART_OF_TIME_OUT
 
     def _missed(self, error: Exception, report: Progress) -> None:
-        """Log that a heartbeat failed. If its usage was rejected, the next one is sent without usage."""
+        """Log that a heartbeat failed. If its usage was rejected, send the next one without it. Note other refusals."""
         logger.warning("heartbeat of session %s failed: %s", self.session_id, error)
         self._beat_at = 0.0
         if not isinstance(error, AccountingError) or self._may_be_renewed(error) or self.meter is None:

@@ -53,7 +53,7 @@ class _ModelRequest(NamedTuple):
 
 @dataclass(eq=False)
 class _Call(Generic[S]):
-    """A model call in progress. ``has_begun`` is true once LangChain has reported something after its start."""
+    """A model call in progress. ``has_begun`` is true once LangChain has reported a token."""
 
     session: S
     has_begun: bool = False
@@ -80,8 +80,8 @@ class _Calls(Generic[C, S]):
 
         ``account_id`` is the account that pays, by default the user's own. ``run_id`` is a run of this service.
         ``model_id`` is that of the price rule, by default the model's own. ``estimate`` says how a request's input is
-        estimated. ``default_max_tokens`` is held for a call that does not limit its output, unless the price rule
-        allows less. ``metadata`` is kept with the usage.
+        estimated. ``default_max_tokens`` is held for a call that does not limit its output, unless the maximum in
+        the price rule is lower. ``metadata`` is kept with the usage.
         """
         super().__init__()
         self._client: C = client
@@ -166,7 +166,7 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
     def on_chat_model_start(
         self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **event: Any
     ) -> None:
-        """Hold what the call may cost. Raises AccountingError: InsufficientCredits if there are too few."""
+        """Hold what the call may cost. Raises AccountingError, such as InsufficientCredits."""
         self._open(run_id, _content(messages), event)
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **event: Any) -> None:
@@ -174,7 +174,7 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
         self._open(run_id, prompts, event)
 
     def on_llm_new_token(self, token: Token, *, run_id: UUID, **event: Any) -> None:
-        """Count what is streamed. Raises InsufficientCredits if the hold can't be raised."""
+        """Count what is streamed. Raises the refusal of a heartbeat, such as InsufficientCredits."""
         self._count(token, run_id)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **event: Any) -> None:
@@ -212,9 +212,10 @@ class AsyncAccountingCallback(_Calls["AsyncAccountingClient", AsyncStreamingSess
 
     @property
     def ignore_chat_model(self) -> bool:
-        """Always False. LangChain reads this before each call.
+        """False. Raises RuntimeError in LangChain's sync methods.
 
-        Its sync methods only log what `_open` raises, but they raise what this raises.
+        LangChain reads this before each call. Its sync methods only log what `_open` raises, but they raise what this
+        property raises.
         """
         try:
             asyncio.get_running_loop()
@@ -233,7 +234,7 @@ class AsyncAccountingCallback(_Calls["AsyncAccountingClient", AsyncStreamingSess
     async def on_chat_model_start(
         self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **event: Any
     ) -> None:
-        """Hold what the call may cost. Raises AccountingError: InsufficientCredits if there are too few."""
+        """Hold what the call may cost. Raises AccountingError, such as InsufficientCredits."""
         await self._open(run_id, _content(messages), event)
         if (task := asyncio.current_task()) is not None:
             task.add_done_callback(partial(self._left, run_id))
@@ -243,7 +244,7 @@ class AsyncAccountingCallback(_Calls["AsyncAccountingClient", AsyncStreamingSess
         await self._open(run_id, prompts, event)
 
     async def on_llm_new_token(self, token: Token, *, run_id: UUID, **event: Any) -> None:
-        """Count what is streamed. Raises InsufficientCredits if the hold can't be raised."""
+        """Count what is streamed. Raises the refusal of a heartbeat, such as InsufficientCredits."""
         self._count(token, run_id)
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **event: Any) -> None:
@@ -300,7 +301,7 @@ def _text(content: object) -> str:
 
 
 def _answer(response: LLMResult) -> str:
-    """All that was generated."""
+    """The text of all that was generated."""
     generations = [each for answers in response.generations for each in answers]
     return "".join(_text(getattr(getattr(each, "message", None), "content", each.text)) for each in generations)
 

@@ -94,12 +94,12 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         on_unreachable: OnUnreachable = "raise",
         free_calls: Collection[str] = FREE_CALLS,
     ) -> None:
-        """Raises KeyError with a missing environment variable, and ValueError for templates with other ids than `IDS`.
+        """Raises KeyError for a missing environment variable, and ValueError for templates with other ids than `IDS`.
 
         ``user`` is the user for whom credits are held. ``account`` is the account that pays, such as ``org:{team_id}``;
         if the proxy has no such id, it is the user's own. ``models`` maps the proxy's names of models to those of price
         rules; other names stay the same. ``estimate`` says how a request's input is estimated. ``default_max_tokens``
-        is held for a request that does not limit its output, unless the price rule allows less.
+        is held for a request that does not limit its output, unless the maximum in the price rule is lower.
         ``when_short="shorten"`` limits the output to what the user can pay for, instead of refusing the request.
         ``on_unreachable="allow"`` lets requests pass while the service does not answer; they are settled later.
         ``free_calls`` are types of LiteLLM's calls that cost no credits.
@@ -124,7 +124,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         data: dict[str, Any],
         call_type: str,
     ) -> dict[str, Any]:
-        """Hold what the request may cost. Raises HTTPException, with the service's status and message, if refused."""
+        """Hold what the request may cost. Raises HTTPException if the request is refused."""
         for bucket in ("metadata", "litellm_metadata"):
             if isinstance(metadata := data.get(bucket), dict):
                 metadata.pop(SESSION, None)  # the caller cannot choose a session
@@ -147,7 +147,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         response: AsyncIterator[Any],
         request_data: dict[str, Any],
     ) -> AsyncIterator[Any]:
-        """Count what is streamed. Raises StreamRefused, which ends the stream, if the hold can't be raised."""
+        """Count what is streamed. Raises StreamRefused, which ends the stream, if the service refused a heartbeat."""
         call = self._call_of(request_data)
         try:
             async for chunk in response:
@@ -291,7 +291,7 @@ def _as_http(error: AccountingError) -> HTTPException:
     """The answer to the proxy's caller: the service's refusal, or a 503 if only the proxy's owner can help."""
     if error.status in CALLERS_FAULT and not (isinstance(error, RightMissing) and error.right != "users:sync"):
         return _refusal(error.status, error.code, error.message, error.details)
-    logger.error("the accounting service gave no answer", exc_info=error)
+    logger.error("credits can't be held, and only the proxy's owner can help", exc_info=error)
     return _refusal(503, "ACCOUNTING_UNAVAILABLE", "Accounting is not available just now")
 
 

@@ -55,7 +55,7 @@ class ModelRequest:
 
     @property
     def max_output_tokens(self) -> int:
-        """The most that all its answers may have together."""
+        """The most output tokens that all answers may have together."""
         default = self.default_max_tokens if MAX_TOKENS[self.call_type] else 0
         return self._answers * min(self._limits, default=default)
 

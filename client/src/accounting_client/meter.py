@@ -62,8 +62,8 @@ class Progress:
 class Meter:
     """Counts a stream's tokens. ``refusal`` is the service's refusal of a heartbeat: the stream must stop.
 
-    The hold was made for ``estimated_tokens``. With ``estimated_inputs``, these are output tokens, and the hold also
-    covers that many input tokens.
+    The hold was made for ``estimated_tokens``. If the estimate is by class, these are its output tokens, and
+    ``estimated_inputs`` are its input tokens.
     """
 
     def __init__(self, estimated_tokens: int, opened: Initialized, estimated_inputs: int = 0) -> None:
@@ -119,9 +119,10 @@ class Meter:
         """Note the answer to the heartbeat that sent ``report``.
 
         If the service did not raise the hold, the tokens fit it, although the estimate's rounded cost did not show
-        this. How many more would fit is unknown, so the next heartbeat is due after half as many more tokens. The cost
-        of a usage cannot be computed from the estimate. So if the hold was raised for a usage, only the hold's buffer
-        is known to pay for more tokens.
+        this. How many more would fit is unknown. So the next heartbeat is due after as many tokens as the hold's buffer
+        surely pays for, or after half of ``tokens_generated`` if that is more. The cost of a usage cannot be computed
+        from the estimate. So if the hold was raised for a usage, only the hold's buffer is known to pay for more
+        tokens.
         """
         tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
         weight = tokens + self._beyond_estimate(report)

@@ -10,7 +10,7 @@ M = TypeVar("M", bound=Callable[..., Any])
 
 
 def described(method: M, route: Callable[..., Any], result: str) -> M:
-    """Return ``method`` with the signature and documentation of ``route``, plus ``self`` and its own result.
+    """Give ``method`` the signature and the documentation of ``route``, plus ``self`` and ``result``. Return it.
 
     ``result`` is a template for the method's result, such as ``Iterator[{}]``. If the route returns a ``Call[T]`` or a
     ``Listing[T]``, T is filled in.

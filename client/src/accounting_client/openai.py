@@ -1,8 +1,8 @@
 """Account for calls of OpenAI's SDK: ``client = accounted(OpenAI(), accounting)``. Needs ``accounting-client[openai]``.
 
-It accounts chat completions, responses and embeddings: ``create``, ``parse`` and ``stream``, with ``stream=True`` or
-not. Routes that use no model are passed on. All other calls that may cost money raise `NotAccounted`: raw
-responses, responses in the background, websockets, images, audio, batches and the like.
+This ``client`` accounts for chat completions, responses and embeddings: ``create``, ``parse`` and ``stream``, with
+``stream=True`` or not. Routes that use no model are passed on. All other calls that may cost money raise
+`NotAccounted`: raw responses, responses in the background, websockets, images, audio, batches and the like.
 """
 
 from __future__ import annotations
@@ -162,9 +162,9 @@ def accounted(
 def accounted(client: Any, accounting: Any, **options: Unpack[Options]) -> Any:
     """A copy of ``client`` whose calls hold credits first, and afterward settle the usage that the provider reports.
 
-    If the user has too few credits, a call raises InsufficientCredits, and the model is not called. Everything else is
-    as in ``client``, which may be of a subclass, such as ``AzureOpenAI``. ``client.with_accounting(user=…)`` changes
-    the options for a call.
+    If the user has too few credits, a call raises InsufficientCredits, and the model is not called. A call that can't
+    be accounted for raises NotAccounted. Everything else is as in ``client``, which may be of a subclass, such as
+    ``AzureOpenAI``. The copy's ``with_accounting(user=…)`` returns another copy, with other options.
 
     - ``account_id`` is the account that pays, such as ``org:acme``, by default the user's own. ``run_id`` is a run of
       that account.
@@ -172,8 +172,9 @@ def accounted(client: Any, accounting: Any, **options: Unpack[Options]) -> Any:
     - ``estimate`` says how many tokens the input has: a number, a tokenizer, or a function of the request.
     - ``max_output_tokens`` is the most that is reserved for a request that does not limit its output.
     - ``when_short="shorten"`` limits the output to what the user can pay for.
-    - ``on_unreachable="allow"`` calls the model even if nothing could be held, and charges the call later.
-    - ``variant``, ``metadata``, ``session_id``, ``heartbeat_seconds`` and ``settle_seconds`` are those of a session.
+    - ``on_unreachable="allow"`` calls the model even if the service can't be reached, and charges the call later.
+    - ``variant``, ``metadata``, ``session_id``, ``heartbeat_seconds`` and ``settle_seconds`` are as for
+      ``streaming_session``.
     """
     kind = _AsyncAccounted if isinstance(client, openai.AsyncOpenAI) else _Accounted
     return wrapped(client, kind, Accounting(accounting, **options))

@@ -2,7 +2,7 @@
 
 A session's row is added before its credits are held, and stays until the service has answered its settlement. So a
 session takes two transactions: one before its hold, and one before its settlement is sent. Settled sessions are deleted
-many at a time. If the process is killed before that, the next process settles them again, which changes nothing.
+many at a time. If the process is killed first, the next process settles them again, which changes nothing.
 
 Processes may share the file: each leases its rows and renews the leases, and takes over rows whose lease has ended. If
 two processes send the same settlement, it counts once, because the session's id identifies it.
@@ -34,7 +34,7 @@ PAGE_BYTES = 2048
 OPEN_LEASE_SECONDS = 600.0
 """After this time without a sign of its process, an open stream is aborted: no process pauses for so long."""
 LEASE_SECONDS = 60.0
-"""After this time without a sign of its process, another one sends the settlement of a stream that has ended.
+"""After this time without a sign of its process, another process sends the settlement of a stream that has ended.
 
 This can be short, because sending a settlement twice does no harm.
 """
@@ -104,7 +104,7 @@ class Outbox:
         self._write(DELETE, (self._service, *key))
 
     def delete_later(self, key: Key) -> None:
-        """Delete a session that is settled, together with others."""
+        """Delete a session that has nothing left to settle, later and together with others."""
         with self._lock:
             self._settled.add((self._service, *key))
 

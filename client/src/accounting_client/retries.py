@@ -50,4 +50,4 @@ def require_seconds(name: str, value: object, *, zero: bool = False) -> None:
 
 
 NEVER = Retries(attempts=1)
-"""Every request is sent once."""
+"""Every request is sent once, or twice if the first answer only makes the client renew its token."""

@@ -162,7 +162,7 @@ class Accounted(_Wrapped):
     """A mixin for an SDK's sync client."""
 
     def request(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        """Hold credits, then call the SDK's method. If this raises InsufficientCredits, the model is not called."""
+        """Hold credits, then call the SDK's method. If the credits can't be held, the model is not called."""
         send: Callable[..., Any] = super().request  # type: ignore[misc]
         if (route := self._api.route(options)) is None:
             return send(cast_to, options, stream=stream, stream_cls=stream_cls)

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class ThreadHold(Hold):
-    """A hold whose thread starts when the first heartbeat is due. Any thread may settle it; only the first one does."""
+    """A hold whose heartbeats a thread sends. The thread starts when the stream is first checked: most end earlier.
+
+    Any thread may settle the hold; only the first one does.
+    """
 
     _client: AccountingClient
 
@@ -49,7 +52,7 @@ class ThreadHold(Hold):
             self.begin_beating()
 
     def begin_beating(self) -> None:
-        """Send a heartbeat now, and others when they are due. Raises RuntimeError if no more threads can start."""
+        """Start the thread that sends the heartbeats. Raises RuntimeError if no more threads can start."""
         with self._beginning:
             if self._is_beating or self._ended.is_set() or not self.opened:
                 return
@@ -90,7 +93,7 @@ class ThreadHold(Hold):
             raise
 
     def settle(self, ending: Ending, retries: Retries | None = None) -> None:
-        """Settle once. If another thread is settling, wait for it. Raises no network errors."""
+        """Settle once. If another thread is settling, wait up to ``settle_seconds`` for it. Raises no network error."""
         if self.is_another_process:
             return
         if not self._claim.acquire(blocking=False):
@@ -194,14 +197,14 @@ class StreamingSession(Stream[ThreadHold]):
         super().__init__(ThreadHold(client, terms))
 
     def __enter__(self) -> Self:
-        """Hold the credits. Raises InsufficientCredits, SessionExists, SessionEnded."""
+        """Hold the credits. Raises AccountingError, such as InsufficientCredits, SessionExists or SessionEnded."""
         self._hold.open(self._is_gone())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Finalize or, after an exception, abort, unless it is settled already."""
+        """Finalize or, after an exception, abort, unless the session is settled already."""
         if error is None:
             self.finalize()
         else:
@@ -218,6 +221,6 @@ class StreamingSession(Stream[ThreadHold]):
         self._hold.settle(self._hold.finalized(success))
 
     def abort(self, *, model_id: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
-        """Settle as aborted, unless it is settled already. Leaving the block by an exception also does this."""
+        """Settle as aborted, unless this was done already. Leaving the block by an exception also does it."""
         self._add_details(model_id, metadata)
         self._hold.settle(self._hold.aborted())

@@ -105,14 +105,20 @@ class Settling:
         return replace(self._retries, total_seconds=max(0.0, self._retries.total_seconds - self._elapsed()))
 
     def receive(self, answer: Settled | Initialized) -> Settled | None:
-        """Return the settlement in the answer to ``call``. If that only opened the session, change ``call`` instead."""
+        """Return the settlement in the answer.
+
+        If the answer only opened the session, return None; ``call`` is then the call that settles the session.
+        """
         if not isinstance(answer, Initialized):
             return answer
         self.call = self.ending.call()
         return None
 
     def corrected(self, error: Exception) -> bool:
-        """Correct ``call``, so that a rejected part does not lose the usage. Return whether it may succeed now."""
+        """Change ``call`` to leave out what the service rejected, or to open a session that was never opened.
+
+        Return whether ``call`` may succeed now.
+        """
         if isinstance(error, SessionNotActive) and self.ending.unheld is not None and not self._has_opened:
             self._has_opened, self.call = True, self.ending.opening_call()
             return True
@@ -133,7 +139,7 @@ class Settling:
         return True
 
     def pause(self) -> float | None:
-        """How long to wait after a failed attempt; None when it was the last."""
+        """How long to wait after a failed attempt; None to give up."""
         self._attempts += 1
         return self._retries.pause(self._attempts, self._elapsed(), 0, random.random())
 

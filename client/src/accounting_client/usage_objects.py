@@ -15,7 +15,7 @@ MAX_TOKENS = 10**9
 
 
 class _Names(NamedTuple):
-    """Where a format counts: the sum of ``inputs`` is the input, and the sum of ``outputs`` is the output."""
+    """Where a format counts: the sum of ``inputs`` is the input, that of ``outputs`` the output. ``total`` has both."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -66,7 +66,7 @@ def in_json(value: object, name: str) -> InJson:
 
 
 def put_together(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Merge a newer report of the same stream into a usage. Counts are cumulative; fields that it lacks are kept."""
+    """Merge a newer report of the same stream into a usage. Counts are cumulative; fields that ``newer`` lacks stay."""
     if known is None:
         return newer
     return {**known, **{name: value for name, value in newer.items() if value is not None}}

@@ -53,7 +53,7 @@ class _Package(ModuleType):
 
 
 def _without_init(name: str) -> ModuleType:
-    """Import a package, whose parent is imported, without running its ``__init__.py``."""
+    """Import a package without running its ``__init__.py``. The package's parent must already be imported."""
     parent, _, last = name.rpartition(".")
     spec = PathFinder.find_spec(name, sys.modules[parent].__path__)
     if spec is None:
@@ -66,7 +66,10 @@ def _without_init(name: str) -> ModuleType:
 
 
 def _import_event_handler() -> None:
-    """Import the resolver. Both packages get only the names that the resolver's modules and ours import."""
+    """Import the resolver.
+
+    ``event_handler`` and ``data_classes`` get only the names that the resolver's modules and ours import.
+    """
     events = _without_init(DATA_CLASSES)
     from aws_lambda_powertools.utilities.data_classes.alb_event import ALBEvent
     from aws_lambda_powertools.utilities.data_classes.api_gateway_proxy_event import (

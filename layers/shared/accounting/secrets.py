@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 MIN_SECRET_BYTES = 32
 MAX_AGE_SECONDS = 300
 REFRESHED_AGE_SECONDS = 10
-"""The shortest time between two reads of a secret, even if many tokens fail."""
+"""The shortest time between two refreshes of a secret, even if many tokens or keys are wrong."""
 
 
 def jwt_secrets(*, refresh: bool) -> list[bytes]:
     """The secrets that access tokens may be signed with: the current one, then the previous one if there is one.
 
     ``refresh`` reads them again, in case they were just rotated, but at most every ``REFRESHED_AGE_SECONDS``.
-    Raises ValueError if one has less than ``MIN_SECRET_BYTES``, GetParameterError if they can't be read.
+    Raises ValueError if there is none or one is shorter than ``MIN_SECRET_BYTES``, GetParameterError if they can't be
+    read.
     """
     stored = json.loads(_read(os.environ["JWT_SECRET_ID"], refresh=refresh))
     secrets = [value.encode() for value in (stored["current"], stored.get("previous")) if value]

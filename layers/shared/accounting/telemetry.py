@@ -1,4 +1,4 @@
-"""Logs and metrics: one structured logger, and EMF counters, which are written to the log and need no call."""
+"""Logs and metrics: one structured logger, and EMF counters, which are written to the log and need no API call."""
 
 import logging
 import os

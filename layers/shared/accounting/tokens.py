@@ -69,7 +69,10 @@ def verify(token: str, secrets: Callable[..., list[bytes]]) -> Claims:
 
 
 def _payload(token: str, secrets: list[bytes]) -> dict[str, Any] | None:
-    """The token's payload, or None if none of the secrets signed it. Raises TokenInvalid."""
+    """The token's payload, or None if none of the secrets signed it.
+
+    Raises TokenInvalid if the token is not a JWT or is not signed with HS256.
+    """
     for secret in secrets:
         try:
             payload: dict[str, Any] = jwt.decode(token, secret, algorithms=["HS256"], options=SIGNATURE_ONLY)
@@ -86,7 +89,8 @@ def _payload(token: str, secrets: list[bytes]) -> dict[str, Any] | None:
 def valid_until(claims: dict[str, Any], leeway: int) -> int:
     """When the token expires (epoch seconds).
 
-    Raises TokenExpired, and TokenInvalid if the token never expires or is not valid yet. ``leeway`` is in seconds.
+    Raises TokenExpired, and TokenInvalid if the token never expires, is not valid yet, or has a claim that should be
+    a time but is not. ``leeway`` is in seconds.
     """
     now = time.time()
     expires_at = _time(claims, "exp")
@@ -102,7 +106,7 @@ def valid_until(claims: dict[str, Any], leeway: int) -> int:
 
 
 def issued_at(claims: dict[str, Any]) -> int:
-    """When the token was issued (epoch seconds); 0 without the claim ``iat``. Raises TokenInvalid."""
+    """When the token was issued (epoch seconds); 0 without ``iat``. Raises TokenInvalid if ``iat`` is not a time."""
     second = _time(claims, "iat") or 0
     if second < 0:
         raise TokenInvalid("The claim iat of the access token is not a time")
@@ -110,7 +114,7 @@ def issued_at(claims: dict[str, Any]) -> int:
 
 
 def _time(claims: dict[str, Any], name: str) -> int | None:
-    """A claim in epoch seconds; None if it is absent. Raises TokenInvalid if it is not a number."""
+    """A claim in epoch seconds; None if it is absent. Raises TokenInvalid if it is not a finite number."""
     value = claims.get(name)
     if value is None:
         return None
@@ -123,7 +127,7 @@ def _time(claims: dict[str, Any], name: str) -> int | None:
 
 
 def user_id(subject: Any, claim: str, prefix: str = "") -> str:
-    """The user's id from this claim. Raises TokenInvalid."""
+    """The user's id: ``prefix``, then ``subject``, the value of ``claim``. Raises TokenInvalid if it is not an id."""
     if subject is None or subject == "":
         raise TokenInvalid(f"The access token has no subject: the claim {claim} is missing")
     if not isinstance(subject, str):
@@ -152,6 +156,6 @@ def _role(claims: dict[str, Any]) -> str | None:
 
 
 def text(value: Any, longest: int) -> str | None:
-    """The claim, if it is a usable text that is not empty; else None."""
+    """The claim if it is a plain text (``is_plain``), not blank and at most ``longest`` characters long; else None."""
     usable = isinstance(value, str) and len(value) <= longest and is_plain(value) and bool(value.strip())
     return str(value) if usable else None

@@ -89,9 +89,9 @@ def create_api_key(
 ) -> Call[CreatedApiKey]:
     """Make a key for the caller. Without ``expiry_days`` it does not expire.
 
-    With ``account_id``, it is for this account only, and the caller must be a member. If the answer is lost, the
-    repeat finds the key and cannot show its secret again: ``key`` is None. Delete that key then, and make another.
-    Raises AccountNotFound, TooManyApiKeys, IdempotencyConflict.
+    With ``account_id``, it is only for this account, which the caller must be able to spend from. If the answer is
+    lost, the repeat finds the key and cannot show its secret again: ``key`` is None. Delete that key then, and make
+    another. Raises AccountNotFound, TooManyApiKeys, IdempotencyConflict.
     """
     body = json_fields(name=name, permissions=_array(permissions), expiry_days=expiry_days, account_id=account_id)
     return command("POST", "/api/api-keys", CreatedApiKey, body, idempotency_key)

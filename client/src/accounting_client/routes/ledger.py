@@ -1,4 +1,4 @@
-"""The ledger: every change of a user's credits, and the proof that they add up."""
+"""The ledger: every change of an account's credits, and the proof that the changes add up."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ def ledger_page(
     """A page of a ledger, newest first: of the caller, of another user (for supervisors), or of an account.
 
     ``limit`` is 1 to 100, by default 20; ``cursor`` is a page's ``next_cursor``. Dates are in UTC. An ``end_date``
-    without a time includes that whole day. ``account_id`` names an account that the caller manages. Raises
-    UserNotFound, AccountNotFound.
+    without a time includes that whole day. ``account_id`` names an account that the caller manages; a
+    supervisor may name any. Raises UserNotFound, AccountNotFound.
     """
     require_not_both(user_id, account_id)
     where = "/api/credits/ledger" if user_id is None else path("/api/credits/ledger/{}", user_id)

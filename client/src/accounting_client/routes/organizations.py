@@ -96,7 +96,7 @@ def organization(organization_id: str) -> Call[Organization]:
 
 
 def rename_organization(organization_id: str, name: str) -> Call[Organization]:
-    """As its owner or admin, rename an organization. Raises AccountNotFound."""
+    """As its owner or admin, or as an administrator, rename an organization. Raises AccountNotFound."""
     target = path("/api/organizations/{}", identifier(organization_id))
     return Call("PUT", target, as_(Organization), body=json_fields(name=name), repeatable=True)
 
@@ -126,8 +126,9 @@ def members(organization_id: str, *, page_size: int = 100) -> Listing[Member]:
 
 
 def set_member(organization_id: str, user_id: str, role: Role) -> Call[Member]:
-    """As an owner or admin, add a user to an organization, or change a member's role. Only owners make owners.
+    """As an owner, admin or administrator, add a user to an organization, or change a member's role.
 
+    Admins can't give or take the role of owner.
     Raises AccountNotFound, UserNotFound, UserErased, LastOwner, TooManyMembers, OrganizationClosed.
     """
     target = path("/api/organizations/{}/members/{}", identifier(organization_id), user_id)
@@ -135,7 +136,7 @@ def set_member(organization_id: str, user_id: str, role: Role) -> Call[Member]:
 
 
 def remove_member(organization_id: str, user_id: str) -> Call[Done]:
-    """As an owner or admin, remove a member; every member may remove themselves.
+    """As an owner, admin or administrator, remove a member; every member may remove themselves.
 
     Raises AccountNotFound, MemberNotFound, LastOwner, OrganizationClosed.
     """

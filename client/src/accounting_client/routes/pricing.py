@@ -64,7 +64,7 @@ class PriceVariant:
 class PriceRule:
     """An exact price from an instant (inclusive) until another (exclusive; None if the rule has no end).
 
-    ``price_per_thousand_tokens`` is the higher price of input and output. ``aliases`` are other ids of the model.
+    ``price_per_thousand_tokens`` is the higher of the input and output prices. ``aliases`` are other ids of the model.
     """
 
     model_id: str
@@ -184,7 +184,7 @@ def import_prices(
     """As an administrator, import a list of price rules: all of them or none. Each has the fields of `add_price`.
 
     Rules that change no price are left out. With ``dry_run`` nothing is written. A list has at most 99 rules and
-    aliases. Raises InvalidRequest, which names every problem of the list in ``details["problems"]``, and
+    aliases together. Raises InvalidRequest, which names every problem of the list in ``details["problems"]``, and
     IdempotencyConflict.
     """
     return command(

@@ -172,7 +172,7 @@ def initialize(  # noqa: PLR0913 - the fields of the request, by keyword
     account_id: str | None = None,
     run_id: str | None = None,
 ) -> Call[Initialized]:
-    """Open a session under a new id, which the caller chooses, and hold what the estimate costs and the buffer.
+    """Open a session under a new id, which the caller chooses, and hold the cost of the estimate plus the buffer.
 
     The estimate is ``estimated_tokens``, one number for all tokens, or ``estimated_usage``, the most that the request
     can use by class, in canonical form. ``variant`` names a variant of the model's price. ``account_id`` is the account
@@ -241,9 +241,10 @@ def heartbeat(
     ``tokens_generated`` counts output tokens if there is a ``usage``, or if the session began with an estimated usage.
     If there are both, the larger number of output tokens applies.
 
-    ``account_id`` is the account that pays, if the caller knows it: the answer is then faster.
+    ``account_id`` is the account that pays. The service does not use it in a heartbeat.
 
-    Raises SessionNotActive, and InsufficientCredits if the hold can't be raised. Stop the stream then.
+    Raises SessionNotActive and, if the hold can't be raised, InsufficientCredits, BudgetExceeded, RunEnded,
+    AccountNotFound or OrganizationClosed. Stop the stream then.
     """
     used = _used(usage, usage_format)
     return _report(
@@ -268,7 +269,8 @@ def finalize(  # noqa: PLR0913 - the fields of the request, by keyword
 
     What was used is ``actual_tokens``, or the provider's ``usage`` as you received it, with its ``usage_format``.
     ``model_id`` is the model that really served the stream, if it is not the session's. ``metadata`` is kept with the
-    usage.
+    usage. With ``success=False``, the session is ``failed`` instead of ``completed``. ``account_id`` is the
+    account that pays, if the caller knows it: the answer is then faster.
 
     A repeat with the same values returns the first answer. Raises SessionNotActive if there is no such session, or if
     it ended in another way, and ModelUnknown.

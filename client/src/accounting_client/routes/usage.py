@@ -116,7 +116,7 @@ class SystemStatistics:
 
     ``as_of`` is when the newest counted record was made.
 
-    ``by_user`` has the users with the most credits. ``by_service`` and ``by_model`` have the services and models that
+    ``by_user`` has the users who spent most. ``by_service`` and ``by_model`` have the services and models that
     users spent the most on, and ``tokens_by_model`` has at most 100 of those models. The numbers are exact;
     ``truncated`` is true if names are left out. ``series`` is None unless it was asked for.
     """
@@ -156,8 +156,8 @@ def record_usage(  # noqa: PLR0913 - the fields of the request, by keyword
     ``idempotency_key`` records nothing more. Without a key, each call makes a new one. ``account_id`` is the account
     that pays, by default the caller's own, and ``run_id`` a run of this account.
 
-    Raises InsufficientCredits or BudgetExceeded (nothing is recorded), RunEnded, AccountNotFound, OrganizationClosed,
-    IdempotencyConflict.
+    Raises InsufficientCredits or BudgetExceeded (nothing is recorded), RunEnded, ModelUnknown, AccountNotFound,
+    OrganizationClosed, IdempotencyConflict.
     """
     body = json_fields(
         service=service,
@@ -186,9 +186,11 @@ def usage_stats(
 ) -> Call[Statistics]:
     """The usage of the caller or, as a supervisor, of another user.
 
-    With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. With ``key_id``, it is
-    only the usage with this API key. Dates are in UTC; an ``end_date`` without a time includes that whole day.
-    ``by="model"`` and ``by="service"`` add ``series``; they need a ``start_date`` at most 400 days before the end.
+    With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. Members who do not manage
+    the account get what it paid for them. With ``key_id``, it is only the usage with this API key. Dates are in UTC; an
+    ``end_date`` without a time includes that whole day. ``by="model"`` and ``by="service"`` add ``series``; they need a
+    ``start_date`` at most 400 days before the end.
+
     Raises ValueError for a key of another user without ``account_id``, UserNotFound, AccountNotFound, ApiKeyNotFound.
     """
     if key_id is not None and user_id is not None and account_id is None:

@@ -82,7 +82,7 @@ def users(*, role: Role | None = None, page_size: int = 100) -> Listing[User]:
 
 
 def sync_user(user_id: str, email: str, username: str, role: Role | None = None) -> Call[SyncedUser]:
-    """Create or update a user. Without ``role``, a known user keeps theirs.
+    """Create or update a user. Without ``role``, a known user keeps theirs. Raises UserErased.
 
     Internal: it sends the service key, and no token.
     """
@@ -100,7 +100,10 @@ def disable_user(user_id: str, reason: str | None = None) -> Call[User]:
 
 
 def enable_user(user_id: str) -> Call[User]:
-    """As an administrator, accept a disabled user's requests again. A repeat changes nothing. Raises UserNotFound."""
+    """As an administrator, accept a disabled user's requests again. A repeat changes nothing.
+
+    Raises UserNotFound, UserErased.
+    """
     return Call("POST", path("/api/users/{}/enable", user_id), as_(User), body={}, repeatable=True)
 
 

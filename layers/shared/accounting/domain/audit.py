@@ -1,7 +1,8 @@
 """The proof of an account's credits: its ledger is added up again, entry by entry.
 
 The proof does not trust the results that an entry states. It computes the balances after an entry from the previous
-balances and the entry's signed numbers, and the entry's hash from the entry's content and the previous hash.
+balances and the entry's signed numbers, and the entry's hash from the entry's content and the previous hash. One number
+is taken from the entry: the debt after a settlement. The held credits that follow from it must match the entry.
 """
 
 from collections.abc import Iterable
@@ -15,20 +16,26 @@ from accounting.domain.wallet import Wallet
 MAX_FINDINGS = 20
 
 Problem = Literal["altered", "missing", "inserted", "sums", "wallet"]
-"""``altered``: the entry's hash does not match its content and the previous hash. ``missing``: no entry has the number.
-``inserted``: an entry is in a place where none can be. ``sums``: the balances that the entry states do not follow from
-the entry before it. ``wallet``: the wallet does not match the sums of its ledger."""
+"""``altered``: the entry cannot be read, its hash does not match its content and the previous hash, or its reason was
+changed. ``missing``: no entry has the number. ``inserted``: an entry is in a place where none can be. ``sums``: the
+balances that the entry states do not follow from the entry before it, or a sum is negative. ``wallet``: the wallet does
+not match the sums of its ledger, or cannot be read."""
 
 
 class Finding(NamedTuple):
-    """An inconsistency that this service's own writes cannot cause; ``seq`` is the entry's number."""
+    """An inconsistency that this service's own writes cannot cause.
+
+    ``seq`` is the entry's number. If an inserted entry has no number, or one that was already read, ``seq`` is the
+    number of the entry before it. For ``wallet``, ``seq`` is the number of the wallet's newest entry, or 0 if the
+    wallet cannot be read.
+    """
 
     problem: Problem
     seq: int
 
 
 class LedgerSums(NamedTuple):
-    """A wallet's numbers, computed from its entries alone."""
+    """A wallet's numbers: computed from its entries alone, or as the wallet states them (``of``)."""
 
     available: int = 0
     held: int = 0

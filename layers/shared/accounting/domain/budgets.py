@@ -61,9 +61,9 @@ def key_in(subject: str) -> str | None:
 
 
 class Counter(NamedTuple):
-    """The sum of one member's or one key's commitments to a budget in one window.
+    """A budget's counter in one window: the sum of one member's or one key's commitments.
 
-    ``begun`` is that of the ``Budget``.
+    The member or the key comes from the spender (``subject``). ``begun`` is that of the ``Budget``.
     """
 
     of: Literal["member", "key"]
@@ -71,7 +71,10 @@ class Counter(NamedTuple):
     window: str
 
     def subject(self, spender: Spender) -> str:
-        """The member or the key whose commitments it adds up. In a budget of all members, each member has a counter."""
+        """The subject of the member or the key whose commitments it adds up.
+
+        In a budget of all members, each member has a counter.
+        """
         return of_key(spender.key_id or "") if self.of == "key" else of_member(spender.user_id)
 
 
@@ -114,7 +117,7 @@ class Budget(NamedTuple):
         return self._replace(begun=known.begun) if known is not None and same else self
 
     def has_same_terms_as(self, known: "Budget | None") -> bool:
-        """Whether it equals ``known``, apart from who set it and when."""
+        """Whether it equals ``known``, apart from ``begun``, ``changed_at`` and ``changed_by``."""
         return (
             known is not None
             and self._replace(begun=known.begun, changed_at=known.changed_at, changed_by=known.changed_by) == known
@@ -124,7 +127,7 @@ class Budget(NamedTuple):
 class Bound(NamedTuple):
     """A limit that new commitments must fit.
 
-    ``committed`` is the sum when it was read, or 0 if it was not read; the actual sum may be higher.
+    ``committed`` is the sum when it was read, or 0 if it was not read; the actual sum may differ.
     ``counter`` is None for a run's limit. ``ends_at`` is when the counter's window ends. ``levels`` are the commitments
     in credits at which to warn, in rising order. ``warned`` is the highest of them that is known to have been reported.
     """

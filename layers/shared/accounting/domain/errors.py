@@ -18,7 +18,7 @@ class AccountingError(Exception):
 
 
 class Invalid(AccountingError):
-    """The request is malformed; ``details.errors`` names each field and its problem."""
+    """The request is not valid. If fields are wrong, ``details.errors`` names them and their problems."""
 
     code = "VALIDATION_ERROR"
 
@@ -57,7 +57,7 @@ class TokenRequired(NotAuthenticated):
 
 
 class TokenInvalid(NotAuthenticated):
-    """The token is malformed, has a wrong signature, or lacks a claim; ``message`` says which."""
+    """The token is malformed, has a wrong signature, or has a wrong or missing claim; ``message`` says which."""
 
     code = "TOKEN_INVALID"
 
@@ -102,7 +102,7 @@ class UserDisabled(AccountingError):
 
 
 class UserErased(AccountingError):
-    """The user's personal data was erased for good: the user cannot be enabled or synced again."""
+    """The user's personal data was erased for good: the user cannot be enabled, synced or added to an organization."""
 
     code = "USER_ERASED"
 
@@ -177,7 +177,10 @@ class PriceNotFound(AccountingError):
 
 
 class PriceExists(AccountingError):
-    """The model id or alias in ``details.taken`` has a price rule from this time; rules are never overwritten."""
+    """The model id or alias in ``details.taken`` already has a price rule from ``details.effectiveFrom``.
+
+    Rules are never overwritten.
+    """
 
     code = "PRICE_EXISTS"
 

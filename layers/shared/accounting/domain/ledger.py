@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 from accounting.domain.accounts import AccountId
 
 SYSTEM = "system"
-"""The actor of changes that no caller asked for: expired and merged lots, and the end of stale sessions."""
+"""The actor of changes that no caller asked for: expired and merged lots, the end of stale sessions, and credits that
+come back to a closed organization and leave it again."""
 
 Kind = Literal[
     "grant", "hold", "settle", "release", "charge", "remove", "set", "adjust", "expire", "repay", "write_off", "merge"
@@ -98,7 +99,7 @@ class Entry(NamedTuple):
 
     @property
     def reason_fits(self) -> bool:
-        """Whether the reason matches its digest, or was erased together with its salt."""
+        """Whether the reason matches its digest. An empty reason (never given, or erased) must have no salt."""
         return self.reason_digest == digest(self.reason, self.salt) if self.reason else not self.salt
 
 

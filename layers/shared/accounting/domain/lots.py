@@ -35,7 +35,7 @@ class Lot(NamedTuple):
         return self.expires_at, self.number
 
     def is_of(self, other: "Lot") -> bool:
-        """Whether both lots come from one grant and expire together."""
+        """Whether both lots are equal except for their ``credits``, so that they can be added up."""
         return (self[:1], self[2:]) == (other[:1], other[2:])
 
 

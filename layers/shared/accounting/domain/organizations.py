@@ -28,8 +28,8 @@ class Member(NamedTuple):
 class Organization(NamedTuple):
     """An organization with the number of its ``members`` and how many of them are ``owners``.
 
-    ``revision`` counts the changes of its members. ``closed_at`` is None while it is open. The credits of a
-    closed organization go to the account ``transfer_to``, or are removed if that is None.
+    ``revision`` counts the changes of its members, and its closing. ``closed_at`` is None while it is open. The credits
+    of a closed organization go to the account ``transfer_to``, or are removed if that is None.
     """
 
     id: str

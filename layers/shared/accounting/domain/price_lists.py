@@ -80,9 +80,10 @@ def _same(old: PriceRule, rule: PriceRule) -> bool:
 
 
 def problems_within(rules: Mapping[int, PriceRule]) -> Iterator[Problem]:
-    """The problems within a list: rules that end before they begin, and ids that occur twice.
+    """The problems within a list: rules whose end is not after their beginning, and ids that occur twice.
 
-    The keys of ``rules`` are their indexes in the list.
+    A list may have only one rule for each model. Among rules with the same beginning, an id or alias may belong to only
+    one model. The keys of ``rules`` are their indexes in the list.
     """
     owners: dict[tuple[str, int], str] = {}
     models: set[str] = set()

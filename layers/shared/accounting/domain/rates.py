@@ -13,7 +13,7 @@ RATE_SCALE = 10**6
 """A rate of one credit for a million tokens."""
 
 AMOUNT_SCALE = 10**12
-"""One credit in the unit of exact amounts: the cost of one token at the rate 1."""
+"""One credit in exact amounts. An exact amount of 1 is the cost of one token at the rate 1."""
 
 _THOUSANDS = 1000
 """The factor for requests and searches: their rates are for a thousand, those of tokens for a million."""

@@ -53,7 +53,10 @@ class Run(NamedTuple):
             raise RunEnded(f"The run is {status}", runId=self.id, status=status)
 
     def same_request(self, user_id: str, limit: int, expires_at: int | None) -> bool:
-        """Whether a request with these values repeats the one that made the run."""
+        """Whether a request with these values repeats the one that made the run.
+
+        ``expires_at`` None fits every expiry.
+        """
         return (self.user_id, self.limit) == (user_id, limit) and expires_at in (None, self.expires_at)
 
 

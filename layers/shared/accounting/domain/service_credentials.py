@@ -22,7 +22,7 @@ _ACTOR = "service:"
 
 
 class PreviousSecret(NamedTuple):
-    """The secret before the newest one, and when it ends (epoch milliseconds)."""
+    """A secret that is older than the newest one, and when it ends (epoch milliseconds)."""
 
     generation: int
     secret_hash: str

@@ -332,7 +332,7 @@ def resolved(
 ) -> Session:
     """The session after it ended, or after late usage corrected a sweep.
 
-    Raises SessionNotActive if the session is not active and does not await late usage.
+    Raises SessionNotActive if the session has ended, unless it awaits late usage and ``outcome`` is not ``swept``.
     """
     settled = Settled(
         outcome=outcome,

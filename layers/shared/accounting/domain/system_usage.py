@@ -164,7 +164,10 @@ def _plus(known: Sum, record: UsageRecord, counts: Mapping[str, int] = NO_COUNTS
 
 
 def _with_names(user: Sum, record: UsageRecord) -> tuple[Sum, set[Name]]:
-    """Add a record's names to its user's sums, while there is room. Return the sums, and the names that are in them."""
+    """Add a record's names to its user's sums, if they are short enough and there is room.
+
+    Return the sums, and those of the record's names that are now in them.
+    """
     merited = set()
     for name in record.names:
         remembered = user.services if name.kind == "service" else user.models

@@ -118,7 +118,7 @@ _PROVIDERS = {
             "output": ("gen_ai.usage.output_tokens",),
             "cached_input": ("gen_ai.usage.cache_read.input_tokens",),
             "written": ("gen_ai.usage.cache_write.input_tokens",),
-            "cache_write": ("gen_ai.usage.cache_creation.input_tokens",),  # the earlier name of cache_write
+            "cache_write": ("gen_ai.usage.cache_creation.input_tokens",),  # in older versions
             "input_audio": ("gen_ai.usage.audio.input_tokens",),
             "cached_audio": ("gen_ai.usage.audio.cache_read.input_tokens",),
             "reasoning": ("gen_ai.usage.reasoning.output_tokens",),
@@ -137,7 +137,7 @@ def read(usage_format: str, raw: Mapping[str, object], field: str = "usage") -> 
     """The usage that an object in this format describes.
 
     Raises Invalid, with the field as the caller sent it, for an unknown format, a missing name, a name of another
-    format, a count that is not an integer between 0 and ``MAX_COUNT``, and parts that exceed their whole.
+    format, a value of the wrong type, a count that is not between 0 and ``MAX_COUNT``, and parts that exceed the whole.
     """
     if usage_format not in FORMATS:
         raise Invalid.field("usageFormat", f"must be one of {', '.join(FORMATS)}")
@@ -174,7 +174,7 @@ def _read_provider(form: _Format, raw: Mapping[str, object], field: str) -> Usag
 
     if form.input_excludes_cache:
         sums["input"] += sums["cached_input"] + written
-    # xAI uses OpenAI's format, but does not include reasoning in the completion. The total shows whether it does.
+    # OpenAI's completion includes reasoning; xAI uses the same format, but its completion does not. The total shows it.
     if "total" in found and sums["total"] == sums["input"] + sums["output"] + sums["reasoning"]:
         sums["output"] += sums["reasoning"]
 

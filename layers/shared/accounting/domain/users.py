@@ -156,7 +156,7 @@ def _is_of_a_sync(role_at: int) -> bool:
 
 
 def effective_role(claimed_role: str, issued_at: int, known: User | None) -> str:
-    """The role in which a token acts that claims ``claimed_role`` and was issued at ``issued_at`` (milliseconds).
+    """The role in which a token acts if it claims ``claimed_role`` and was issued at ``issued_at`` (milliseconds).
 
     A newer statement with a lower role counts at once. A newer statement with a higher role only counts for tokens that
     claim that role too. A token that arrived before its own ``iat``, and every token that is not newer than that one,
@@ -253,9 +253,10 @@ def claimed(
 ) -> Pointer | None:
     """The pointer of the user's address after the claim, or None if it does not change.
 
-    The user with the newest statement gets the address; that can be a later statement of the ``holder``. A user with an
-    older statement waits until the holder gives up the address. But the first to hold a text keeps it: an address that
-    was another user's id (``namesakes``) before cannot be claimed. A disabled user claims nothing.
+    The user with the newest statement gets the address. The ``holder``'s newest statement may be later than the one in
+    ``pointer``. A user with an older statement waits until the holder gives up the address. But the first to hold a
+    text keeps it: an address that was another user's id (``namesakes``) before cannot be claimed. A disabled user
+    claims nothing.
     """
     address = user.address
     if address is None or user.disabled:

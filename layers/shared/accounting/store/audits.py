@@ -32,7 +32,7 @@ class AuditableAccount(NamedTuple):
 
 
 def read(account_ids: list[AccountId]) -> list[AuditableAccount]:
-    """The accounts as they are now, strongly consistent, in one call."""
+    """The accounts as they are now, strongly consistent."""
     found = table.get_many([key for each in account_ids for key in (keys.wallet(each), keys.audit(each))])
     return list(map(_account, account_ids, found[::2], found[1::2]))
 
@@ -55,7 +55,7 @@ def accounts(position: Position) -> Iterator[tuple[list[AccountId], Position]]:
 
 
 def progress() -> tuple[Position, Outstanding] | None:
-    """Where the last run stopped and its sums up to there, or None if it finished."""
+    """Where the last run stopped and its sums up to there, or None if the last run finished or none has begun."""
     item = table.get(keys.audit_position())
     return (Position(item["part"], item["after"]), _sums(item)) if item and "sums" in item else None
 
@@ -91,7 +91,7 @@ def _sums(item: Item) -> Outstanding:
 
 
 def put_many(proofs: list[Proof]) -> None:
-    """Store proofs without findings."""
+    """Store proofs. They must have no findings, because findings are not stored."""
     table.put_many([to_item(proof) for proof in proofs])
 
 

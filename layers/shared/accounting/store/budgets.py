@@ -49,8 +49,10 @@ def of_keys(account_id: AccountId) -> list[Budget]:
 def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int, int], Exception]) -> Write:
     """Add credits to the counter of a bound if the limit covers them, and store the warning level that the sum reaches.
 
-    Refused with an error made from the sum so far and the highest level stored so far. Also refused if the actual sum
-    would reach a higher level than the one stored here. The next attempt then stores that level, once in each window.
+    Refused with an error made from the stored sum and the highest stored level. Also refused if another writer has
+    stored the same level meanwhile, or if the actual sum would reach a higher level than the one stored here. The next
+    attempt then decides with the newer values, so each level is stored once in each window. Raises LookupError for the
+    bound of a run, which has no counter.
     """
     if bound.counter is None:
         raise LookupError(f"{bound.name} has no counter")

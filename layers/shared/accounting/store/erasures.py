@@ -19,8 +19,9 @@ A ledger entry's ``reason_digest`` stays, for the proof of the chain. Without it
 class Erasure(NamedTuple):
     """The erasure of a user's personal data, begun at ``at``.
 
-    The texts of part ``part`` are erased up to sort key ``after``. ``due_at`` is when the next step may begin, and
-    ``finished_at`` is when the last one ended, in epoch milliseconds.
+    ``part`` is the number of the range of items (see ``items``) that is being erased, and ``after`` the sort key up to
+    which its texts are erased. ``due_at`` is when the next step may begin, and ``finished_at`` is when the last one
+    ended, in epoch milliseconds.
     """
 
     user_id: str
@@ -46,7 +47,7 @@ def get(user_id: str) -> Erasure | None:
 
 
 def begin(erasure: Erasure) -> Write:
-    """Begin the erasure. An old item may still exist although a restore brought the texts back; it is replaced."""
+    """Begin the erasure. It replaces an earlier erasure of the user, whose texts a restore may have brought back."""
     return Write(table.put(to_item(erasure)))
 
 

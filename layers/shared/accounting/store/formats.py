@@ -1,8 +1,8 @@
 """Formats of stored items. They let two versions of this service share a table while one replaces the other.
 
 Every item has a ``format``. A release writes only formats that the previous release can read and keep. So one release
-learns to read a new format, and the next one writes it. Code that replaces a whole item keeps the attributes that it
-does not know.
+learns to read a new format, and the next one writes it. Code that replaces a wallet, a session, a user or a sum of the
+system-wide statistics keeps the attributes that it does not know.
 """
 
 from collections.abc import Collection

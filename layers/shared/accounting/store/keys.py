@@ -1,6 +1,8 @@
-"""Every key of the table; no key is built anywhere else. Imports ``times`` and ``session_ids`` only.
+"""Every key of the table. Other modules build at most the ends of a range.
 
-A function returns the attributes of one key: ``pk`` and ``sk`` of the table, or the two attributes of an index.
+Imports ``accounts``, ``times`` and ``session_ids`` only.
+
+Most functions return the attributes of one key: ``pk`` and ``sk`` of the table, or the two attributes of an index.
 docs/data-model.md explains what each entity's keys are for.
 """
 
@@ -14,7 +16,7 @@ from accounting.times import from_iso, iso
 type Key = dict[str, str]
 
 SHARDS = 8
-"""The number of partitions over which each system-wide list is spread."""
+"""The number of partitions over which a long system-wide list is spread. A list with few entries has one partition."""
 
 PAYER_SHARDS = 2
 """The same for the ranking of accounts that pay for others. A batch of records changes each account's key only once."""
@@ -42,7 +44,7 @@ AFTER_ALL_TIMES = "~"
 
 
 class Range(NamedTuple):
-    """The part of a partition whose sort keys begin with ``prefix``, or with a time if that is empty."""
+    """The part of a partition whose sort keys begin with ``prefix``. Without a prefix, it is the whole partition."""
 
     pk: str
     prefix: str = ""
@@ -130,7 +132,7 @@ def usage(account_id: AccountId, at: int, record_id: str) -> Key:
 
 
 def day_rollup(account_id: AccountId, day: str, digest: str, part: int = 0) -> Key:
-    """An account's sums of a day for one service and model.
+    """An account's sums of a day for the names in ``digest`` (see ``rollups.names_and_numbers``).
 
     Concurrent writers may spread over several items (``part``); readers add them up.
     """

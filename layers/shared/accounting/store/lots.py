@@ -3,7 +3,7 @@
 ``granted,credits,life,number,grace,more…;…`` has a row for each lot, in the order of their numbers, with integers in
 base 36. ``granted`` (seconds) and ``number`` are differences from the row before, ``life`` is the seconds from grant to
 expiry, ``grace`` is 0 or 1. A row may end after ``life``: then ``number`` is 1 and ``grace`` is 0. A newer version may
-have added ``more``; it is kept.
+have added ``more``, which is kept.
 """
 
 from collections.abc import Iterable

@@ -90,7 +90,7 @@ def put(organization: Organization) -> Write:
 
 
 def recount(before: Organization, after: Organization) -> Write:
-    """Store the new numbers of members and owners. Refused with Conflict if the organization has changed since."""
+    """Store the new numbers of members and owners. Refused with Conflict if ``revision`` is not as it was read."""
     return Write(
         table.update(
             keys.organization(before.id),
@@ -108,7 +108,7 @@ def recount(before: Organization, after: Organization) -> Write:
 
 
 def close(before: Organization, after: Organization) -> Write:
-    """Store that the organization is closed. Refused with Conflict if it has changed since it was read."""
+    """Store that the organization is closed. Refused with Conflict if ``revision`` is not as it was read."""
     transfer = ", transfer_to = :transfer_to" if after.transfer_to else ""
     values = {":closed_at": after.closed_at, ":after": after.revision, ":seen": before.revision}
     return Write(
@@ -123,7 +123,7 @@ def close(before: Organization, after: Organization) -> Write:
 
 
 def stays_open(organization_id: str) -> Write:
-    """The condition that the organization is open. Refused with Conflict."""
+    """The condition that the organization is open. Refused with Conflict if it is closed."""
     key = keys.organization(organization_id)
     return Write(table.check(key, condition="attribute_not_exists(closed_at)"), refused=lambda _: Conflict())
 

@@ -12,7 +12,10 @@ class Raced(Exception):
 
 
 def claim(address: str, user: User, pointer: Pointer | None, now: int) -> list[Write]:
-    """Point the address to the user, or let the user wait for it. No writes if the user cannot claim it."""
+    """Point the address to the user, or let the user wait for it.
+
+    Returns no writes if the user cannot claim the address, or waits for it already.
+    """
     texts = dict.fromkeys((address, user.email.strip(), user.email))
     holder_id = pointer.user_id if pointer and pointer.user_id != user.id else None
     ids = [*dict.fromkeys((*texts, *([holder_id] if holder_id else [])))]
@@ -41,7 +44,7 @@ def _touch_holder(holder: User, now: int) -> Write:
 
 
 def give_up(address: str, user: User) -> list[Write]:
-    """If the user holds the address, give it to the other user with the newest claim, or to nobody.
+    """If the user holds the address, give it to its ``heir`` among the users who wait for it, or to nobody.
 
     If the user only waits for the address, end the wait: ``former`` has only users who claim the address now.
     """

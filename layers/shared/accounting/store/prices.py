@@ -1,4 +1,4 @@
-"""The price rules of models. A process reads the rules of a model at most once a minute."""
+"""Price rules of models. ``card_at`` and ``price_at`` read a model's rules at most once a minute in each process."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -103,7 +103,7 @@ def withdraw(rule: PriceRule) -> list[Write]:
 
 
 def _as_it_was_read(rule: PriceRule) -> tuple[str, Item]:
-    """The condition that a rule exists unchanged. Only its end and its aliases can differ."""
+    """The condition, with its values, that the stored rule has the model, end and aliases of ``rule``."""
     item = to_item(rule)
     clauses, values = ["model_id = :model_id"], {":model_id": rule.model_id}
     for name in ("effective_to", "aliases"):

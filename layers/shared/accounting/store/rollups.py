@@ -1,8 +1,9 @@
 """An account's sums for each UTC day, service and model. They change in the transaction that adds the usage record.
 
-A user's personal account also has sums of what another account paid for the user, in separate items (``paid_by``).
+In a user's personal account, separate items have the sums of what another account paid for the user (``paid_by``) and
+of what was used with each API key (``key_id``). Otherwise each pair of service and model has one small item.
 
-Each pair of service and model has one small item. Records without a deduction use one of ``PARTS`` items, so that their
+Records without a deduction use one of ``PARTS`` items, so that their
 writers rarely wait for each other. A write has no condition and reads nothing. No item grows with the number of names.
 """
 

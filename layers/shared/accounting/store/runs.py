@@ -109,7 +109,7 @@ def sums_of(record: UsageRecord) -> dict[str, int]:
 
 
 def count_model(spender: Spender, record: UsageRecord) -> list[Write]:
-    """Count a usage record of a model in the run's sums by model. The write has no condition and is never refused."""
+    """Count a usage record in the run's sums by model, if it has a model. The write has no condition."""
     if spender.run_id is None or record.model_id is None:
         return []
     key = keys.run_model(spender.account_id, spender.run_id, digest(record.model_id))

@@ -53,7 +53,10 @@ def newest(*, before: str | None, limit: int) -> tuple[list[ServiceCredential], 
 def change(
     credential_id: str, *, name: str | None, rights: tuple[str, ...] | None, end_previous: bool
 ) -> ServiceCredential:
-    """Change the given attributes of a credential, or end its previous secret. Raises ServiceCredentialNotFound."""
+    """Change the given attributes of a credential; with ``end_previous``, also end its previous secret.
+
+    At least one change must be given. Raises ServiceCredentialNotFound.
+    """
     given = {
         **({} if name is None else {"name": name}),
         **({} if rights is None else {"rights": json.dumps(rights)}),
@@ -73,7 +76,7 @@ def change(
 
 
 def rotate(known: ServiceCredential, rotated: ServiceCredential) -> Write:
-    """Store a credential's new secret. Refused with Conflict if another one was stored since ``known`` was read."""
+    """Store a credential's new secret. Refused with Conflict if its secrets have changed since ``known`` was read."""
     item = to_item(rotated)
     changed = ("secret_hash", "generation", "rotated_at", "previous")
     return Write(

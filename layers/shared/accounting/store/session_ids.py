@@ -1,7 +1,7 @@
 """Session ids that begin with the time when they were made: UUIDv7 in its standard form (RFC 9562), in lower case.
 
 The table has the sessions of a user in order of their ids. Sessions with such ids are there in order of time, so they
-need no entry in an index.
+need no entry in ``by_owner``.
 """
 
 from bisect import bisect_right

@@ -16,7 +16,7 @@ from accounting.store.table import Item
 
 MAX_ACTIVE_LISTED = 1000
 MAX_PAGES_READ = 4
-"""How many keys a page of a user's sessions may read for each session that it may show."""
+"""How many pages of keys are read at most for one page of a user's sessions."""
 
 type Page = tuple[list[Session], str | None]
 """Sessions, and ``before`` for the next page, None on the last page."""

@@ -80,7 +80,7 @@ def put_metadata(session: Session, metadata: dict[str, Any]) -> Write:
 
 
 def metadata_of(session: Session) -> dict[str, Any]:
-    """The metadata that a session's caller sent; empty if the caller sent nothing."""
+    """The metadata that a session's caller sent; empty if the caller sent nothing, or if it was erased since."""
     if not session.has_metadata:
         return {}
     item = table.get(keys.session_metadata(session.user_id, session.session_id))
@@ -89,10 +89,11 @@ def metadata_of(session: Session) -> dict[str, Any]:
 
 
 def replace(before: Session, after: Session, *, untouched: bool = False) -> Write:
-    """Replace an active session. Refused with StaleRead and the newer ``session`` if its hold has changed since.
+    """Replace an active session.
 
-    A heartbeat that fits the hold does not cause a refusal, unless ``untouched``: then the session's tokens and its
-    last sign of life must be unchanged too.
+    Refused with StaleRead and the newer ``session`` if the session has ended or its ``revision`` has changed, and with
+    SessionNotActive if it is gone. A heartbeat that fits the hold does not cause a refusal, unless ``untouched``: then
+    the session's tokens and its last sign of life must be unchanged too.
     """
     still_active = "#status = :active"
     same_hold = "revision = :revision"
@@ -113,7 +114,8 @@ def replace(before: Session, after: Session, *, untouched: bool = False) -> Writ
 def settle_late(after: Session) -> Write:
     """Store the late settlement of a swept session.
 
-    Refused with StaleRead and the newer ``session`` if another late settlement came first.
+    Refused with StaleRead and the newer ``session`` if another late settlement came first, and with SessionNotActive if
+    the session is gone.
     """
     swept = "settled_outcome = :swept"
     first = "attribute_not_exists(late_outcome)"

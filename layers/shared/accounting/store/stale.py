@@ -4,7 +4,7 @@ from typing import Any
 
 
 class StaleRead(Exception):
-    """Another writer came first. ``current`` has, by name, the newer items that the refused write found."""
+    """Another writer came first. ``current`` has the newer values that the refused write found, by name."""
 
     def __init__(self, **current: Any) -> None:
         super().__init__(", ".join(current))

@@ -1,4 +1,4 @@
-"""System-wide sums of a day: the total (spread over a few items), users ranked by credits, names ranked by merit.
+"""System-wide sums of a day: the total (in a few items), users and payers ranked by credits, names ranked by merit.
 
 Marks show which records the sums include: 8 characters for each record, in a few items for each slot of time, so that a
 batch of records pays for little more than one item.
@@ -126,7 +126,7 @@ def _replace(item: Item, version: int) -> Write:
 
 
 def parts_of(days: Iterable[int]) -> list[tuple[int, Sum]]:
-    """The parts of the days that are stored, each with its day."""
+    """The stored parts of the days' sums, each with its day."""
     wanted = [DayPart(each, part) for each in days for part in range(keys.SHARDS)]
     found = table.get_many(list(map(_key, wanted)))
     return [(place.day, _sum(item)) for place, item in zip(wanted, found, strict=True) if item]

@@ -28,7 +28,7 @@ def put_pointer(record: UsageRecord) -> Write:
 
 
 type Wanted = Callable[[Item], bool]
-"""A test that selects the records and sums of an account that count."""
+"""A test that selects, from an account's records and sums, those to count."""
 
 
 def every(_: Item) -> bool:
@@ -52,7 +52,7 @@ def with_key(key_id: str | None, wanted: Wanted) -> Wanted:
 
 
 def between(account_id: AccountId, since: int, until: int, wanted: Wanted = every) -> Iterator[Countable]:
-    """Every ``wanted`` record with ``since <= at < until``, newest first; reads only the attributes that are needed."""
+    """The part that statistics need of each ``wanted`` record with ``since <= at < until``, newest first."""
     low, high = keys.usage(account_id, since, ""), keys.usage(account_id, until, "")
     needed = ("at", "credits", "service", "operation", "paid_by", "key_id", "usage", "unclassified", "priced_as")
     for item in table.query_all(low["pk"], low["sk"], high["sk"], attributes=needed):

@@ -80,8 +80,8 @@ def forget(user_id: str | None = None) -> None:
 def resolve(reference: Reference) -> UserWithWallet:
     """The user that an id or an e-mail address (URL-encoded or not) means, and their wallet.
 
-    A text that is both an id and an address means the user who had it first. The text is looked up as it is, and then
-    URL-decoded. Raises UserNotFound.
+    A text that is both an id and an address means the user who had it first. The text is looked up as it is and,
+    if that finds nobody, URL-decoded. Raises UserNotFound.
     """
     if isinstance(reference, ById):
         found = _with_wallet(reference.user_id)
@@ -141,8 +141,8 @@ def sync(described: Description, now: int) -> tuple[User, bool]:
     """Create or update the user as described. Return the user, and whether they are new.
 
     If the description says nothing new, nothing is written. If several first requests of a user arrive at once, all
-    succeed. Raises Conflict if other writers or throttling prevent every attempt, Unavailable if the table does not
-    answer.
+    succeed. Raises UserErased if a sync describes an erased user, Conflict if other writers or throttling prevent every
+    attempt, Unavailable if the table does not answer.
     """
     for _ in range(_TRIES):
         known, pointer = _known(described)

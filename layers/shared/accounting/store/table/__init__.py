@@ -1,6 +1,7 @@
 """The calls to the table. No other package calls DynamoDB.
 
-Every call has a time limit. A read that keeps failing raises Unavailable.
+Every call has a time limit. A call that keeps failing raises Unavailable; if it is a write, it may
+have been carried out.
 """
 
 from accounting.store.table.chance import any_below, jitter

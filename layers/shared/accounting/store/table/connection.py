@@ -79,9 +79,9 @@ def make_for_snapshot() -> None:
 
 @contextmanager
 def for_a_request() -> Iterator[None]:
-    """Limit the total time of all calls in the block, because a caller waits. Outside such a block there is no limit.
+    """Limit the total time of all calls in the block, because a caller waits.
 
-    The limit applies only to the thread that enters the block.
+    The limit applies only to the thread that enters the block. Outside such a block, the total time has no limit.
     """
     before = _deadline.set(time.monotonic() + REQUEST_SECONDS)
     try:

@@ -44,7 +44,7 @@ class Exchange:
         self._idle: list[HTTPConnection] = []
 
     def reply_to(self, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Send a request once. Raises a ConnectionError of botocore if there is no reply."""
+        """Send a request once. Raises an error of botocore (see ``lost``) if there is no reply."""
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         connection = self._connection()
         try:

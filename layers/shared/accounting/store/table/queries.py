@@ -1,4 +1,4 @@
-"""Reads: items by key, and ranges of the table and of its indexes. Imports settings, keys and times."""
+"""Reads: items by key, and ranges of the table and its indexes. Imports settings, times, keys, codec and connection."""
 
 from collections.abc import Iterator, Sequence
 from heapq import merge
@@ -89,7 +89,7 @@ def forward(index: str, pk: str, low: str, high: str, *, page_size: int | None =
     """The keys in a partition of an index with ``low < sk <= high``, first to last, in batches.
 
     It only moves forward: an item that could not be handled does not come again in the same pass. One call reads up to
-    ``page_size`` keys, or 1 MB of them.
+    1 MB of keys, and no more than ``page_size`` of them; None means no such limit.
     """
     names = keys.INDEX_KEYS[index]
     found = _query(names, pk, low, high, page_size, IndexName=index, ScanIndexForward=True)

@@ -27,7 +27,8 @@ READ_HERE = {
     "AWS_ENDPOINT_URL",
 }
 LEFT_TO_BOTOCORE = re.compile(r"AWS_(?!LAMBDA_|XRAY_|EXECUTION_ENV$|REGION$)|(HTTPS?|ALL)_PROXY$|REQUESTS_CA_BUNDLE$")
-"""Variables that botocore may use: all that begin with AWS_, except those that Lambda sets for other purposes."""
+"""Variables that botocore may use: those for proxies and certificates, and all that begin with AWS_, except those that
+Lambda sets for other purposes."""
 COMMERCIAL_REGION = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+")
 """A region whose addresses end in ``amazonaws.com``; botocore knows the addresses of other regions."""
 
@@ -76,7 +77,8 @@ def place_of_environment(environ: Mapping[str, str]) -> Place | None:
 def place_of_client(client: "DynamoDBClient", session: "Session") -> Place | None:
     """The place that botocore found for ``client``, or None if only that client can reach it.
 
-    That is so behind a proxy, for an address with a path, and if only the AWS account's own address is allowed.
+    That is so without credentials, behind a proxy, for an address with a path, and if only the AWS account's own
+    address is allowed.
     """
     from botocore.httpsession import create_urllib3_context, get_cert_path
     from botocore.utils import get_environ_proxies

@@ -1,7 +1,8 @@
-"""Writes: of one item, or of all items of a transaction or none. Imports settings, keys and errors.
+"""Writes: of one item, or of all items of a transaction or none.
 
 A transaction has a token, so that the client can send it again after a lost answer and it still happens only once. If a
-transaction is refused for certain, the caller gets the error that the refused write carries.
+transaction is refused for certain, the caller gets the error that the refused write carries. Imports settings,
+errors, formats, keys, chance, codec and connection.
 """
 
 import time
@@ -139,8 +140,9 @@ def update_one(
 def transact(writes: Sequence[Write]) -> None:
     """Write everything or nothing.
 
-    Raises the error of the first write whose condition failed; Conflict if another transaction was in progress;
-    Throttled if the table takes no more; Unavailable if the outcome is unknown.
+    Raises the error of the first write whose condition failed and that carries an error, or RuntimeError if there is no
+    such write; Conflict if another transaction was in progress; Throttled if the table takes no more; Unavailable if
+    the outcome is unknown.
     """
     from botocore.exceptions import ClientError
 

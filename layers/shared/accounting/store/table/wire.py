@@ -85,7 +85,7 @@ class Wire:
                 return answer
 
     def attempt(self, operation: str, body: bytes) -> Reply:
-        """Sign a request and send it once. Raises a ConnectionError of botocore if there is no reply."""
+        """Sign a request and send it once. Raises what botocore would raise if there is no reply."""
         headers = self.signed(operation, body, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         return self._exchange.reply_to(headers, body)
 
