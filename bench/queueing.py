@@ -4,9 +4,9 @@ Requests come at random (Poisson) and do what `initialize` does: read, decide, w
 ``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction, on average. The times have a gamma
 distribution of shape ``SHAPE``. A transaction locks the wallet for ``LOCKED`` seconds. A transaction that meets the
 lock gets `TransactionConflict`. If the wallet has changed since it was read, the transaction is refused with the new
-wallet. Every attempt is billed, refused or not, and takes units of the partition: beyond ``PARTITION_UNITS`` a second,
-attempts are throttled. Pauses and time limits are the service's own (`operations/turns.py` and `operations/commit.py`).
-The times are assumptions; change them to see the effect.
+wallet. An attempt is billed even if it is refused, and takes units of the partition. Beyond ``PARTITION_UNITS`` a
+second, attempts are throttled and not billed. Pauses and time limits are the service's own (`operations/turns.py` and
+`operations/commit.py`). The times are assumptions; change them to see the effect.
 
     PYTHONPATH=layers/shared .venv/bin/python -m bench.queueing
 """

@@ -60,7 +60,7 @@ def make_environments(wanted: dict[Path, Path] | None = None) -> None:
 
 
 def outdated(wanted: dict[Path, Path]) -> dict[Path, str]:
-    """Return the environments whose lock or Python version has changed, each with the digest of both."""
+    """Return the environments that do not match their lock and the Python version, each with a digest of both."""
     digests = {
         environment: hashlib.sha256(f"{PYTHON_VERSION}\n".encode() + lock.read_bytes()).hexdigest()
         for environment, lock in wanted.items()
@@ -114,7 +114,7 @@ def uv(*arguments: str | Path) -> None:
 
 
 def find_uv() -> str:
-    """Return the uv on PATH, or install one here."""
+    """Return the path of uv: the one on PATH, or one that is installed here. Raises Refused if that fails."""
     on_path = shutil.which("uv")
     if on_path:
         return on_path

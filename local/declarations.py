@@ -95,7 +95,7 @@ def in_words(access: Access) -> str:
         others = ", and supervisors and administrators about every account" if access.sight.others else ""
         text += f" With `accountId`: {members} of the organization{others}."
     if access.permission:
-        text += f" An API key needs the permission `{access.permission}`, and reaches only its owner's data."
+        text += f" An API key needs the permission `{access.permission}`, and acts for its owner, as a `user`."
     elif access.who not in WITHOUT_CALLER:
         text += " It takes a token, not an API key."
     if access.right:

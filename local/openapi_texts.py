@@ -36,7 +36,8 @@ SECURITY: Json = {
         "in": "header",
         "name": "X-Internal-Api-Key",
         "description": (
-            "The key of the platform's own services. With RequireServiceKey, the routes that report usage need it too."
+            "The key of the platform's own services. With RequireServiceKey, the routes that open or settle a session "
+            "or report usage need it too."
         ),
     },
     "onBehalfOf": {

@@ -1,7 +1,7 @@
 """Turns genai-prices' prices of a model into a price rule of this service. Pure: no clock, no network.
 
-A rate is the price in USD × credits per USD × markup, rounded half to even at six decimals. Rules differ on purpose
-from how genai-prices computes a price:
+A rate is the price in USD × credits per USD × markup, rounded half to even at six decimals. Rules differ from
+genai-prices on purpose:
 
 - A price for each request applies to `requests` of the usage; genai-prices counts one request for each calculation.
 - Audio from the cache costs what other input from the cache costs; a usage does not tell them apart.

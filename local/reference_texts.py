@@ -50,7 +50,7 @@ METRICS = {
         "It does not match what was sold.",
     ),
     "CreditsRemoved": (
-        "Credits taken away by remove, set and adjust, or moved from a closed organization.",
+        "Credits taken away by remove, set and adjust, or by closing an organization.",
         "It does not match what was taken back.",
     ),
     "CreditsHeld": (
@@ -72,7 +72,10 @@ METRICS = {
         "Warning levels (`warnAtPercent`) that budgets reached. The log line of each names the account and the user.",
         "",
     ),
-    "CreditsExpired": ("Credits that expired unused. They are counted when the service next changes the wallet.", ""),
+    "CreditsExpired": (
+        "Expired credits that the sweeper removed. Those that another command removed first are not counted.",
+        "",
+    ),
     "SessionsResolved": ("Sessions that ended, in any way.", ""),
     "SessionsSettledLate": (
         "Sessions whose usage arrived after the sweeper or a supervisor had ended the session.",

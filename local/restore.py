@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def restore(client: Any, source: str, target: str, *, apply: bool) -> Differences:
-    """Make the items of `target` equal to those of `source`, except erasures; without `apply`, only count."""
+    """Make `target` equal to `source`, page by page, except erasures; without `apply`, only count the differences."""
     found = Differences()
     for page in _pages(client, source):
         there = _read(client, target, [_key(item) for item in page])

@@ -6,7 +6,7 @@ import pytest
 
 
 def skip_unless_the_whole_folder_ran(request: pytest.FixtureRequest) -> None:
-    """Skip if only some of the folder's tests were selected."""
+    """Skip if a keyword (`-k`) or only some of the folder's files were selected."""
     here = request.path.parent
     missing = set(here.glob("test_*.py")) - {item.path for item in request.session.items}
     if missing or request.config.option.keyword:

@@ -7,19 +7,26 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 
-from accounting_client import AccountingClient, AsyncAccountingClient, InsufficientCredits, Retries, Unavailable
+from accounting_client import (
+    AccountingClient,
+    AsyncAccountingClient,
+    InsufficientCredits,
+    Retries,
+    Unavailable,
+    estimates,
+)
+from client.tests.accountant import answer_with
 from client.tests.bank import LOST, Bank, serving
 from client.tests.conftest import BASE_URL
 from client.tests.played import refusal
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 RETRIES = Retries(attempts=2, total_seconds=5, first_seconds=0.01, longest_seconds=0.05)
 BRIEF = Retries(attempts=2, total_seconds=0.2, first_seconds=0.01, longest_seconds=0.05)
@@ -321,39 +328,106 @@ def test_a_program_that_ends_while_the_service_is_down_logs_what_is_open() -> No
     assert f"session {run.stdout.strip()} could not be settled with 7 tokens" in run.stderr
 
 
-@pytest.fixture
-def limits() -> Callable[[Bank, str], int]:
-    """Return a function that asks either client how much output it reserves for a model."""
+Limits = Callable[..., list[int]]
 
-    def ask(bank: Bank, kind: str) -> int:
-        async def asked() -> int:
-            async with httpx.AsyncClient(transport=httpx.MockTransport(bank)) as http:
-                client = AsyncAccountingClient(BASE_URL, "jwt", http=http)
-                return [await client.for_user("ann").output_limit("m") for _ in range(3)][-1]
 
-        if kind == "async":
+@pytest.fixture(params=["sync", "async"])
+def limits(request: pytest.FixtureRequest) -> Limits:
+    """Return a function that lists how much output a client reserves for a model after each of some changes."""
+
+    def ask(service: Callable[[httpx.Request], httpx.Response], *changes: Callable[[], object]) -> list[int]:
+        async def asked() -> list[int]:
+            async with httpx.AsyncClient(transport=httpx.MockTransport(service)) as http:
+                client, found = AsyncAccountingClient(BASE_URL, "jwt", http=http), []
+                for change in changes:
+                    change()
+                    found.append(await client.for_user("ann").output_limit("m"))
+                return found
+
+        if request.param == "async":
             return asyncio.run(asked())
-        with httpx.Client(transport=httpx.MockTransport(bank)) as http:
-            client = AccountingClient(BASE_URL, "jwt", http=http)
-            return [client.for_user("ann").output_limit("m") for _ in range(3)][-1]
+        with httpx.Client(transport=httpx.MockTransport(service)) as http:
+            client, found = AccountingClient(BASE_URL, "jwt", http=http), []
+            for change in changes:
+                change()
+                found.append(client.for_user("ann").output_limit("m"))
+            return found
 
     return ask
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize(("limit", "reserved"), [({"m": 900}, 900), ({"m": 64_000}, 4096), ({}, 4096)])
 def test_a_request_without_a_limit_reserves_the_models_maximum_output_but_at_most_the_default(
-    limits: Callable[[Bank, str], int], kind: str, limit: dict[str, int], reserved: int
+    limits: Limits, limit: dict[str, int], reserved: int
 ) -> None:
     bank = Bank()
     bank.limits = limit
 
-    assert limits(bank, kind) == reserved
+    assert limits(bank, bool, bool, bool) == [reserved] * 3
     assert bank.asked["price"] == 1, "the limit is cached"
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
-def test_a_price_that_cannot_be_read_reserves_the_default(limits: Callable[[Bank, str], int], kind: str) -> None:
+FAILURES = [
+    refusal(503, "UNAVAILABLE"),
+    refusal(429, "RATE_LIMITED", "60"),
+    refusal(401, "TOKEN_EXPIRED"),
+    refusal(403, "RIGHT_MISSING"),
+    httpx.Response(200, content=b"not JSON"),
+    LOST,
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
+def test_a_price_that_cannot_be_read_reserves_the_default_until_it_can_be_read(
+    limits: Limits, failure: httpx.Response | httpx.ReadError, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bank = Bank()
-    bank.is_down = True
-    assert limits(bank, kind) == 4096
+    bank.limits = {"m": 900}
+    usual_answer = bank._price
+
+    def fail() -> None:
+        monkeypatch.setattr(bank, "_price", lambda _: answer_with(failure))
+
+    def recover() -> None:
+        monkeypatch.setattr(bank, "_price", usual_answer)
+
+    assert limits(bank, fail, bool, recover, fail) == [4096, 4096, 900, 900]
+    assert bank.asked["price"] == 3, "each request asks once, until there is an answer"
+
+
+def test_the_maximum_that_was_known_last_is_reserved_while_the_service_is_down(
+    limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = Bank()
+    bank.limits = {"m": 900}
+
+    def go_down() -> None:
+        monkeypatch.setattr(estimates, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 301))
+        bank.is_down = True
+
+    assert limits(bank, bool, go_down) == [900, 900]
+    assert bank.asked["price"] == 2
+
+
+@pytest.mark.parametrize("refused", [refusal(400, "MODEL_UNKNOWN"), refusal(404, "PRICE_NOT_FOUND")], ids=repr)
+def test_that_a_model_has_no_price_is_cached(
+    limits: Limits, refused: httpx.Response, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = Bank()
+    monkeypatch.setattr(bank, "_price", lambda _: answer_with(refused))
+
+    assert limits(bank, bool, bool) == [4096, 4096]
+    assert bank.asked["price"] == 1
+
+
+def test_a_maximum_is_awaited_for_a_short_time(limits: Limits) -> None:
+    """Every request waits for it, and then waits again while its session is opened."""
+    timeouts: list[dict[str, float]] = []
+
+    def late(request: httpx.Request) -> httpx.Response:
+        timeouts.append(request.extensions["timeout"])
+        raise httpx.ReadTimeout("too late")
+
+    assert limits(late, bool, bool) == [4096, 4096]
+    assert len(timeouts) == 2
+    assert max(seconds for each in timeouts for seconds in each.values()) <= 2

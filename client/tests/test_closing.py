@@ -230,6 +230,62 @@ def test_an_async_session_that_is_opening_is_released_before_the_client_is_close
     asyncio.run(run())
 
 
+UNHELD: dict[str, Any] = {"estimated_usage": {"outputTokens": 100}, "on_unreachable": "allow"}
+
+
+def test_a_session_that_the_closed_client_could_not_open_does_not_begin_without_a_hold() -> None:
+    service, entered, raised = Service(), threading.Event(), []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        service.begin(request)
+        if request.url.path.endswith("initialize"):
+            entered.set()
+            time.sleep(SLOW_SECONDS)
+            return refusal(503, "UNAVAILABLE")
+        return service.end(request)
+
+    with httpx.Client(transport=httpx.MockTransport(handle)) as http:
+        client = AccountingClient(BASE_URL, "jwt", http=http, retries=Retries(attempts=1))
+
+        def stream() -> None:
+            try:
+                with client.streaming_session("m", **UNHELD):
+                    pytest.fail("entered")
+            except RuntimeError as error:
+                raised.append(str(error))
+
+        thread = threading.Thread(target=stream)
+        thread.start()
+        entered.wait()
+        client.close()
+        thread.join()
+    assert [text for text in raised if "the client was closed while session" in text] == raised != []
+    assert (service.open, len(service.settled)) == (set(), 1)
+
+
+def test_an_async_session_that_the_closed_client_could_not_open_does_not_begin_without_a_hold() -> None:
+    service = Service()
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        service.begin(request)
+        if request.url.path.endswith("initialize"):
+            await asyncio.sleep(SLOW_SECONDS)
+            return refusal(503, "UNAVAILABLE")
+        return service.end(request)
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as http:
+            client = AsyncAccountingClient(BASE_URL, "jwt", http=http, retries=Retries(attempts=1))
+            opening = asyncio.create_task(client.streaming_session("m", **UNHELD).__aenter__())
+            await asyncio.sleep(SLOW_SECONDS / 2)
+            await client.aclose()
+            with pytest.raises(RuntimeError, match="the client was closed while session"):
+                await opening
+            assert (service.open, len(service.settled)) == (set(), 1)
+
+    asyncio.run(run())
+
+
 def test_leaving_a_block_waits_while_the_client_settles_its_session() -> None:
     service = Service()
     with service.sync() as http:

@@ -396,7 +396,7 @@ def test_an_opening_with_an_unreadable_answer_is_released(stream: Run, trouble: 
 
 
 @pytest.mark.parametrize("tokens", [1.5, 2.0, Decimal(3), "4"])
-def test_only_whole_numbers_of_tokens_are_counted(stream: Run, tokens: Any) -> None:
+def test_only_integers_are_counted_as_tokens(stream: Run, tokens: Any) -> None:
     service = Accountant()
 
     with pytest.raises(TypeError):

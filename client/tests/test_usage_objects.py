@@ -161,7 +161,7 @@ def test_an_object_of_an_sdk_is_accepted(usage: object, fields: dict[str, Any]) 
     [None, 7, "7", [], object(), Plain, {"a": Decimal(1)}, {"a": {1, 2}}],
     ids=lambda each: str(each).partition(" at ")[0],
 )
-def test_a_value_without_fields_is_not_a_usage(usage: object) -> None:
+def test_a_value_is_a_usage_only_if_it_has_fields_of_json_types(usage: object) -> None:
     with pytest.raises(TypeError, match="the usage can't be sent as JSON"):
         in_json(usage, "the usage")
 

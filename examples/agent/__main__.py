@@ -38,7 +38,7 @@ def work(accounting: AccountingClient) -> int:
             steps += 1
             print(f"step {steps}: {thought[:60]} …")
     except BudgetExceeded as refused:
-        print(f"The run has too few credits for a step: {refused.available} are left of {refused.required} needed.")
+        print(f"The run has too few credits for a step: {refused.available} left, {refused.required} needed.")
     finally:
         accounting.stop_run(run.account_id, run.run_id)
     summary = accounting.run(run.account_id, run.run_id)

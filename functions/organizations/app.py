@@ -68,7 +68,8 @@ class SetMember(RequestModel):
 class OrganizationView(ResponseModel):
     """An organization.
 
-    ``role`` is the role of a caller who is a member. Commands and lists of administrators leave it out.
+    ``role`` is the role of a caller who is a member. Answers to creating or closing an organization, and the list for
+    administrators, leave it out.
     """
 
     organization_id: str

@@ -47,8 +47,8 @@ class ChangeService(RequestModel):
 class RotateService(RequestModel):
     """Which older secret stays valid for ``overlapHours`` (default 24; 0 ends it at once).
 
-    By default, the ``current`` secret stays valid. ``previous`` keeps the older of two valid secrets instead, for the
-    case that the current secret was lost before the service received it.
+    By default, the ``current`` secret stays valid. Send ``previous`` to keep the older of two
+    valid secrets instead, if the service never received the current one.
     """
 
     overlap_hours: OverlapHours | None = None

@@ -295,7 +295,7 @@ def _require_session_for_key(session_id: str) -> None:
 def _report_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[Report | None, Particulars]:
     """The usage that a body reports, and the body's other values.
 
-    Raises Invalid if the usage does not fit its format, or the body of a finalize or abort has two reports.
+    Raises Invalid if the usage does not fit its format, or if a finalize or abort also reports a number of tokens.
     """
     usage, raw = usage_in(body) or (None, None)
     if usage and tokens is not None and not isinstance(body, Heartbeat):

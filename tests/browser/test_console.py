@@ -129,7 +129,7 @@ def test_the_address_of_a_screen_that_the_role_may_not_see_shows_why(
 # --- what goes wrong ---
 
 
-def test_a_failure_shows_its_code_and_request_and_can_be_tried_again(console: Console, people: People) -> None:
+def test_a_failure_shows_its_code_and_request_id_and_can_be_tried_again(console: Console, people: People) -> None:
     person = people(credits=12)
     failure = {"message": "The service is unavailable", "code": "UNAVAILABLE", "details": {}, "requestId": "r-503"}
     console.answer_once("**/credits/balance*", 503, failure)

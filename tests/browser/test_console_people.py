@@ -316,7 +316,7 @@ def test_an_administrator_lists_the_people_of_a_role(console: Console, admin: Pe
     console.expect_heading(made[1].id)
 
 
-def test_an_unknown_person_is_refused_with_the_reason(console: Console, admin: Person) -> None:
+def test_a_search_for_an_unknown_person_shows_the_refusal(console: Console, admin: Person) -> None:
     console.sign_in(admin, "people")
     console.page.get_by_label("User id or e-mail address").fill("nobody@example.com")
     console.page.keyboard.press("Enter")

@@ -91,7 +91,7 @@ def test_routes_are_in_the_order_of_use(page: Page) -> None:
     assert sessions[:4] == ["Initialize", "Heartbeat", "Finalize", "Abort"]
 
 
-def test_the_page_first_explains_how_to_paste_a_token_and_puts_the_cursor_there(page: Page) -> None:
+def test_the_page_first_asks_for_a_token_and_the_dialog_puts_the_cursor_into_its_field(page: Page) -> None:
     assert "paste a token first" in page.locator(".info .description").inner_text()
     assert "The service that this page comes from" in page.locator(".servers").inner_text()
 
@@ -128,7 +128,7 @@ def test_a_pasted_token_shows_its_owners_balance(page: Page, people: People) -> 
     assert "/api/credits/balance" in block.locator(".request-url").inner_text()
 
 
-def test_a_pasted_api_key_acts_within_its_permissions(page: Page, people: People) -> None:
+def test_a_pasted_api_key_may_do_what_its_permissions_allow(page: Page, people: People) -> None:
     owner = people(credits=12)
     key = owner.ok("POST", "api-keys", {"name": "page", "permissions": ["credits:read"]})["key"]
     _authorize(page, "apiKey", f"ApiKey {key}")

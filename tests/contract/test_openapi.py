@@ -99,6 +99,7 @@ def test_every_route_has_a_summary_its_callers_a_tag_and_a_unique_id() -> None:
         assert f"**Who:** {declared()[route[0].lower(), _path_of(route)].access.who}." in operation["description"], (
             route
         )
+        assert len(operation["tags"]) == 1, route
         assert set(operation["tags"]) <= tags, route
     names = [operation["operationId"] for _, operation in operations()]
     assert len(set(names)) == len(names)

@@ -188,7 +188,7 @@ def test_the_example_of_an_agent_works_until_its_runs_credits_are_spent(
     output = project.type(documentation.line("make example NAME=agent"), 0, **PROXIES)
 
     steps = re.findall(r"^step (\d+): ", output, re.MULTILINE)
-    assert "The run has too few credits for a step: 1 are left of 2 needed." in output
+    assert "The run has too few credits for a step: 1 left, 2 needed." in output
     spent = before - balance(project)["totalCredits"]
     assert f"{len(steps)} sessions, {spent} of 4 credits, stopped" in output
     assert 1 <= spent == len(steps) <= 4

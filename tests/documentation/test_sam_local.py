@@ -38,7 +38,7 @@ NO_ENGINE = "requires a container runtime. Do you have Docker or Finch installed
 
 
 class Terminal:
-    """A shell that keeps exported variables, of a user with an AWS account and without a container engine."""
+    """The shell of a user with an AWS account and without a container engine. It keeps exported variables."""
 
     def __init__(self, project: Project, home: Path, port: str) -> None:
         self.folder = project.folder

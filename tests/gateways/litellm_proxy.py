@@ -47,7 +47,7 @@ import json
 from litellm.proxy._types import UserAPIKeyAuth
 
 async def read(request, api_key):
-    # a test's key contains what the proxy's database would say about it
+    # a test's key contains the fields that the proxy's database would have for the key
     return UserAPIKeyAuth(api_key=api_key, **json.loads(bytes.fromhex(api_key.removeprefix("sk-"))))
 """
 """Replaces the proxy's database of keys."""

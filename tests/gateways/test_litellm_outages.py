@@ -1,4 +1,4 @@
-"""A LiteLLM proxy whose accounting service is out of reach for a while, or that dies itself: nothing is lost."""
+"""A LiteLLM proxy that cannot reach the accounting service for a while, or is killed: nothing is lost."""
 
 from __future__ import annotations
 

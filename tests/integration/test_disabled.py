@@ -56,7 +56,7 @@ def test_a_disabled_user_can_neither_hold_nor_charge_credits_nor_read_their_bala
 
 
 @pytest.mark.usefixtures("frozen")
-def test_open_sessions_are_settled_and_refunded() -> None:
+def test_a_disabled_user_can_still_end_open_sessions() -> None:
     sessions.heartbeat("u1", "a", 1_000, now=NOW)
     for _again in range(2):
         with pytest.raises(UserDisabled):

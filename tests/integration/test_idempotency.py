@@ -1,4 +1,4 @@
-"""A repeated request gets the first answer, unless the key has expired or initialize's session has ended."""
+"""A repeated request gets the first answer, unless its key has expired or, for initialize, its session has ended."""
 
 from collections.abc import Callable
 

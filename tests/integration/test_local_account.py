@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from local.emulator import Emulator
 
 SERVICES = ("dynamodb", "cloudformation", "secretsmanager", "lambda", "logs", "apigateway")
-"""The services that the local programs use."""
+"""The AWS services that the local programs use."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Organizations in the table: who may change the members, and no credit is lost when an organization closes."""
+"""Organizations in the table: only some roles change members, and no credit is lost when an organization closes."""
 
 from collections.abc import Callable
 

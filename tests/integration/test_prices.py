@@ -294,7 +294,7 @@ def test_every_field_of_a_rule_is_stored() -> None:
     assert prices.card_at("m", NOW, "batch") == FULL_RULE.card_of("batch")
 
 
-def test_reading_the_largest_rule_costs_one_unit() -> None:
+def test_the_largest_rule_is_small_enough_for_one_read_unit() -> None:
     rule = largest()
     put(rule)
 

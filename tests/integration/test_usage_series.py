@@ -1,4 +1,4 @@
-"""Credits by day and name, of the system and of one account."""
+"""Credits by day and name, of the system, of a user and of an account."""
 
 from __future__ import annotations
 

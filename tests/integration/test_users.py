@@ -229,7 +229,7 @@ def test_the_first_holder_takes_an_address_back_with_a_newer_token(spelled: str)
     assert meaning("one@example.com") == "u1"
 
 
-def test_a_sync_takes_an_address_back() -> None:
+def test_a_sync_of_the_platform_takes_an_address_back() -> None:
     sync("u1", "one@example.com", 1)
     sync("u2", "one@example.com", 2)
     users.sync(Description.by_the_platform("u1", email="one@example.com", username="", role=None, now=NOW), NOW)

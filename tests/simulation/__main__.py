@@ -15,7 +15,7 @@ PROGRESS_SEEDS = 100
 
 
 def main() -> int:
-    """Run SEEDS seeds from FIRST on, each with faults in STEPS calls; return 1 if a promise was broken."""
+    """Run SEEDS seeds from FIRST on, with faults in the first STEPS calls of each; return 1 if a promise was broken."""
     forget_account()
     first, seeds = int(os.environ.get("FIRST") or 1), int(os.environ.get("SEEDS") or 100)
     steps, sabotage = int(os.environ.get("STEPS") or STEPS), os.environ.get("SABOTAGE") or None

@@ -140,8 +140,8 @@ class Connection(Wire):
         if operation == "UpdateItem":
             raise error("TransactionConflictException", operation)
         random = self._scheduler.random
-        beside = ("None", "None", "ConditionalCheckFailed")
-        reasons = [{"Code": random.choice(beside)} for _ in request["TransactItems"]]
+        others = ("None", "None", "ConditionalCheckFailed")
+        reasons = [{"Code": random.choice(others)} for _ in request["TransactItems"]]
         reasons[random.randrange(len(reasons))] = {"Code": random.choice(CANCELLED)}
         raise error("TransactionCanceledException", operation, CancellationReasons=reasons)
 

@@ -76,7 +76,7 @@ class Limits:
         return sum(self._of_sessions[key].values()) + self._of_records[key]
 
     def _check_limit(self, key: Key, committed: int, spenders: list[Spender]) -> None:
-        """Compare with the limit in force at this instant: a hold that was decided on an older one is refused."""
+        """Compare with the limit in force at this instant: a hold that was decided on an older limit is refused."""
         for spender in spenders:
             for budget in self._budgets_of(spender):
                 if any(_key(budgets.counter_key(spender, each)) == key for each in _counters(budget, key)):

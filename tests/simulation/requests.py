@@ -77,7 +77,10 @@ class Request:
     answers: list[Answer] = field(default_factory=list)
 
     def verify(self, books: AccountBooks) -> None:
-        """Check how often it took effect: once if an answer is OK, at most once if one is unknown, else never."""
+        """Check how often the request took effect, and that the table agrees with its OK answers.
+
+        It takes effect once if an answer is OK, at most once if an answer leaves this unknown, and otherwise never.
+        """
         codes = [answer.code for answer in self.answers]
         if self.effects:
             done = self.effects(books)
@@ -244,7 +247,7 @@ def initialize(who: Who, session_id: str, model_id: str, estimate: int | Usage, 
 
 
 def heartbeat(who: Who, session_id: str, used: int | Usage) -> Request:
-    """A heartbeat. Once it is answered, a sweep charges at least its tokens. An end by the client has its own."""
+    """A heartbeat. Once it is answered, a sweep charges at least its tokens. An end by the client reports its own."""
     report = _report(used)
 
     def send(now: int) -> Any:

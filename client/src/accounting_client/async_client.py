@@ -19,13 +19,13 @@ from accounting_client.background import TaskSender, unclosed
 from accounting_client.backlog import Backlog, Key
 from accounting_client.call import Call, Listing, advancing
 from accounting_client.credentials import AsyncAuthorization, AsyncToken, identity_of
-from accounting_client.errors import AccountingError
+from accounting_client.errors import AccountingError, ModelUnknown, PriceNotFound
 from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, OutputLimits, least
 from accounting_client.exchange import CONNECTIONS, FAULTS, Exchange, Fault, Succeeded, checked_settings
 from accounting_client.hold import SETTLE_SECONDS, OnUnreachable, Terms, WhenShort
 from accounting_client.method import described
 from accounting_client.process import PerProcess, refuse_inherited
-from accounting_client.retries import NEVER, Retries
+from accounting_client.retries import ONCE_BRIEFLY, Retries
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,8 +78,8 @@ class AsyncAccountingClient:
         """Make a client of the service at ``base_url``, the stack's output ``ApiUrl``.
 
         ``token`` is a JWT, an `ApiKey`, a `ServiceCredential`, or a function or coroutine function that returns one.
-        The function is called when a token is first needed, and again when the service refuses the token or the service
-        credential that it returned.
+        The function is called when a token is first needed, and again when the service answers ``TOKEN_EXPIRED``,
+        ``TOKEN_INVALID`` or ``SERVICE_CREDENTIAL_INVALID``.
 
         ``service_key`` is the platform's internal key. The client sends it with calls of internal routes, and with
         reports of usage, which need it if the stack sets ``RequireServiceKey``. ``http`` is an httpx client of your
@@ -350,15 +350,20 @@ class AsyncAccountingClient:
     async def output_limit(self, model_id: str, default: int = DEFAULT_OUTPUT_TOKENS) -> int:
         """How many output tokens a request without a limit reserves: the model's maximum, at most ``default``.
 
-        The maximum is in the model's price (``maxOutputTokens``), and is cached for five minutes.
+        The maximum is in the model's price (``maxOutputTokens``), and is cached for five minutes. If the price can't be
+        read, for example because the service is down, this uses the maximum that was known last, or ``default``. It
+        waits for about two seconds at most, and the next call asks again.
         """
-        is_known, limit = self._output_limits.get(model_id)
-        if not is_known:
+        is_current, limit = self._output_limits.get(model_id)
+        if not is_current:
             try:
-                limit = (await self.send(routes.pricing.price(model_id), NEVER)).max_output_tokens
-            except AccountingError:  # for example, the model has no price, or the service can't be reached
+                limit = (await self.send(routes.pricing.price(model_id), ONCE_BRIEFLY)).max_output_tokens
+                self._output_limits.put(model_id, limit)
+            except (ModelUnknown, PriceNotFound):
                 limit = None
-            self._output_limits.put(model_id, limit)
+                self._output_limits.put(model_id, limit)
+            except AccountingError:  # such as an outage: it says nothing about the price
+                pass
         return least(limit, default)
 
     async def send(self, call: Call[T], retries: Retries | None = None) -> T:

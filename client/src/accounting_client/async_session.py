@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from accounting_client.backlog import PendingSettlement
-from accounting_client.errors import InsufficientCredits
+from accounting_client.errors import AccountingError, InsufficientCredits
 from accounting_client.exchange import Exchange
 from accounting_client.hold import Hold, IsGone, Terms
 from accounting_client.routes.sessions import Initialized
@@ -87,13 +87,16 @@ class TaskHold(Hold):
                     if not self._shortened(refused):
                         raise
                     exchange, opening = self._begin_opening()
-            if self._is_settling:
-                raise RuntimeError(f"the client was closed while session {self.session_id} opened")
+                except AccountingError as error:
+                    if not self._allows(error):
+                        raise
+                    self._require_open_client()
+                    self._begin_unheld(error)
+                    return
+            self._require_open_client()
             self._is_gone = is_gone
             self._due = asyncio.get_running_loop().call_later(self._watch_seconds, self._begin_beating)
-        except BaseException as error:
-            if self._begin_unheld(error):
-                return
+        except BaseException:
             if self._nothing_is_held(opening, exchange):
                 self.backlog.answered(self.key)
                 self._client.open_sessions.discard(self)

@@ -31,7 +31,8 @@ Credential = str | ApiKey | ServiceCredential
 Token = Credential | Callable[[], Credential] | None
 """A JWT, an `ApiKey`, a `ServiceCredential`, or a function that returns one.
 
-The function is called again when the service refuses the token or the service credential that it returned.
+The function is called again when the service answers ``TOKEN_EXPIRED``, ``TOKEN_INVALID`` or
+``SERVICE_CREDENTIAL_INVALID``.
 """
 AsyncToken = Credential | Callable[[], Credential | Awaitable[Credential]] | None
 """Like `Token`, but the function may be a coroutine function."""

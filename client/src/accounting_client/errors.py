@@ -96,7 +96,7 @@ class TokenExpired(Unauthorized):
 
 
 class TokenInvalid(Unauthorized):
-    """The token is malformed, forged, or lacks a claim."""
+    """The token is malformed or forged, or has a wrong or missing claim."""
 
 
 class TokenTypeInvalid(Unauthorized):
@@ -333,7 +333,7 @@ class Unavailable(AccountingError):
 
 
 class Contention(Unavailable):
-    """Too many requests changed the same wallet at once; nothing was written."""
+    """Too many requests changed the same data at once; nothing was written."""
 
 
 class GatewayTimeout(Unavailable):

@@ -83,12 +83,12 @@ class OutputLimits:
         self._known: dict[str, tuple[float, int | None]] = {}
 
     def get(self, model_id: str) -> tuple[bool, int | None]:
-        """Return whether the limit is known, and the limit."""
+        """Return whether the limit is current, and the limit, which may be an old one."""
         until, limit = self._known.get(model_id, (0.0, None))
         return time.monotonic() < until, limit
 
     def put(self, model_id: str, limit: int | None) -> None:
-        """Cache the limit that the model's price has."""
+        """Cache the limit in the model's price; None if the service answered that it has none."""
         if len(self._known) >= MOST_MODELS:
             self._known.clear()
         self._known[model_id] = time.monotonic() + KNOWN_SECONDS, limit

@@ -171,7 +171,7 @@ class Hold(ABC):
         """Whether the hold was made before a fork. If so, only the parent counts, sends heartbeats and settles."""
         return self._generation != generation()
 
-    def running(self) -> Meter:
+    def open_meter(self) -> Meter:
         """The meter. Raises RuntimeError unless the session is open: nobody would settle the tokens."""
         meter = self.meter
         if meter is None or self._generation != generation() or self.settling_has_begun():
@@ -289,14 +289,20 @@ class Hold(ABC):
         self.terms = replace(self.terms, estimated_usage=rest | {"outputTokens": affordable})
         return True
 
-    def _begin_unheld(self, error: BaseException) -> bool:
-        """Begin the stream without a hold if ``error`` and the terms allow it. Return whether they do."""
-        if self.terms.on_unreachable != "allow" or not (isinstance(error, AccountingError) and is_temporary(error)):
-            return False
+    def _require_open_client(self) -> None:
+        """Raise RuntimeError if the client was closed while the session was opening."""
+        if self.settling_has_begun():
+            raise RuntimeError(f"the client was closed while session {self.session_id} opened")
+
+    def _allows(self, error: AccountingError) -> bool:
+        """Whether the stream may begin without a hold after the opening failed with ``error``."""
+        return self.terms.on_unreachable == "allow" and is_temporary(error)
+
+    def _begin_unheld(self, error: AccountingError) -> None:
+        """Begin the stream without a hold, after ``error``."""
         logger.warning("session %s begins without a hold: %s", self.session_id, error)
         self.is_unheld = True
         self.meter = Meter(0, UNHELD)
-        return True
 
     def _opened_as(self, opened: Initialized) -> None:
         self.opened = opened

@@ -51,3 +51,6 @@ def require_seconds(name: str, value: object, *, zero: bool = False) -> None:
 
 NEVER = Retries(attempts=1)
 """Every request is sent once, or twice if the first answer only makes the client renew its token."""
+
+ONCE_BRIEFLY = Retries(attempts=1, total_seconds=2.0)
+"""Like `NEVER`, for a call that the caller can do without: the wait for the answer is short."""

@@ -243,7 +243,7 @@ class AccountedCall(Generic[S]):
             self.note(self.route.of_answer(answer))
 
     def failed(self, error: BaseException) -> None:
-        """Note why the call ends. If the provider refused it before any part of an answer, nothing is charged."""
+        """Note that the call failed. If the provider refused it before any part of an answer, nothing is charged."""
         if not self.has_begun and self.provider.used_nothing(error):
             with suppress(AccountingError, RuntimeError):
                 self.session.set_usage(NO_USAGE, "canonical")

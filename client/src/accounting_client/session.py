@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from accounting_client.alarm import ALARM
-from accounting_client.errors import InsufficientCredits
+from accounting_client.errors import AccountingError, InsufficientCredits
 from accounting_client.hold import Hold, IsGone, Terms
 from accounting_client.retries import NEVER, Retries
 from accounting_client.settling import Ending, Settling
@@ -76,15 +76,18 @@ class ThreadHold(Hold):
                     if not self._shortened(refused):
                         raise
                     opening = self._client.exchange(self.initialize_call())
+                except AccountingError as error:
+                    if not self._allows(error):
+                        raise
+                    self._is_open = True
+                    self._require_open_client()
+                    self._begin_unheld(error)
+                    return
             self._is_open = True
-            if self._ended.is_set():
-                raise RuntimeError(f"the client was closed while session {self.session_id} opened")
+            self._require_open_client()
             self._is_gone = is_gone
             ALARM.get().after(self._watch_seconds, self)
         except BaseException as error:
-            if self._begin_unheld(error):
-                self._is_open = True
-                return
             if self._may_be_held(opening, error):
                 self.settle(self.aborted(), self._settle_retries if self.opened else NEVER)
             else:

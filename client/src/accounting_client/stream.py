@@ -42,13 +42,16 @@ class Stream(Generic[H]):
 
     @property
     def max_output_tokens(self) -> int | None:
-        """The output tokens that the hold is for: the limit to pass to the model. `when_short` may have reduced it."""
+        """The output tokens that the hold is for: the limit to pass to the model. `when_short` may have reduced it.
+
+        None if the hold is for `estimated_tokens`.
+        """
         estimate = self.estimated_usage
         return None if estimate is None else output_of(estimate, "canonical")
 
     @property
     def opened(self) -> Initialized | None:
-        """What is held, as the service answered when the block was entered."""
+        """What is held, as the service answered when the block was entered; None before, and without a hold."""
         return self._hold.opened
 
     @property
@@ -86,7 +89,7 @@ class Stream(Generic[H]):
         """
         if tokens < 0:
             raise ValueError(f"{tokens} can't be added: set_tokens corrects the count")
-        meter = self._hold.running()
+        meter = self._hold.open_meter()
         meter.count(meter.tokens + tokens)
         self._check_hold(meter)
 
@@ -95,7 +98,7 @@ class Stream(Generic[H]):
 
         Otherwise like `add_tokens`.
         """
-        meter = self._hold.running()
+        meter = self._hold.open_meter()
         meter.count(tokens)
         self._check_hold(meter)
 
@@ -112,7 +115,7 @@ class Stream(Generic[H]):
         """
         require_format(usage_format)
         fields = in_json(usage, "the usage")
-        meter = self._hold.running()
+        meter = self._hold.open_meter()
         meter.use(fields, usage_format)
         self._check_hold(meter)
 

@@ -25,7 +25,7 @@ _replacing = Lock()
 class _Asyncio(ModuleType):
     """A module in place of asyncio. Its first use imports asyncio, and every use returns what asyncio has.
 
-    ``importlib.util.LazyLoader`` would import asyncio as soon as two modules import it. Three modules of Powertools do.
+    ``importlib.util.LazyLoader`` would import asyncio as soon as two modules import it. Some modules of Powertools do.
     """
 
     def __getattr__(self, name: str) -> Any:

@@ -34,8 +34,8 @@ class Lot(NamedTuple):
         """Burn order: soonest expiry first, then oldest."""
         return self.expires_at, self.number
 
-    def is_of(self, other: "Lot") -> bool:
-        """Whether both lots are equal except for their ``credits``, so that they can be added up."""
+    def equals_but_for_credits(self, other: "Lot") -> bool:
+        """Whether the lots can be added up: they are equal except for their ``credits``."""
         return (self[:1], self[2:]) == (other[:1], other[2:])
 
 
@@ -52,7 +52,7 @@ def allocation_id(account_id: AccountId, number: int) -> str:
 def add(lots: list[Lot], lot: Lot) -> None:
     """Add credits to the lot that they belong to, or as a new lot, in burn order."""
     for index, known in enumerate(lots):
-        if known.is_of(lot):
+        if known.equals_but_for_credits(lot):
             lots[index] = known._replace(credits=known.credits + lot.credits)
             return
     lots.append(lot)

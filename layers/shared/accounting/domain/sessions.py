@@ -23,6 +23,7 @@ FORMAT = 1
 
 Status = Literal["active", "completed", "failed"]
 Outcome = Literal["finalized", "aborted", "swept"]
+"""``swept``: the sweeper or a supervisor ended the session, not its caller."""
 
 
 class Report(NamedTuple):
@@ -245,9 +246,9 @@ class Session(NamedTuple):
         return card.cost_of_number(report.tokens) if report.usage is None else card.cost(report.usage)
 
     def swept_report(self, *, charge_estimate: bool) -> Report:
-        """What the sweeper charges: the heartbeats' last report.
+        """What a sweep charges: the heartbeats' last report.
 
-        If no heartbeat has arrived, the sweeper charges nothing or, with ``charge_estimate``, the estimate.
+        If no heartbeat has arrived, a sweep charges nothing or, with ``charge_estimate``, the estimate.
         """
         if charge_estimate and not self.has_heartbeats:
             estimate = self.estimated_usage

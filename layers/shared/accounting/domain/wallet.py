@@ -33,14 +33,14 @@ class Wallet(NamedTuple):
 
     ``granted``, ``removed`` and ``expired`` only grow; ``charged`` shrinks when a late settle returns credits.
 
-    ``version`` counts commands, ``entry_seq`` ledger entries and ``allocations`` the lots that were ever granted.
+    ``version`` counts writes, ``entry_seq`` ledger entries and ``allocations`` the lots that were ever granted.
     ``head`` is the newest entry's hash. ``due_at`` is when the sweeper next looks at the wallet: when the first lot
-    expires, or sooner. Only the sweeper moves it to a later time, because a move costs two writes to an index. A newer
-    version may have written ``format`` and ``more``; this version keeps them unchanged. ``frozen`` is true if the user
-    is disabled or the organization closed: nothing new is held or charged, but holds are settled. ``erased`` is true if
-    the user is erased: no new entry keeps a reason. ``terms`` counts the changes of members and budgets, which decide
-    who may spend how much. ``budgets`` is the number of budgets. ``passed`` is how many commands changed the wallet
-    while the one that wrote this version waited. It decides nothing.
+    expires, or sooner. For an open account, only the sweeper moves it to a later time, because a move costs two writes
+    to an index. A newer version may have written ``format`` and ``more``; this version keeps them unchanged. ``frozen``
+    is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are settled.
+    ``erased`` is true if the user is erased: no new entry keeps a reason. ``terms`` counts the changes of members and
+    budgets, which decide who may spend how much. ``budgets`` is the number of budgets. ``passed`` is how many commands
+    changed the wallet while the one that wrote this version waited. It decides nothing.
     """
 
     account_id: AccountId

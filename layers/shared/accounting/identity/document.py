@@ -40,7 +40,7 @@ class _Part(BaseModel):
 
 
 class ClaimNames(_Part):
-    """The claim that has each value: the claim's name, or a dotted path to it (``realm_access.roles``).
+    """The names of the claims that have the user's values, or dotted paths to them (``realm_access.roles``).
 
     ``user_id_prefix`` is put before the value of the claim that ``user_id`` names. ``email_verified`` names the claim
     that says whether the address is verified, or is true if the issuer verifies every address. ``email`` requires

@@ -24,9 +24,9 @@ FRESH_SECONDS = 600
 USABLE_SECONDS = 12 * 3600
 """How long keys can be used if the issuer does not answer."""
 RETRY_SECONDS = 60
-"""How long to wait at least after a fetch that failed, and between two fetches for unknown key ids."""
+"""The shortest wait after a fetch that failed, and between two fetches for unknown key ids."""
 FIRST_RETRY_SECONDS = 10
-"""How long to wait at least after a fetch that failed while no keys are known."""
+"""The shortest wait after a fetch that failed while no keys are known."""
 FETCH_SECONDS = 2
 MAX_BYTES = 1_000_000
 MAX_KEYS = 100

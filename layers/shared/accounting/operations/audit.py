@@ -36,7 +36,7 @@ class Audited:
 
 
 def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
-    """The proof of one account, its wallet, and the number of the entry with which reading began.
+    """The proof of one account, its wallet, and the number of the first entry to read.
 
     Raises ValueError if this service cannot have written the wallet.
     """
@@ -124,7 +124,7 @@ def _continued(account: AuditableAccount, now: int) -> tuple[Proof, bool]:
 
 
 def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
-    """The proof, continued up to a wallet, and this wallet: ``wallet``, or a newer one if another audit got further."""
+    """Continue the proof up to ``wallet``, or to a newer wallet if another audit got further; return both."""
     if proof.seq > wallet.entry_seq:
         wallet = wallets.get(wallet.account_id)
     beyond: list[int] = []
@@ -139,8 +139,8 @@ def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
     if proof.seq != wallet.entry_seq or proof.seq == 0:
         proof.follow(ledger())
     proof.compare(wallet)
-    # Normally, a command after the read of the wallet has written the entry beyond it. If even a newer wallet
-    # does not count this entry, it was inserted.
+    # Normally, a command has written this entry after the wallet was read. If even a newer wallet does not count the
+    # entry, it was inserted.
     if beyond and wallets.get(wallet.account_id).entry_seq < beyond[0]:
         proof.add_finding("inserted", beyond[0])
     return proof, wallet

@@ -51,7 +51,7 @@ class BudgetState(NamedTuple):
 
 
 def put(account_id: AccountId, subject: str, wanted: BudgetValues, *, by: Requester, now: int) -> BudgetState:
-    """Set a subject's budget. Its count of committed credits restarts at 0 unless the windows stay the same.
+    """Set a subject's budget. The budget's count of credits restarts at 0 unless its windows stay the same.
 
     Raises AccountNotFound, Forbidden, Invalid, MemberNotFound, ApiKeyNotFound, TooManyBudgets, Contention.
     """

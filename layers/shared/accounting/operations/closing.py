@@ -49,7 +49,7 @@ def close(organization_id: str, transfer_to: AccountId | None, *, actor: str, no
 
 
 def _shut(organization_id: str, transfer_to: AccountId | None, now: int) -> Organization:
-    """Refuse everything new that the organization would pay for. Make its wallet due, so that it is swept."""
+    """Refuse everything new that the organization would pay for. Make its wallet due for the sweeper."""
     known = organizations.require(organization_id)
     if known.closed_at is not None:
         if known.transfer_to != transfer_to:

@@ -31,7 +31,7 @@ a function.
 """
 
 REQUEST_SECONDS = 5.0
-"""How long one request works on an erasure at most."""
+"""The longest time that one request works on an erasure."""
 
 REMEMBERED_EVERY = 500
 """After how many items an erasure stores how far it got."""

@@ -155,7 +155,7 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
         if not found.is_repriced_by(report) and report.tokens <= found.fitting_tokens:
             return active(session_id, store.note_tokens(user_id, session_id, report.tokens, now))
         session = streaming.reported(found, report, now)
-        # ``untouched`` keeps this from undoing a later heartbeat that was stored although its hold was not raised.
+        # ``untouched`` keeps this from undoing a later heartbeat, which is stored even if it cannot raise the hold.
         if session.tokens <= session.fitting_tokens:
             transact([store.replace(found, session, untouched=True)])
             return session

@@ -54,7 +54,7 @@ def count(records: Sequence[UsageRecord]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SystemStatistics:
-    """Sums over whole days: in total, for the users who spent most, and for the names with most merit (decision 11).
+    """Sums over whole days: in total, of the users who spent most, and of the names with the most merit (decision 11).
 
     Usage by class is shown for the models among those names that cost most. Each sum is exact. ``truncated``
     means that some users or names are not shown, or the usage of some shown models. ``series`` is None unless a caller

@@ -32,7 +32,7 @@ class Route:
     """A route: who may call it, and how it refuses.
 
     ``codes`` are its refusals in addition to those that the OpenAPI document adds by itself. A route that takes
-    ``Idempotency-Key`` names the scope of its keys in ``idempotency``. A route with another method than GET refuses
+    ``Idempotency-Key`` names the scope of its keys in ``idempotency``. A route with a method other than GET refuses
     unknown names in the query, unless ``any_query``. If its handler takes no body, it refuses a body with fields.
     """
 

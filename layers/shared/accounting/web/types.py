@@ -288,7 +288,7 @@ Operation = Annotated[
     _PLAIN,
     _UNRESERVED,
 ]
-"""What was done. The body of ``usage/record`` allows more than ``MAX_LABEL`` bytes only for a model's id."""
+"""What was done. ``usage/record`` accepts more than ``MAX_LABEL`` bytes only for the model of a chat service."""
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json), AfterValidator(_small)]
 Instant = Annotated[
     str, Field(description="ISO-8601 in UTC, with milliseconds and Z", json_schema_extra={"format": "date-time"})

@@ -92,7 +92,7 @@ class Exchange:
 def _usual_reply(file: BufferedReader) -> tuple[Reply, bool] | None:
     """The reply, and whether the connection stays open; None, with nothing read, if the head is not a usual one.
 
-    A usual head arrives in one piece, has one content length, and says nothing else about the connection or transfer.
+    A usual head arrives in one piece, has one content length and no transfer encoding, and does not end the connection.
     """
     head, end, _ = file.peek().partition(b"\r\n\r\n")
     status, lengths, checksum = STATUS.match(head), LENGTH.findall(head), CHECKSUM.search(head)

@@ -76,7 +76,7 @@ def highest(index: str, pk: str, limit: int) -> tuple[list[Item], bool]:
 
 
 def positions(index: str, part: Range, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
-    """The keys in a range with their positions, last first, read lazily."""
+    """The keys in a range with their positions, last first, read lazily. With ``before``, only those below it."""
     names = keys.INDEX_KEYS[index]
     high = part.prefix + before if before else part.high
     for item in _query(names, part.pk, part.low, high, page_size, IndexName=index):
