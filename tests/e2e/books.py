@@ -65,7 +65,7 @@ def _plain(item: Item) -> Item:
 
 
 def usage_in_stream(service: Stack, user_id: str) -> dict[str, str]:
-    """Return the position of a user's first usage record in the table's stream, in the form of a dead letter."""
+    """Return the position of a user's first usage record in the table's stream, as ``get_shard_iterator`` takes it."""
     streams = service.aws.client("dynamodbstreams")
     (stream,) = streams.list_streams(TableName=service.table_name)["Streams"]
     (shard,) = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]

@@ -1,6 +1,6 @@
 """An unreachable or slow database, and functions that are killed: nothing is lost, and nothing happens twice.
 
-By default, each test kills the function once at each moment of a request. With ``KILLS=40``, it kills 40 times.
+The function is killed four times during each kind of request, once at each moment; ``KILLS=40`` makes it 40 times.
 """
 
 from __future__ import annotations
