@@ -35,7 +35,7 @@ example: ready ## Run an example in front of the service that `make run` started
 
 .PHONY: prices
 prices: ready ## Compare price rules with genai-prices (CREDITS_PER_USD=1000, MARKUP=1.2, MODELS=openai; APPLY=1: import them)
-	@$(BIN)/python -m local.prices
+	@PYTHONPATH=layers/shared $(BIN)/python -m local.prices
 
 .PHONY: screenshots
 screenshots: ready ## Write the pictures of docs/images from the console of the running service

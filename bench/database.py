@@ -7,12 +7,13 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 from accounting import settings as settings_module
 from accounting import telemetry
 from bench.functions import be_patient
 from local import account, emulator
+from tests.metrics import Uncounted
 from tests.template import create_table
 
 if TYPE_CHECKING:
@@ -59,15 +60,6 @@ class Database:
         settings_module.settings.cache_clear()
         be_patient()
         return made
-
-
-class Uncounted:
-    """Metrics that are dropped, because nobody reads those of this process."""
-
-    metric_set: ClassVar[dict[str, Any]] = {}
-
-    def add_metric(self, **_: Any) -> None:
-        """Drop the metric."""
 
 
 @contextmanager

@@ -16,12 +16,12 @@ from accounting.operations import sessions
 from accounting.store import wallets
 from accounting.times import clock
 from bench import child
-from bench.database import Uncounted
 from bench.functions import be_patient
 from bench.report import Section, Target, number
 from bench.scale import scaled
 from bench.units import Units
 from tests.calls import the_wire
+from tests.metrics import Uncounted
 
 if TYPE_CHECKING:
     from bench.database import Database

@@ -19,6 +19,7 @@ import httpx
 from genai_prices.data import providers
 from genai_prices.types import ModelInfo, Provider
 
+from accounting.domain.price_lists import MAX_LISTED
 from local import tokens
 from local.paths import STACK_JSON
 from local.price_lists import Markup, NoRule, changes_after, left_out, matches, rule_of
@@ -26,8 +27,6 @@ from local.steps import Refused, explain
 
 SOURCE = "genai-prices"
 DEFAULT_MODELS = "openai anthropic google/gemini* aws"
-MAX_LISTED = 99
-"""The most rules and aliases that one request can import."""
 MAX_LIST_BYTES = 60_000
 """The most bytes of the rules in one request; the service accepts a body of 64 KB."""
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Thread, local
 
 type Deed = Callable[[socket.socket], bool]
 """A reaction of the server to a request. It returns whether the connection stays open."""
@@ -26,6 +26,7 @@ class Peer:
         self.deeds: list[Deed] = [answer()]
         self.requests: list[bytes] = []
         self.connections = 0
+        self._of_this_thread = local()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listening = socket.create_server((host, 0), family=family)
         self._tls = tls
@@ -44,6 +45,12 @@ class Peer:
         finally:
             peer._listening.shutdown(socket.SHUT_RDWR)  # or the thread that waits in accept() would keep it open
             peer._listening.close()
+
+    @property
+    def request(self) -> bytes:
+        """The request to which the deed that asks reacts. Every connection has a thread of its own."""
+        request: bytes = self._of_this_thread.request
+        return request
 
     def does(self, *deeds: Deed) -> None:
         """Do these from now on, and forget the earlier deeds, requests and connections."""
@@ -64,6 +71,7 @@ class Peer:
             while request := _request(channel):
                 deed = self.deeds[min(len(self.requests), len(self.deeds) - 1)]
                 self.requests.append(request)
+                self._of_this_thread.request = request
                 if not deed(channel):
                     return
 

@@ -1,10 +1,10 @@
 """Finds every definition that an invocation of a Lambda function could use, by reading the source.
 
 A definition reaches what its body names: functions, classes (with all of their methods) and constants of the accounting
-package, directly or as attributes of its modules. It also reaches the statements that run when its module and those
-that it imports are imported. This finds everything that an invocation uses, provided that the code looks up no computed
-names in modules. ``test_imports`` checks this. A computed name may be looked up in an object (``getattr``): the
-object's class is reached with all of its methods where the object is made.
+package, directly or as attributes of its modules. An import statement reaches the statements that it
+runs. This finds everything that an invocation uses, provided that the code looks up no computed names in modules.
+``test_imports`` checks this. A computed name may be looked up in an object (``getattr``): the object's class is reached
+with all of its methods where the object is made.
 """
 
 from __future__ import annotations
@@ -115,7 +115,6 @@ def _named_in(name: str, definition: str) -> tuple[tuple[str, str], ...]:
 def _names(name: str, definition: str) -> Iterator[tuple[str, str]]:
     here = module(name)
     statements = here.definitions.get(definition, [])
-    yield name, BODY
     for node in (node for statement in statements for node in ast.walk(statement)):
         for _, meant in imported(node):
             yield from _run_by_importing(meant)

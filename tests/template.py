@@ -8,8 +8,10 @@ __all__ = ["create_table", "resources", "template"]
 
 
 def resources(kind: str) -> dict[str, dict[str, Any]]:
-    """The template's resources of a type, by logical id."""
-    return {name: found for name, found in template()["Resources"].items() if found["Type"] == kind}
+    """The template's resources of a type, by logical id. There is at least one, so that no test checks nothing."""
+    resources = {name: found for name, found in template()["Resources"].items() if found["Type"] == kind}
+    assert resources, f"the template has no {kind}"
+    return resources
 
 
 def create_table(client: Any, name: str) -> None:

@@ -1,13 +1,16 @@
-"""A program whose accounted calls are killed: `python caller.py sync|async ACCOUNTING PROVIDER [FILE]`.
+"""Makes accounted calls in child processes, which tests kill: `python caller.py`.
 
-For each line of its input, it forks a child and prints the child's process id. After "go", the child calls the models
-until it is killed, and prints the session of each call that it has read to its end, or left. After "last", the child
-ends when the outbox is empty. Because of the fork, the SDKs are imported only once.
+Each line of its input is an object in JSON; for each, it forks a child, and prints the child's process id and, later,
+"ended". With the arguments of `make_calls`, the child calls the models until it is killed, and prints the session of
+each call that it has read to its end, or left; with ``is_last``, it ends when the outbox is empty. With a ``program``,
+its ``args`` and a file for its ``stderr``, the child runs that program and ends as a program does. Because of the fork,
+the SDKs are imported, and their models built, only once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import sys
@@ -25,6 +28,7 @@ import openai.resources.responses
 from accounting_client import AccountingClient, AsyncAccountingClient, ServiceCredential
 from accounting_client.anthropic import accounted as anthropic_accounted
 from accounting_client.openai import accounted
+from client.tests.providers import Provider
 from client.tests.worker import RETRIES, has_unsent, print_line
 
 ACTS = ("whole", "read", "leave")
@@ -91,21 +95,47 @@ async def arun(url: str, origin: str, file: str | None, *, is_last: bool) -> Non
             print_line(session_id)
 
 
-if __name__ == "__main__":
-    kind, url, origin, *rest = sys.argv[1:]
+def make_calls(kind: str, url: str, origin: str, file: str | None, *, is_last: bool) -> None:
+    random.seed()
+    if kind == "sync":
+        run(url, origin, file, is_last=is_last)
+    else:
+        asyncio.run(arun(url, origin, file, is_last=is_last))
+
+
+def build_models() -> None:
+    """Stream once from each API, because the SDKs build the models of an answer when they first read one."""
+    chat: Any = {"model": "m", "messages": HELLO, "max_tokens": 50, "stream": True}
+    with (
+        Provider.running() as provider,
+        openai.OpenAI(api_key="k", base_url=provider.base_url) as ours,
+        anthropic.Anthropic(api_key="k", base_url=provider.origin) as theirs,
+    ):
+        list(ours.chat.completions.create(**chat))
+        list(ours.responses.create(model="m", input="hello", stream=True))
+        list(theirs.messages.create(**chat))
+
+
+def main() -> None:
+    build_models()
     for line in sys.stdin:
         if child := os.fork():
             print_line(f"pid {child}")
             os.waitpid(child, 0)
             print_line("ended")
             continue
+        order = json.loads(line)
+        if "program" in order:
+            os.dup2(os.open(order["stderr"], os.O_WRONLY | os.O_CREAT), 2)
+            sys.argv[1:] = order["args"]
+            exec(order["program"], {"__name__": "__main__"})
+            return
         try:
-            random.seed()
-            is_last, file = line == "last\n", rest[0] if rest else None
-            if kind == "sync":
-                run(url, origin, file, is_last=is_last)
-            else:
-                asyncio.run(arun(url, origin, file, is_last=is_last))
+            make_calls(**order)
         except BaseException:
             traceback.print_exc()
         os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ from client.tests.test_outbox import rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.xdist_group("killed calls")  # one forker for all of them
 ROOT = Path(__file__).parent.parent.parent
 KILLS = 12
 MOST_KILLS = 60
@@ -52,50 +54,70 @@ class Slow(Provider):
         return {body["model"] for _, body in self.asked}
 
 
-class Callers:
-    """Runs processes of `caller.py`, one after another."""
+class Forker:
+    """Runs processes of `caller.py`, one after another. Killed processes print what they had ended before."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        self.ended: set[str] = set()
-        """The sessions of the calls that a process had read to their end, or left, before it was killed."""
 
     @classmethod
     @contextmanager
-    def running(cls, *args: str) -> Iterator[Callers]:
-        command = [sys.executable, str(ROOT / "client/tests/caller.py"), *args]
+    def running(cls) -> Iterator[Forker]:
+        path = os.pathsep.join([str(ROOT), str(ROOT / "client/src")])
+        environ = {**os.environ, "PYTHONPATH": path, "NO_PROXY": "*", "no_proxy": "*"}
+        command = [sys.executable, str(ROOT / "client/tests/caller.py")]
         with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ
         ) as process:
             yield cls(process)
+
+    def run(self, order: dict[str, Any], kill_after: float | None = None) -> set[str]:
+        """Run a process to its end, or kill it after this many calls: 2.5 kills it in the middle of the third.
+
+        Return the sessions of the calls that it had read to their end, or left.
+        """
+        process = self._process
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(f"{json.dumps(order)}\n")
+        process.stdin.flush()
+        pid, ended = int(process.stdout.readline().removeprefix("pid ")), set()
+        if kill_after is not None:
+            ended |= {process.stdout.readline().strip() for _ in range(int(kill_after))}
+            time.sleep(kill_after % 1 * CALL_SECONDS)
+            os.kill(pid, signal.SIGKILL)
+        while (session_id := process.stdout.readline().strip()) != "ended":
+            ended.add(session_id)
+        return ended
+
+
+@pytest.fixture(scope="module")
+def forker() -> Iterator[Forker]:
+    """Return the program that forks the processes of these tests: importing the SDKs takes seconds."""
+    with Forker.running() as running:
+        yield running
+
+
+class Callers:
+    """Processes that call the models of a provider, one after another."""
+
+    def __init__(self, forker: Forker, kind: str, url: str, provider: Provider, outbox: Path | None = None) -> None:
+        self._forker = forker
+        self._order = {"kind": kind, "url": url, "origin": provider.origin, "file": outbox and str(outbox)}
+        self.ended: set[str] = set()
+        """The sessions of the calls that a process had read to their end, or left, before it was killed."""
 
     def run_and_kill(self, least: int, chance: random.Random, *, until: Callable[[], bool]) -> int:
         """Kill at least this many processes at random moments, and more until a condition is met; return how many."""
         kills = 0
         while kills < least or (not until() and kills < MOST_KILLS):
-            self.run("go", chance.random() * MOST_CALLS)
+            self.ended |= self._forker.run({**self._order, "is_last": False}, chance.random() * MOST_CALLS)
             kills += 1
         return kills
 
-    def run(self, line: str, kill_after: float | None = None) -> None:
-        """Run a process to its end, or kill it after this many calls: 2.5 kills it in the middle of the third."""
-        process = self._process
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(f"{line}\n")
-        process.stdin.flush()
-        pid = int(process.stdout.readline().removeprefix("pid "))
-        if kill_after is not None:
-            self.ended |= {process.stdout.readline().strip() for _ in range(int(kill_after))}
-            time.sleep(kill_after % 1 * CALL_SECONDS)
-            os.kill(pid, signal.SIGKILL)
-        while (session_id := process.stdout.readline().strip()) != "ended":
-            self.ended.add(session_id)
-
-
-def environment() -> dict[str, str]:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "client/src")])
-    return {**os.environ, "PYTHONPATH": path, "NO_PROXY": "*", "no_proxy": "*"}
+    def run_the_last(self) -> None:
+        """Run a process until the outbox is empty."""
+        self.ended |= self._forker.run({**self._order, "is_last": True})
 
 
 def output_of(session_id: str, settled: dict[str, Any]) -> int | None:
@@ -105,13 +127,15 @@ def output_of(session_id: str, settled: dict[str, Any]) -> int | None:
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_calls_of_processes_that_are_killed_at_any_moment_are_settled_exactly_once(kind: str, tmp_path: Path) -> None:
+def test_calls_of_processes_that_are_killed_at_any_moment_are_settled_exactly_once(
+    forker: Forker, kind: str, tmp_path: Path
+) -> None:
     file, bank, chance = tmp_path / "outbox", Bank(), random.Random(5)
 
     with Slow.running() as provider, serving(bank, loses=0.05) as url:
-        with Callers.running(kind, url, provider.origin, str(file)) as callers:
-            callers.run_and_kill(KILLS, chance, until=lambda: callers.ended < provider.called)
-            callers.run("last")
+        callers = Callers(forker, kind, url, provider, file)
+        callers.run_and_kill(KILLS, chance, until=lambda: callers.ended < provider.called)
+        callers.run_the_last()
         called = provider.called
 
     assert callers.ended < called, "some calls were killed on their way"
@@ -132,13 +156,14 @@ def test_calls_of_processes_that_are_killed_at_any_moment_are_settled_exactly_on
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_without_an_outbox_a_killed_process_leaves_its_session_open(kind: str) -> None:
+def test_without_an_outbox_a_killed_process_leaves_its_session_open(forker: Forker, kind: str) -> None:
     bank, chance = Bank(), random.Random(6)
 
-    with Slow.running() as provider, serving(bank) as url, Callers.running(kind, url, provider.origin) as callers:
+    with Slow.running() as provider, serving(bank) as url:
+        callers = Callers(forker, kind, url, provider)
         kills = callers.run_and_kill(KILLS // 3, chance, until=lambda: bool(bank.open))
         left = bank.open
-        callers.run("last")
+        callers.run_the_last()
 
     assert left
     assert bank.open == left, "only the service's sweeper ends them"
@@ -217,13 +242,16 @@ class Failing(Bank):
 
 @pytest.mark.parametrize("end", ["raise", "SIGTERM", "end"])
 @pytest.mark.parametrize("program", [SYNC, ASYNC], ids=["sync", "async"])
-def test_a_program_without_an_outbox_that_ends_inside_streams_logs_each_open_session(program: str, end: str) -> None:
+def test_a_program_without_an_outbox_that_ends_inside_streams_logs_each_open_session(
+    forker: Forker, program: str, end: str, tmp_path: Path
+) -> None:
+    stderr = tmp_path / "stderr"
     with Slow.running() as provider, serving(bank := Failing()) as url:
-        command = [sys.executable, "-c", program, url, provider.base_url, end]
-        run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment(), timeout=60)
+        forker.run({"program": program, "args": [url, provider.base_url, end], "stderr": str(stderr)})
+    log = stderr.read_text()
 
     # The exit status is not checked, because CPython 3.13.0 may crash at the end, when it frees a stream of the SDK.
-    assert ("LookupError: unhandled" in run.stderr) == (end == "raise")
+    assert ("LookupError: unhandled" in log) == (end == "raise")
     assert bank.open == {"open-0", "open-1"}
     for session_id in bank.open:
-        assert f"session {session_id} could not be settled" in run.stderr
+        assert f"session {session_id} could not be settled" in log

@@ -214,7 +214,10 @@ def abort(body: Abort) -> AbortView:
 
 @api.post("/api/streaming-sessions/<user_id>/<session_id>/end", access=SUPERVISORS, codes=("SESSION_NOT_ACTIVE",))
 def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd) -> SessionView:
-    """End a user's active session as the sweeper would: charge what its last heartbeat reported, refund the rest."""
+    """End a user's active session as the sweeper would: charge what its last heartbeat reported, refund the rest.
+
+    If no heartbeat arrived, this charges nothing or the session's estimate, as the parameter ``SweepCharges`` says.
+    """
     user = users.resolve(api.subject).user
     answer = settling.force_end(user.id, session_id, actor=api.caller.user_id, reason=body.reason, now=clock())
     return SessionView.of(answer.session)

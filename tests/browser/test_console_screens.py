@@ -63,6 +63,10 @@ def test_the_overview_shows_credits_by_day_with_a_table_and_a_download(
     page.get_by_role("link", name="By account").click()
     account = console.rows("Most credits by account").get_by_role("link", name=f"user:{person.id}", exact=True)
     expect(account).to_have_attribute("href", f"#/people/{person.id}")
+    page.get_by_role("link", name="By model").click()
+    expect(
+        page.get_by_text(re.compile(r"^Other models, and usage that counts for no model, used [\d,]+ credits\.$"))
+    ).to_be_visible()
     page.get_by_role("link", name="By user").click()
     expect(page.get_by_role("img", name=re.compile("^Credits by day and user"))).to_be_visible()
     page.get_by_role("link", name="90 days").click()
@@ -114,6 +118,8 @@ def test_a_session_that_hangs_is_ended_by_force_with_a_reason(console: Console, 
     expect(row).to_contain_text("1,000")
 
     row.get_by_role("button", name="End").click()
+    expect(console.dialog).to_contain_text("what the last heartbeat reported: 1,000 tokens")
+    expect(console.dialog).to_contain_text("If no heartbeat arrived, it pays nothing or the session's estimate")
     expect(console.dialog.get_by_role("button", name="End the session")).to_be_disabled()
     console.dialog.get_by_label("Reason").fill(f"It hangs {MARKUP}")
     console.submit()

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +60,18 @@ def test_the_version_changes_when_a_file_is_missing(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("functions.docs.app.CONSOLE_ASSETS", without_one)
 
     assert console_version.__wrapped__() != console_version()
+
+
+def test_the_version_changes_only_with_the_content_of_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, file in CONSOLE_ASSETS.items():
+        elsewhere = tmp_path / "file"
+        elsewhere.write_bytes(file.path.read_bytes())
+        monkeypatch.setattr(
+            "functions.docs.app.CONSOLE_ASSETS", {**CONSOLE_ASSETS, name: file._replace(path=elsewhere)}
+        )
+        assert console_version.__wrapped__() == console_version(), name
+        elsewhere.write_bytes(file.path.read_bytes() + b" ")
+        assert console_version.__wrapped__() != console_version(), name
 
 
 def test_the_page_names_only_files_of_its_version_and_has_no_inline_code() -> None:

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from accounting import secrets
 from accounting.domain.errors import TokenInvalid
 from accounting.identity import document, keys
 from accounting.identity.keys import SigningKeys
@@ -14,6 +15,7 @@ from accounting.identity.tokens import verify
 from accounting.tokens import Claims
 from local.paths import ROOT
 from tests.providers import key_set, make_key
+from tests.template import resources
 
 PAGE = (ROOT / "docs/identity.md").read_text()
 NOW = int(time.time())
@@ -192,10 +194,30 @@ def test_the_table_lists_every_name_of_the_issuers_document() -> None:
     assert f"Some of {', '.join(get_args(document.Algorithm.__value__))}." in PAGE
 
 
+def minutes(seconds: int) -> str:
+    """A time of whole minutes in the page's words."""
+    count, rest = divmod(seconds, 60)
+    assert rest == 0
+    return {1: "a minute", 5: "five minutes", 10: "ten minutes"}[count]
+
+
 def test_the_page_has_the_numbers_of_the_code() -> None:
     page = " ".join(PAGE.split())
 
-    assert (keys.FRESH_SECONDS, keys.RETRY_SECONDS, keys.FIRST_RETRY_SECONDS) == (600, 60, 10)
+    assert f"keeps a provider's keys for {minutes(keys.FRESH_SECONDS)}, and then fetches them again" in page
+    assert f"refuses the key after {minutes(keys.FRESH_SECONDS)} at the latest" in page
+    assert f"fetches the keys at once, but at most once {minutes(keys.RETRY_SECONDS)}" in page
+    assert f"at most one request {minutes(keys.RETRY_SECONDS)}" in page
+    assert f"within {minutes(keys.RETRY_SECONDS)} after such a fetch, the token is refused" in page
+    assert (
+        f"asks the provider again once {minutes(keys.RETRY_SECONDS)}, or every {keys.FIRST_RETRY_SECONDS} seconds "
+        "while it knows no key"
+    ) in page
+    assert f"reads the document again every {minutes(secrets.MAX_AGE_SECONDS)}" in page
+    authorizer = resources("AWS::Serverless::Api")["Api"]["Properties"]["Auth"]["Authorizers"]["TokenAuthorizer"]
+    remembered = minutes(authorizer["Identity"]["ReauthorizeEvery"])
+    assert f"may remember an accepted token for {remembered} more" in page
+    assert f"the gateway remembers that for {remembered}" in page
     assert f"known keys stay valid for {keys.USABLE_SECONDS // 3600} hours" in page
     assert f"A fetch takes at most {keys.FETCH_SECONDS} seconds" in page
     assert f"at most {keys.MAX_BYTES // 1_000_000} MB" in page

@@ -189,9 +189,9 @@ def q(): ...
     several, mixed = "e, (f, *g) = (1, (2, 3))", "a.l[0], m = (k, 1)"
     assert statements == {
         BODY: ["import a", "a.h = k", mixed, "a.n: int = 4", "o += 1"],
-        **dict.fromkeys("bc", ["b = c = 1"]),
+        **{name: ["b = c = 1"] for name in "bc"},
         "d": ["d: int = 2"],
-        **dict.fromkeys("efg", [several]),
+        **{name: [several] for name in "efg"},
         "m": [mixed],
         "P": ["type P = int"],
         "q": ["def q():"],

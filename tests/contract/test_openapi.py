@@ -17,6 +17,7 @@ from local.declarations import ALWAYS, codes_of, declared
 from local.openapi import add_schemas, document, text
 from local.paths import DOCUMENT, ROOT
 from tests.api import INTERNAL, PUBLIC, Route, plain
+from tests.e2e import test_organization_roles as organization_roles
 from tests.e2e import test_roles as roles
 from tests.template import resources
 
@@ -99,6 +100,7 @@ def test_every_route_has_a_summary_its_callers_a_tag_and_a_unique_id() -> None:
         assert f"**Who:** {declared()[route[0].lower(), _path_of(route)].access.who}." in operation["description"], (
             route
         )
+        assert len(operation["tags"]) == 1, route
         assert set(operation["tags"]) <= tags, route
     names = [operation["operationId"] for _, operation in operations()]
     assert len(set(names)) == len(names)
@@ -146,6 +148,26 @@ def test_the_document_states_the_access_that_the_tests_check_over_http() -> None
     tested |= dict.fromkeys(INTERNAL, (Who.PLATFORM, None, None))
 
     assert documented == tested
+
+
+SESSION_REPORTS = {("POST", f"/api/streaming-sessions/{name}") for name in ("heartbeat", "finalize", "abort")}
+"""They are about the caller's own session. An account in them only says where to look for it."""
+
+
+def test_the_roles_in_an_organization_are_tested_for_every_route_that_takes_an_account() -> None:
+    tested = {(each.method, f"/api/{plain(each.path.partition('?')[0])}") for each in organization_roles.ROUTES}
+    take_one = {route for route, operation in operations() if takes_an_account(operation)}
+
+    assert take_one > SESSION_REPORTS
+    assert take_one - SESSION_REPORTS <= tested
+
+
+def takes_an_account(operation: dict[str, Any]) -> bool:
+    """Whether an organization or its account can be named in the path, the query or the body."""
+    contents = operation.get("requestBody", {}).get("content", {}).values()
+    names = {resolved(parameter)["name"] for parameter in operation.get("parameters", ())}
+    names |= {name for content in contents for name in resolved(content["schema"]).get("properties", ())}
+    return bool(names & {"accountId", "account_id", "organizationId", "organization_id"})
 
 
 def test_every_example_fits_its_schema() -> None:

@@ -12,6 +12,9 @@ from boto3.dynamodb.types import TypeDeserializer
 
 from accounting.domain.accounts import personal
 from accounting.store import lots
+from accounting.store.table.surroundings import Credentials, Place
+from accounting.store.table.wire import Wire
+from local.account import ACCESS_KEY, REGION, SECRET_KEY
 
 if TYPE_CHECKING:
     from local.stack import Stack
@@ -33,19 +36,27 @@ def items_of(service: Stack, user_id: str) -> list[Item]:
     return [*items_under(service, f"ACCOUNT#{personal(user_id)}"), *items_under(service, f"USER#{user_id}")]
 
 
+@cache
+def _wire(service: Stack) -> Wire:
+    credentials = Credentials(ACCESS_KEY, SECRET_KEY, None)
+    return Wire(Place(service.endpoint_url, REGION, None, lambda: credentials))
+
+
 def items_under(service: Stack, pk: str) -> list[Item]:
-    """Return the items of one partition."""
-    pages = (
-        dynamodb(service)
-        .get_paginator("query")
-        .paginate(
-            TableName=service.table_name,
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": pk}},
-            ConsistentRead=True,
-        )
-    )
-    return [_plain(item) for page in pages for item in page["Items"]]
+    """Return the items of one partition. It is read through the service's own wire, which takes far less time."""
+    request: dict[str, Any] = {
+        "TableName": service.table_name,
+        "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": {":pk": {"S": pk}},
+        "ConsistentRead": True,
+    }
+    items: list[Item] = []
+    while True:
+        page = _wire(service).query(**request)
+        items += [_plain(item) for item in page["Items"]]
+        if "LastEvaluatedKey" not in page:
+            return items
+        request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
 
 def _plain(item: Item) -> Item:

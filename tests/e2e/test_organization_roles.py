@@ -25,6 +25,8 @@ OWNERS = {**MANAGERS, "admin": FORBIDDEN}
 ADMINISTRATORS = {**dict.fromkeys(ROLES, FORBIDDEN), "administrator": SERVED}
 SUPERVISORS = {**ADMINISTRATORS, "supervisor": SERVED}
 ONLY_MEMBERS = {**MEMBERS, "administrator": UNSEEN}
+RUN_MANAGERS = {**MANAGERS, "member": (404, "RUN_NOT_FOUND")}
+BUDGET = "budgets/{account}/{subject}"
 
 
 class Route(NamedTuple):
@@ -64,6 +66,25 @@ ROUTES = [
         {"modelId": MODEL, "estimatedTokens": 1, "accountId": "{account}", "userId": "{other}"},
         {**dict.fromkeys(ROLES, SERVED), "member": FORBIDDEN, "outsider": FORBIDDEN},
     ),
+    Route(
+        "POST",
+        "streaming-sessions/initialize",
+        {"sessionId": "{new}", "modelId": MODEL, "estimatedTokens": 1, "accountId": "{account}"},
+        ONLY_MEMBERS,
+    ),
+    Route(
+        "POST",
+        "usage/record",
+        {"service": "images", "operation": "render", "credits": 1, "deduct": True, "accountId": "{account}"},
+        ONLY_MEMBERS,
+    ),
+    Route("PUT", BUDGET, {"limitCredits": 10**6, "window": "month"}, MANAGERS),
+    Route("GET", "budgets/{account}", None, MEMBERS),
+    Route("GET", "budgets/{account}?userId={other}", None, MANAGERS),
+    Route("DELETE", BUDGET, None, MANAGERS),
+    Route("POST", "runs", {"runId": "{new}", "limitCredits": 5, "accountId": "{account}"}, ONLY_MEMBERS),
+    Route("GET", "runs/{account}/{run}", None, RUN_MANAGERS),
+    Route("POST", "runs/{account}/{run}/stop", None, RUN_MANAGERS),
 ]
 
 CELLS = [
@@ -74,16 +95,21 @@ CELLS = [
 
 
 class Team(NamedTuple):
-    """An organization, somebody of each role, and a member whom requests are about."""
+    """An organization, somebody of each role, a member whom requests are about, and the id of a run of that member."""
 
     id: str
     people: dict[str, Person]
     other: Person
+    run: str
 
     def filled(self, text: str, organization_id: str | None = None) -> str:
         """Replace the placeholders of a text, with this organization or with another one."""
         org = organization_id or self.id
-        return text.replace("{org}", org).replace("{account}", f"org:{org}").replace("{other}", self.other.id)
+        names = {"{org}": org, "{account}": f"org:{org}", "{other}": self.other.id, "{run}": self.run}
+        names |= {"{subject}": f"member:{self.other.id}", "{new}": new_id("new")}
+        for name, value in names.items():
+            text = text.replace(name, value)
+        return text
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +121,18 @@ def team(admin: Person, people: People) -> Team:
     for role in ("admin", "member"):
         members["owner"].ok("PUT", f"organizations/{made}/members/{members[role].id}", {"role": role})
     admin.ok("POST", "credits/allocate", {"accountId": f"org:{made}", "credits": 100})
-    return Team(made, members | outsiders, people())
+    other, run = people(), new_id("run")
+    members["owner"].ok("PUT", f"organizations/{made}/members/{other.id}", {"role": "member"})
+    other.ok("POST", "runs", {"runId": run, "limitCredits": 5, "accountId": f"org:{made}"})
+    return Team(made, members | outsiders, other, run)
 
 
 @pytest.mark.parametrize(("route", "role"), CELLS)
 def test_a_route_serves_only_the_roles_that_may_call_it(service: Stack, team: Team, route: Route, role: str) -> None:
     owner = team.people["owner"]
     owner.ok("PUT", f"organizations/{team.id}/members/{team.other.id}", {"role": "member"})
+    if (route.method, route.path) == ("DELETE", BUDGET):
+        owner.ok("PUT", team.filled(BUDGET), {"limitCredits": 10**6, "window": "month"})
     before = _everything(service, team)
 
     answer = _ask(team, route, role)

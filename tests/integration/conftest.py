@@ -1,7 +1,7 @@
 """A separate table for every test, on the local AWS's DynamoDB, which handles concurrent writes correctly."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,6 +13,7 @@ from accounting.store import prices, system, table, users
 from local import emulator
 from local.emulator import Emulator
 from tests.calls import Calls, the_wire
+from tests.metrics import Uncounted
 from tests.template import create_table
 
 NOW = 1_800_000_000_000
@@ -56,15 +57,6 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
     dynamodb.delete_table(TableName=name)
     settings_module.settings.cache_clear()
     table.client.cache_clear()
-
-
-class Uncounted:
-    """Drops all metrics, because Powertools' metrics support only one invocation in one thread."""
-
-    metric_set: ClassVar[dict[str, Any]] = {}
-
-    def add_metric(self, **_: Any) -> None:
-        pass
 
 
 @pytest.fixture(autouse=True)

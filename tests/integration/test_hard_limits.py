@@ -170,12 +170,14 @@ def test_a_new_limit_keeps_the_count_and_a_new_window_begins_at_zero() -> None:
     assert committed("member:u1") == 0, "the session settles in the counter that has its hold"
 
 
-def test_setting_a_budget_to_the_same_values_changes_nothing(calls: Calls) -> None:
+def test_setting_a_budget_to_the_same_values_writes_nothing(calls: Calls) -> None:
     first = budget("member:u1", 10)
-    wallet = wallets.get(ACME)
+    assert "TransactWriteItems" in calls.operations
+    calls.reset()
 
     assert budget("member:u1", 10, now=NOW + 1) == first
-    assert wallets.get(ACME) == wallet
+    assert calls.operations
+    assert set(calls.operations) <= {"GetItem", "BatchGetItem", "Query"}
 
 
 def test_deleting_a_budget_lifts_the_limit_and_a_new_one_begins_at_zero() -> None:

@@ -118,3 +118,4 @@ def test_users_erased_since_the_backup_are_listed_and_can_be_erased_again(
     again = erasures.get("since")
     assert again is not None
     assert again.at == NOW + DAY
+    assert restore.restore(dynamodb, backup, table_name, apply=False).erased == ["since"], "every run lists them"

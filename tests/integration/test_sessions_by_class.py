@@ -252,14 +252,20 @@ def test_a_sweep_without_a_heartbeat_charges_nothing() -> None:
     assert assert_books_balance("u1").available == 100
 
 
-def test_a_sweep_without_a_heartbeat_charges_the_estimate_if_the_parameter_requires_it(
-    set_parameter: Callable[[str, str], None],
+def force_end() -> Session:
+    return settling.force_end("u1", "s1", actor="boss", reason="stuck", now=NOW + HOUR).session
+
+
+@pytest.mark.parametrize("end", [sweep, force_end])
+@pytest.mark.parametrize(("charges", "credits", "used"), [("estimate", 18, ESTIMATE), ("reported", 0, NO_USAGE)])
+def test_the_end_of_a_session_without_a_heartbeat_charges_what_the_parameter_says(
+    set_parameter: Callable[[str, str], None], end: Callable[[], Session], charges: str, credits: int, used: Usage
 ) -> None:
-    set_parameter("SWEEP_CHARGES", "estimate")
+    set_parameter("SWEEP_CHARGES", charges)
     initialize()
 
-    assert sweep().settled.credits == 18
-    assert records()[0].usage == ESTIMATE
+    assert end().settled.credits == credits
+    assert records()[0].usage == used
 
 
 def test_a_sweep_charges_the_inputs_and_the_heartbeats_output(set_parameter: Callable[[str, str], None]) -> None:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
-from typing import Any, ClassVar
 from unittest.mock import patch
 from uuid import UUID
 
@@ -19,6 +18,7 @@ from accounting.operations import audit, commit, ids, sweep
 from accounting.store import cache, prices, system, users
 from accounting.store.table import chance, queries, transactions, wire
 from accounting.store.table import connection as store_connection
+from tests.metrics import Uncounted
 from tests.simulation.connection import Connection
 from tests.simulation.database import TABLE
 from tests.simulation.scheduler import Pool, Scheduler
@@ -29,15 +29,6 @@ PATIENCE_SECONDS = (commit.CONTENTION_SECONDS, commit.CONTENTION_SECONDS, 0.1)
 
 NAMES_OF_USER = (1, 2, system_usage.MAX_NAMES_OF_USER)
 """The number of names to which a user gives merit. It is mostly low, so that the few names here exceed it."""
-
-
-class Uncounted:
-    """Metrics that are dropped."""
-
-    metric_set: ClassVar[dict[str, Any]] = {}
-
-    def add_metric(self, **_: Any) -> None:
-        pass
 
 
 @contextmanager

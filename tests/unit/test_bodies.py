@@ -1,14 +1,17 @@
 """How a request's body is read, and why it is refused."""
 
 import json
+import pkgutil
 from base64 import b64encode
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from accounting import web
 from accounting.store import users
-from accounting.web import headers, idempotency, on_behalf, service_key
+from accounting.web import headers, idempotency, on_behalf
 from accounting.web.access import USERS
 from accounting.web.api import Api
 from accounting.web.paging import DEFAULT_LIMIT, Limit
@@ -288,7 +291,12 @@ def test_a_body_shows_no_values_in_a_log() -> None:
     assert "secret" not in str([Reasoned(reason="secret")])
 
 
-def test_every_header_that_the_service_defines_is_read() -> None:
-    for name in (idempotency.HEADER, on_behalf.HEADER, service_key.HEADER):
+def test_every_header_that_the_service_defines_is_read_and_no_other() -> None:
+    modules = [import_module(found.name) for found in pkgutil.iter_modules(web.__path__, f"{web.__name__}.")]
+    defined = {module.HEADER for module in modules if hasattr(module, "HEADER")}
+
+    assert {idempotency.HEADER, on_behalf.HEADER} <= defined
+    assert {name.lower() for name in defined} == headers.READ
+    for name in defined:
         assert headers.is_read(name)
         assert headers.is_read(name.upper())

@@ -118,11 +118,12 @@ def test_administrators_are_looked_up_each_time_and_plain_users_only_once(store_
     assert looked_up == [*["boss"] * 3, "u1"]
 
 
-def test_a_disabled_administrator_and_a_disabled_plain_user_are_refused(store_user: StoreUser) -> None:
-    store_user("admin", disabled_at=1)
-    boss, user = Caller("boss", "", "admin", issued_at=1), Caller("u1", "", "user", issued_at=1)
+@pytest.mark.parametrize("role", ["user", "supervisor", "admin"])
+def test_a_disabled_caller_is_refused_whatever_the_role(store_user: StoreUser, role: str) -> None:
+    store_user(role, disabled_at=1)
+    caller = Caller("u1", "", role, issued_at=1)
 
-    for refused in (boss.require_admin, boss.require_supervisor, boss.require_enabled, user.require_admin):
+    for refused in (caller.require_enabled, caller.require_supervisor, caller.require_admin, caller.is_admin):
         with pytest.raises(UserDisabled):
             refused()
 

@@ -49,8 +49,21 @@ def test_a_token_names_its_user_and_role(
     assert (claims["sub"], claims["role"]) == ("alice", "admin")
 
 
-def test_a_token_can_have_the_role_user(running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert jwt.decode(tokens.accepted_token("alice", "user"), SECRET, ["HS256"])["role"] == "user"
+@pytest.mark.parametrize("role", [None, "", "user"])
+def test_without_a_role_a_token_has_the_role_user(
+    running: list[httpx.Response],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    role: str | None,
+) -> None:
+    monkeypatch.setenv("USER", "alice")
+    monkeypatch.delenv("ROLE", raising=False)
+    if role is not None:
+        monkeypatch.setenv("ROLE", role)
+
+    assert tokens.main() == 0
+
+    assert jwt.decode(capsys.readouterr().out.strip(), SECRET, ["HS256"])["role"] == "user"
 
 
 def test_the_roles_are_those_of_the_service() -> None:

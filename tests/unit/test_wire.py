@@ -6,12 +6,17 @@ import json
 import os
 import random
 import string
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import botocore.loaders
 import botocore.session
@@ -34,6 +39,7 @@ from accounting.store.table import connection, wire
 from accounting.store.table.exchange import Reply
 from accounting.store.table.surroundings import Credentials, Place, place_of_environment
 from accounting.store.table.wire import Wire
+from local.paths import ROOT
 
 OPERATIONS = ["GetItem", "BatchGetItem", "Query", "UpdateItem", "BatchWriteItem", "TransactWriteItems"]
 HOSTS = [
@@ -273,7 +279,39 @@ def test_these_variables_are_read_without_botocore(environment: pytest.MonkeyPat
     for name, value in more.items():
         environment.setenv(name, value)
 
-    assert found_here(place_of_environment(ENVIRONMENT | more)) == found_by_botocore()
+    with no_botocore():
+        found = found_here(place_of_environment(ENVIRONMENT | more))
+
+    assert found == found_by_botocore()
+
+
+@contextmanager
+def no_botocore() -> Iterator[None]:
+    """Make every import of botocore and boto3 fail during the block."""
+    names = {"boto3", *(name for name in sys.modules if name.partition(".")[0] == "botocore")}
+    with patch.dict(sys.modules, dict.fromkeys(names)):
+        with pytest.raises(ImportError):
+            import_module("botocore.session")
+        yield
+
+
+def test_the_client_of_an_environment_that_is_read_here_needs_no_session_of_botocore() -> None:
+    code = """
+import sys
+from accounting.store import table
+print(type(table.client()).__name__, *({"boto3", "botocore.session", "botocore.client"} & set(sys.modules)))
+"""
+    layer = ROOT / "layers/shared"
+    run = subprocess.run(  # in a process of its own, because this one has imported everything already
+        [sys.executable, "-c", code],
+        env=ENVIRONMENT | {"PATH": "", "HOME": "/nonexistent", "PYTHONPATH": str(layer)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert run.stdout.split() == ["Wire"], run.stderr
 
 
 def test_every_other_setting_of_botocore_is_left_to_botocore() -> None:

@@ -10,6 +10,8 @@ DEFAULT_OUTPUT_TOKENS = 4096
 """The output tokens to reserve for a request without a limit, unless the maximum in the model's price is lower."""
 BYTES_A_TOKEN = 3
 """The bytes of text that count as a token by default; this gives too many tokens rather than too few."""
+LETTERS_A_TOKEN = 4
+"""How many letters of a streamed piece count as a token. Most pieces are one token."""
 MEDIA_TOKENS = 1500
 """The tokens of an image or a file in the request, by default and with a tokenizer."""
 MESSAGE_TOKENS = 4

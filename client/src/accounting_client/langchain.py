@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 
 from accounting_client.async_session import AsyncStreamingSession
-from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, Estimate, estimated_usage, tokens_of
+from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, LETTERS_A_TOKEN, Estimate, estimated_usage, tokens_of
 from accounting_client.session import StreamingSession
 from accounting_client.settling import NO_USAGE
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from accounting_client.async_client import AsyncAccountingClient
     from accounting_client.client import AccountingClient
 
-LETTERS_A_TOKEN = 4
-"""How many letters of a streamed piece count as a token. Most pieces are one token."""
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "num_predict")
 """The integrations' names for the limit on generated tokens."""
 MODELS = ("model", "model_name", "model_id", "deployment_name")

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from accounting_client.estimates import LETTERS_A_TOKEN
 from accounting_client.usage_objects import in_json
 
-LETTERS_A_TOKEN = 4
-"""How many letters of a streamed piece count as a token. Most pieces are one token."""
 INPUTS = ("messages", "system", "prompt", "input", "instructions", "tools", "functions")
 """The fields of a request that a model reads, for all types of calls."""
 MAX_TOKENS = {

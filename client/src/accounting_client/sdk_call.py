@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from accounting_client.errors import AccountingError, NotAccounted
-from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, Estimate, estimated_usage
+from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, LETTERS_A_TOKEN, Estimate, estimated_usage
 from accounting_client.hold import SETTLE_SECONDS, OnUnreachable, WhenShort
 from accounting_client.settling import NO_USAGE
 from accounting_client.usage_objects import UsageFormat
@@ -27,7 +27,6 @@ A = TypeVar("A", "AccountingClient", "AsyncAccountingClient")
 S = TypeVar("S", "StreamingSession", "AsyncStreamingSession")
 
 RAW_HEADER = "x-stainless-raw-response"
-LETTERS_A_TOKEN = 4
 COUNTED_AT_ONCE = 8
 """How many tokens of a stream are counted together before they are added to its session."""
 

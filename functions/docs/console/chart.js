@@ -6,20 +6,20 @@ import { Button, Credits, Table, digits, short } from "./ui.js";
 const HEIGHT = 220, LEFT = 52, BOTTOM = 22, TOP = 8, LABEL = 64, COLORS = 7;
 
 // Horizontal bars: [{ label, value, of, figure, note, tone }]. `of` is the value of a full bar, by default the largest value
-// of all bars. `figure` is shown beside the bar, by default `value`. `parts` ([{ value, tone }]) divides a bar.
+// of all bars. `figure` is shown beside the bar, by default `value`.
 export function Bars({ label, of: items }) {
   const most = Math.max(1, ...items.map((each) => each.of ?? each.value));
   return html`<ul class="bars" aria-label=${label}>${items.map((each) => html`<li>
     <span class="name">${each.label}</span>
-    <${Bar} of=${each.of ?? most} parts=${each.parts ?? [each]} />
+    <${Bar} of=${each.of ?? most} value=${each.value} tone=${each.tone} />
     <span class="figure">${each.figure ?? html`<${Credits} of=${each.value} />`}</span>
     ${each.note && html`<span class="quiet note">${each.note}</span>`}
   </li>`)}</ul>`;
 }
 
-// One bar, divided into parts: [{ value, tone }].
-export const Bar = ({ of, parts }) => html`<span class="bar" aria-hidden="true">${parts.map(({ value, tone }) => html`
-  <span class="part ${tone ?? ""}" style=${{ width: `${share(value, of)}%` }}></span>`)}</span>`;
+// One bar. `of` is the value of a full bar.
+export const Bar = ({ of, value, tone }) => html`<span class="bar" aria-hidden="true">
+  <span class="part ${tone ?? ""}" style=${{ width: `${share(value, of)}%` }}></span></span>`;
 
 const share = (value, of) => (of > 0 ? Math.max(0, Math.min(100, (value / of) * 100)) : 0);
 

@@ -196,7 +196,7 @@ export function usePages(inputs = []) {
 // One page of rows. With more than three columns, each row is a block on a narrow screen; because of the `role`s, screen
 // readers still read a table. A column is { label, show(row), number, wide }; `pages` and `nextCursor` add Next and Back.
 // `hidden` keeps the caption for screen readers only, where a heading above says the same.
-export function Table({ caption, hidden = true, columns, rows, pages, nextCursor, empty = "Nothing here yet.", mark }) {
+export function Table({ caption, hidden = true, columns, rows, pages, nextCursor, empty = "Nothing here yet." }) {
   const shown = columns.filter(Boolean);
   const first = !pages || pages.number === 1;
   if (!rows.length && first) return html`<${Empty}>${empty}<//>`;
@@ -205,7 +205,7 @@ export function Table({ caption, hidden = true, columns, rows, pages, nextCursor
       <table role="table">
         <caption class=${hidden && "unseen"}>${caption}</caption>
         <thead role="rowgroup"><tr role="row">${shown.map((each) => html`<th scope="col" role="columnheader" class=${kindOf(each)}>${each.label || html`<span class="unseen">Actions</span>`}</th>`)}</tr></thead>
-        <tbody role="rowgroup">${rows.map((row) => html`<tr role="row" class=${mark?.(row)}>${shown.map((each) => html`
+        <tbody role="rowgroup">${rows.map((row) => html`<tr role="row">${shown.map((each) => html`
           <td role="cell" data-label=${each.label} class=${kindOf(each)}><div>${each.show(row)}</div></td>`)}</tr>`)}</tbody>
       </table>
     </div>

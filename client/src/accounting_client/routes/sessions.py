@@ -301,6 +301,7 @@ def abort(
 def end_session(user_id: str, session_id: str, reason: str) -> Call[Session]:
     """As a supervisor, end a user's active session: its last heartbeat's tokens are charged, the rest is refunded.
 
+    If no heartbeat arrived, nothing or the session's estimate is charged, as the service's ``SweepCharges`` says.
     Raises SessionNotActive, UserNotFound.
     """
     where = path("/api/streaming-sessions/{}/{}/end", user_id, identifier(session_id))

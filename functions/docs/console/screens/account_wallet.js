@@ -38,7 +38,7 @@ function Lots({ lots, now }) {
       { label: "Credits", number: true, show: (lot) => html`<${Credits} of=${lot.credits} />` },
       { label: "Time until it expires", wide: true, show: (lot) => {
         const left = Date.parse(lot.expiresAt) - now;
-        return html`<${Bar} of=${longest} parts=${[{ value: left, tone: left < DAY ? "bad" : left < 7 * DAY ? "warn" : "" }]} />`;
+        return html`<${Bar} of=${longest} value=${left} tone=${left < DAY ? "bad" : left < 7 * DAY ? "warn" : ""} />`;
       } },
       { label: "Expires", show: (lot) => html`<${When} at=${lot.expiresAt} />` },
       { label: "Granted", show: (lot) => html`<${When} at=${lot.allocatedAt} />` },

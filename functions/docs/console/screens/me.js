@@ -18,7 +18,7 @@ export default function Me({ me, query }) {
   const shown = TABS.some(([name]) => name === query.tab) ? query.tab : "";
   return html`<${Screen} title="My account" kicker=${me.email || me.userId}>
     <${Tabs} label="About my account" of=${TABS.map(([name, label]) => ({ label, href: href("me", { tab: name }), current: name === shown }))} />
-    ${shown === "" && html`<${Wallet} account=${account} me=${me} /><${Budgets} account=${account} /><${Preview} account=${account} me=${me} />`}
+    ${shown === "" && html`<${Wallet} account=${account} me=${me} /><${Budgets} account=${account} /><${Preview} account=${account} />`}
     ${shown === "usage" && html`<${Usage} account=${account} />`}
     ${shown === "sessions" && html`<${Sessions} userId=${me.userId} me=${me} />`}
     ${shown === "keys" && html`<${Keys} userId=${me.userId} />`}

@@ -73,6 +73,7 @@ function Account({ id }) {
 
 // The names with the most credits, as many as the series has.
 function Ranking({ kind: [kind, label], data }) {
+  const rest = sumOf(data.series.other);
   const rows = Object.entries(data.series.names).map(([name, days]) => [name, sumOf(days)]);
   const named = { account: Account, user: ({ id }) => html`<a href=${href("people", id)}>${id}</a>` }[kind] ?? (({ id }) => id);
   return html`<div class="rows">
@@ -81,7 +82,7 @@ function Ranking({ kind: [kind, label], data }) {
       { label: "Credits", number: true, show: ([, sum]) => html`<${Credits} of=${sum} />` },
       { label: "Share", number: true, show: ([, sum]) => percent(sum, data.totalCredits) },
     ]} />
-    ${sumOf(data.series.other) > 0 && html`<p class="quiet">There are more with fewer credits.</p>`}
+    ${rest > 0 && html`<p class="quiet">${kind === "model" ? "Other models, and usage that counts for no model," : `Other ${kind}s`} used <${Credits} of=${rest} /> credits.</p>`}
   </div>`;
 }
 

@@ -114,6 +114,8 @@ def abort(
 def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: int) -> Answer:
     """End an active session as the sweeper would, regardless of its age. The ledger gets ``actor`` and ``reason``.
 
+    It charges ``Session.swept_report``.
+
     Raises SessionNotActive if there is no such session or its caller has settled it, Contention.
     """
 
