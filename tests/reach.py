@@ -1,8 +1,10 @@
 """Finds every definition that an invocation of a Lambda function could use, by reading the source.
 
 A definition reaches what its body names: functions, classes (with all of their methods) and constants of the accounting
-package, directly or as attributes of its modules. This finds everything that an invocation uses, provided that the code
-computes no names. ``test_imports`` checks that it computes none.
+package, directly or as attributes of its modules. An import statement reaches the statements that it
+runs. This finds everything that an invocation uses, provided that the code looks up no computed names in modules.
+``test_imports`` checks this. A computed name may be looked up in an object (``getattr``): the object's class is reached
+with all of its methods where the object is made.
 """
 
 from __future__ import annotations
@@ -48,7 +50,12 @@ def module(name: str) -> Module:
     base = ROOT if name.startswith("functions.") else LAYER
     path = base.joinpath(*name.split("."))
     source = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
-    found = Module(name, ast.parse(source.read_text()))
+    return parsed(name, source.read_text())
+
+
+def parsed(name: str, source: str) -> Module:
+    """A module with this source."""
+    found = Module(name, ast.parse(source))
     for statement in found.tree.body:
         for defined in _defined(statement):
             found.definitions.setdefault(defined, []).append(statement)
@@ -109,11 +116,33 @@ def _names(name: str, definition: str) -> Iterator[tuple[str, str]]:
     here = module(name)
     statements = here.definitions.get(definition, [])
     for node in (node for statement in statements for node in ast.walk(statement)):
+        for _, meant in imported(node):
+            yield from _run_by_importing(meant)
         if isinstance(node, ast.Name) and node.id in here.definitions:
             yield name, node.id
         target = _meant(here, node)
         if target:
             yield from _definition(target)
+
+
+def modules_as_values(here: Module) -> Iterator[tuple[str, int]]:
+    """Every expression, with its line, whose value is a module of the layer, so that any name could be looked up in it.
+
+    In ``wallets.get``, the name ``wallets`` is not such an expression.
+    """
+    owners = {id(node.value) for node in ast.walk(here.tree) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(here.tree):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load) and id(node) not in owners:
+            dotted = node.id if isinstance(node, ast.Name) and node.id == "accounting" else _meant(here, node)
+            if dotted in module_names():
+                yield ast.unparse(node), node.lineno
+
+
+def _run_by_importing(dotted: str) -> Iterator[tuple[str, str]]:
+    """The bodies that importing this name runs: of its module, and of the packages that contain the module."""
+    parts = dotted.split(".")
+    names = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+    return ((name, BODY) for name in names if name in module_names())
 
 
 def _meant(here: Module, node: ast.AST) -> str | None:
@@ -143,10 +172,24 @@ def _defined(statement: ast.stmt) -> list[str]:
         case ast.TypeAlias():
             return [statement.name.id]
         case ast.Assign():
-            return [target.id for target in statement.targets if isinstance(target, ast.Name)]
-        case ast.AnnAssign(target=ast.Name(id=name)):
-            return [name]
+            return list(dict.fromkeys(name for target in statement.targets for name in _bound(target)))
+        case ast.AnnAssign():
+            return list(_bound(statement.target))
     return [BODY]
+
+
+def _bound(target: ast.expr) -> Iterator[str]:
+    """The names that an assignment to ``target`` defines; BODY for an attribute or an item, which defines no name."""
+    match target:
+        case ast.Name():
+            yield target.id
+        case ast.Tuple() | ast.List():
+            for part in target.elts:
+                yield from _bound(part)
+        case ast.Starred():
+            yield from _bound(target.value)
+        case _:
+            yield BODY
 
 
 def _name(path: Path) -> str:

@@ -7,7 +7,18 @@ from itertools import chain
 
 import pytest
 
-from tests.reach import LAYER, ROOT, function_names, imported, module, module_names, reach
+from tests.reach import (
+    BODY,
+    LAYER,
+    ROOT,
+    function_names,
+    imported,
+    module,
+    module_names,
+    modules_as_values,
+    parsed,
+    reach,
+)
 
 PLAIN = {"accounting", "accounting.settings", "accounting.times"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -127,8 +138,72 @@ def test_no_name_is_imported_or_evaluated_dynamically() -> None:
         and node.id in {"__import__", "importlib", "import_module", "eval", "exec", "globals"}
     ]
     stars = [name for name in everything if "*" in module(name).imports]
+    values = [(name, *value) for name in everything for value in modules_as_values(module(name))]
+    by_name = {name for name in everything for node in ast.walk(module(name).tree) if _is_sys_modules(node)}
 
     assert (found, stars) == ([], [])
+    assert values == [], "getattr, vars or another function could look up a computed name in this module"
+    assert by_name == {"accounting.cold_start"}, "it imports only packages of others by computed names"
+
+
+def _is_sys_modules(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.modules"
+
+
+def test_a_module_that_is_used_as_a_value_is_found() -> None:
+    source = """
+from accounting import store
+from accounting.store import wallets as kept
+import accounting.settings
+kept.get("u")
+getattr(kept, "g" + "et")
+vars(store.wallets)
+print(accounting)
+keys = [store.keys.wallet]
+"""
+    assert list(modules_as_values(parsed("a", source))) == [
+        ("kept", 6),
+        ("store.wallets", 7),
+        ("accounting", 8),
+    ]
+
+
+def test_every_statement_of_a_module_is_a_definition_or_part_of_its_body() -> None:
+    source = """
+import a
+b = c = 1
+d: int = 2
+e, (f, *g) = 1, (2, 3)
+a.h = k
+a.l[0], m = k, 1
+a.n: int = 4
+o += 1
+type P = int
+def q(): ...
+"""
+    statements = {
+        name: [ast.unparse(statement).splitlines()[0] for statement in defined]
+        for name, defined in parsed("a", source).definitions.items()
+    }
+
+    several, mixed = "e, (f, *g) = (1, (2, 3))", "a.l[0], m = (k, 1)"
+    assert statements == {
+        BODY: ["import a", "a.h = k", mixed, "a.n: int = 4", "o += 1"],
+        **{name: ["b = c = 1"] for name in "bc"},
+        "d": ["d: int = 2"],
+        **{name: [several] for name in "efg"},
+        "m": [mixed],
+        "P": ["type P = int"],
+        "q": ["def q():"],
+    }
+
+
+def test_a_function_reaches_what_its_imports_run() -> None:
+    reached = reach("credits")
+
+    assert ("accounting.telemetry", BODY) in reached
+    assert ("accounting.cold_start", "_import_event_handler") in reached
+    assert ("accounting.store.table.wire", "TIMEOUT_COST") in reached
 
 
 @pytest.mark.parametrize("function", function_names())

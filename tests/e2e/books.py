@@ -27,7 +27,7 @@ _deserialize = TypeDeserializer().deserialize
 
 @cache
 def dynamodb(service: Stack) -> Any:
-    """Return the tests' only client of the table: creating one takes longer than any of its calls."""
+    """Return the boto3 client of DynamoDB that the tests share: creating one takes longer than any of its calls."""
     return service.aws.client("dynamodb")
 
 
@@ -43,7 +43,7 @@ def _wire(service: Stack) -> Wire:
 
 
 def items_under(service: Stack, pk: str) -> list[Item]:
-    """Return the items of one partition. It is read through the service's own wire, which takes far less time."""
+    """Return the items of one partition. The service's own wire reads them in far less time than boto3."""
     request: dict[str, Any] = {
         "TableName": service.table_name,
         "KeyConditionExpression": "pk = :pk",
@@ -65,7 +65,7 @@ def _plain(item: Item) -> Item:
 
 
 def usage_in_stream(service: Stack, user_id: str) -> dict[str, str]:
-    """Return the position of a user's first usage record in the table's stream, in the form of a dead letter."""
+    """Return the position of a user's first usage record in the table's stream, as ``get_shard_iterator`` takes it."""
     streams = service.aws.client("dynamodbstreams")
     (stream,) = streams.list_streams(TableName=service.table_name)["Streams"]
     (shard,) = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]
@@ -120,7 +120,7 @@ class Books:
 
 
 def audited(service: Stack, person: Person) -> Books:
-    """Read a user's books, and assert that ledger, balance, wallet, sessions, usage and rollups agree."""
+    """Read a user's books, and assert that ledger, balance, wallet, sessions, usage and day sums agree."""
     books = balanced(service, person)
     _assert_usage_is_what_was_charged(books)
     return books

@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 30
 
 @contextmanager
 def without_permissions(service: Stack, function: str) -> Iterator[None]:
-    """Remove every permission from a function."""
+    """Remove every permission that the template grants to a function."""
     iam = service.aws.client("iam")
     configuration = service.aws.client("lambda").get_function_configuration(FunctionName=_name(service, function))
     role = configuration["Role"].rpartition("/")[2]

@@ -26,7 +26,7 @@ SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "strict-transport-security": "max-age=63072000; includeSubDomains",
 }
-"""The headers that every answer has."""
+"""The headers that every answer has. Only for some files of pages, ``cache-control`` has another value."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Service(Person):
 
 
 def as_service(http: httpx.Client, credential: str, user_id: str | None) -> Service:
-    """Return a service that acts for a user."""
+    """Return a service that acts for a user, or for nobody if ``user_id`` is None."""
     return Service(http, user_id or "", credential, user_id)
 
 
@@ -118,7 +118,7 @@ def new_id(kind: str) -> str:
 
 
 def references(person: Person) -> dict[str, str]:
-    """Return every way to name a user."""
+    """Return the ways to name a user in a body or a path."""
     return {
         "id": person.id,
         "e-mail address": person.email,
@@ -128,7 +128,7 @@ def references(person: Person) -> dict[str, str]:
 
 
 def path_references(person: Person) -> dict[str, str]:
-    """Return every way to name a user in a path. The doubly encoded one arrives encoded, as behind some gateways."""
+    """Return every way to name a user in a path. The address encoded twice arrives encoded, as behind some gateways."""
     return references(person) | {"twice encoded e-mail address": quote(quote(person.email, safe=""), safe="")}
 
 

@@ -42,7 +42,7 @@ class People(Protocol):
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put these tests in one group, and let the tests that check all others run last."""
+    """Put these tests in one group, and let ``test_contract.py``, which checks the answers to all others, run last."""
     for item in items:
         if item.nodeid.startswith(FOLDER):
             item.add_marker(pytest.mark.e2e)
@@ -127,7 +127,7 @@ def people(http: httpx.Client, token: Mint, admin: Person) -> People:
 
 @pytest.fixture(scope="session", autouse=True)
 def revoked_key(http: httpx.Client, people: People) -> str:
-    """Return an API key that was used, and revoked before all other tests.
+    """Return an API key that was used, and revoked before all tests.
 
     The gateway caches a key for a while. This key is revoked first, so that its cache entry ends while other tests run.
     """

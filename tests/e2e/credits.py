@@ -8,7 +8,7 @@ from accounting.times import from_iso, iso
 
 
 def about_now(text: str, days: int = 0) -> bool:
-    """Whether a timestamp has the right format and is this many days from now."""
+    """Whether a timestamp is this many days from now. A timestamp of another format fails the test."""
     at = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
     assert text == iso(from_iso(text))
     return abs(datetime.now(UTC) + timedelta(days=days) - at) < timedelta(minutes=2)

@@ -1,4 +1,4 @@
-"""Users, API keys, prices, usage and the stream behind the system's statistics, over HTTP."""
+"""Users, API keys, prices, usage, statistics and audits over HTTP, and the scheduled functions and alarms."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_key_acts_for_its_owner_as_a_user_within_its_permissions(
     assert key.split("_", 2)[2] not in json.dumps(listed)
 
 
-def test_wrong_keys_are_all_401(http: httpx.Client, people: People, internal: dict[str, str]) -> None:
+def test_disabled_and_invalid_keys_are_all_401(http: httpx.Client, people: People, internal: dict[str, str]) -> None:
     owner = people()
     made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})
     owner.ok("PUT", f"api-keys/{made['id']}", {"isActive": False})
@@ -259,7 +259,7 @@ def test_a_model_with_a_slash_in_its_id_is_priced_like_any_other(admin: Person, 
     assert (ended["modelId"], ended["effectiveTo"]) == (model, "2026-02-01T00:00:00.000Z")
 
 
-def test_usage_is_deducted_once_and_in_the_statistics_at_once(people: People) -> None:
+def test_usage_is_deducted_once_and_appears_in_the_statistics_at_once(people: People) -> None:
     person = people(credits=10)
     body = {"service": "images", "operation": "render", "credits": 7, "metadata": {"a": [1, 2.5]}, "deduct": True}
     key = {"Idempotency-Key": new_id("key")}

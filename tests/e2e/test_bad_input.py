@@ -1,6 +1,6 @@
 """Bad input over HTTP gets a 4xx in the usual error shape, and changes nothing.
 
-The integration tests send every bad value. The gateway does not change a body, so one field of each function is enough
+The integration tests send the bad values of every field. The gateway does not change a body, so a few fields are enough
 here.
 """
 
@@ -53,7 +53,7 @@ OVER_HTTP = [
 FIELDS_OVER_HTTP = [case for case in FIELDS if case[:2] in OVER_HTTP]
 
 
-def test_one_field_of_each_function_is_sent_over_http() -> None:
+def test_every_field_to_send_over_http_has_bad_values() -> None:
     assert len(FIELDS_OVER_HTTP) == len(OVER_HTTP)
 
 

@@ -92,7 +92,7 @@ def proxy_of(service: Stack, provider: Provider, **environ: str) -> Iterator[Pro
 
 @pytest.fixture(scope="module")
 def proxy(service: Stack, provider: Provider) -> Iterator[Proxy]:
-    """Return a proxy, shared by all tests that do not kill it."""
+    """Return a proxy, shared by the tests that neither kill nor configure it."""
     with proxy_of(service, provider) as running:
         yield running
 
@@ -155,7 +155,7 @@ def test_the_scheme_may_have_capitals(people: People, proxy: Proxy, provider: Pr
 @pytest.mark.parametrize(
     "sent", ["", "Bearer", "Basic dXNlcjpwYXNz", "Bearer a b", "Bearer \u00e9", "ApiKey acct_\N{OWL}", "\u00e9"]
 )
-def test_the_proxy_refuses_a_header_that_is_neither_token_nor_key(people: People, proxy: Proxy, sent: str) -> None:
+def test_the_proxy_refuses_a_request_without_a_token_or_key(people: People, proxy: Proxy, sent: str) -> None:
     headers = {b"Authorization": sent.encode()} if sent else {}
     with proxy.ask(people(), 5, headers=headers) as answer:
         answer.read()
@@ -301,7 +301,7 @@ def _wait_for(read: Any) -> Any:
     """Call ``read`` until its result is true, and return that result."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (result := read()):
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, "the awaited result did not come in time"
         time.sleep(0.1)
     return result
 

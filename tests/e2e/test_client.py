@@ -1,4 +1,4 @@
-"""The client with the real service, while the network is cut at every step of a session."""
+"""The client with the real service, also while the network is cut at each step of a session or during a command."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class HungUpError(Exception):
 
 @pytest.fixture(scope="module")
 def wire(service: Stack) -> Iterator[Wire]:
-    """Return the network to the service."""
+    """Return the network between the client and the service, which tests can cut."""
     with Wire.to(service.base_url) as carried:
         yield carried
 
@@ -123,7 +123,9 @@ def test_a_cut_network_charges_nothing_twice_and_leaves_nothing_held(
 
 
 @both_clients
-def test_a_session_that_already_exists_is_not_entered(service: Stack, people: People, wire: Wire, stream: Any) -> None:
+def test_a_session_that_has_already_ended_is_not_entered(
+    service: Stack, people: People, wire: Wire, stream: Any
+) -> None:
     person, used = people(credits=100), new_id("session")
 
     def body(session: Any) -> Iterator[None]:
@@ -200,7 +202,7 @@ def test_a_stream_whose_hold_can_no_longer_be_raised_is_stopped_and_charged(
 def test_many_streams_over_a_bad_network_are_charged_what_was_generated(
     service: Stack, people: People, wire: Wire
 ) -> None:
-    """A quarter of all requests never arrive, a quarter of the answers are lost, and some clients leave early."""
+    """Each request and each answer is lost with a probability of 1/4, and two of the six streams are canceled."""
     person, chance = people(credits=1000), random.Random(7)
     wire.is_cut = lambda _step, _moment: chance.random() < 0.25
     cost = 0
@@ -341,7 +343,7 @@ def _check_prices(user: AccountingClient, boss: AccountingClient) -> None:
         boss.end_price(model, rule.effective_from.replace(year=2099), "2100-01-01")
 
 
-def test_a_user_is_reached_with_any_characters_in_their_id(token: Mint, admin: Person, wire: Wire) -> None:
+def test_a_user_is_reached_with_special_characters_in_their_id(token: Mint, admin: Person, wire: Wire) -> None:
     boss = client_of(wire, admin)
     for odd in (f"{new_id('a')}%41%2Fb", f"{new_id('a')} ü+?#", f"{new_id('a')};=&:@b"):
         person = Person(admin.http, odd, token(odd, email=f"{new_id('odd')}@example.com"))
@@ -357,7 +359,7 @@ def test_an_expired_token_is_replaced_during_a_call(people: People, token: Mint,
         assert client.balance().total_credits == 5
 
 
-def test_the_readmes_code_accounts_a_streamed_answer(
+def test_the_code_in_the_clients_readme_accounts_for_a_streamed_answer(
     service: Stack, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person = people(credits=2)
@@ -391,7 +393,7 @@ class Chunk:
 
 
 class Model:
-    """Answers four chunks, and the usage at the end."""
+    """Streams four chunks, then the usage."""
 
     async def stream(self, model: str, prompt: str) -> AsyncIterator[Chunk]:
         for _ in range(4):

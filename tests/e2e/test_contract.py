@@ -1,4 +1,4 @@
-"""Runs after all other tests of this folder, and checks which parts of the contract they exercised over HTTP."""
+"""Runs after all other tests of this folder, and checks that they exercised the whole contract over HTTP."""
 
 from __future__ import annotations
 

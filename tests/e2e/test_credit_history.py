@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def grantee(people: People, admin: Person) -> Person:
-    """Return a user with five grants of 1 to 5 credits; the first one is used up."""
+    """Return a user with five grants of 1 to 5 credits; the first grant has no credits left."""
     person = people()
     for credits in range(1, 6):
         body = {"userId": person.id, "credits": credits, "expiryDays": 10 + credits, "notes": f"grant {credits}"}

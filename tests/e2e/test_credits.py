@@ -1,4 +1,4 @@
-"""Every credits and health route answers as documented, with each of its refusals."""
+"""Health, balance, check and calculate over HTTP, refusals of the credits routes, and users who share an address."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_the_page_may_load_from_and_call_only_this_service(http: httpx.Client) -
     assert _addresses_in(answer.text).inline == [], "the policy forbids inline scripts and styles"
 
 
-def test_every_file_of_the_page_is_relative_and_has_its_content_type(http: httpx.Client) -> None:
+def test_every_file_of_the_page_has_a_relative_address_and_its_content_type(http: httpx.Client) -> None:
     page = http.get("/api/docs")
     addresses = [address for address in _addresses_in(page.text).found if not address.startswith("data:")]
     asked: set[str] = set()
@@ -107,7 +107,7 @@ def test_an_unknown_file_of_the_page_is_not_found(http: httpx.Client) -> None:
         assert_refused(http.get(f"/api/docs/{name}"), 404, "ROUTE_NOT_FOUND")
 
 
-def test_the_page_is_found_with_a_trailing_slash(http: httpx.Client) -> None:
+def test_a_trailing_slash_redirects_to_the_page(http: httpx.Client) -> None:
     answer = http.get("/api/docs/")
 
     assert answer.status_code == 308, described(answer)

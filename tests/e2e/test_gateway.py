@@ -37,7 +37,7 @@ def test_every_protected_route_refuses_requests_without_identity(http: httpx.Cli
 
 
 @pytest.mark.parametrize("route", sorted(INTERNAL), ids=" ".join)
-def test_an_internal_route_accepts_only_the_internal_key(http: httpx.Client, route: Route) -> None:
+def test_an_internal_route_refuses_a_wrong_internal_key(http: httpx.Client, route: Route) -> None:
     answer = http.request(*route, json={}, headers={"X-Internal-Api-Key": "wrong"})
 
     assert_refused(answer, 401, "API_KEY_INVALID")

@@ -83,7 +83,7 @@ def test_a_new_key_is_accepted_as_soon_as_it_is_published(http: httpx.Client, se
     assert server.asked == ["/one", "/one"]
 
 
-def test_made_up_keys_are_refused_and_cause_one_fetch(http: httpx.Client, server: KeyServer) -> None:
+def test_made_up_key_ids_are_refused_and_cause_one_fetch(http: httpx.Client, server: KeyServer) -> None:
     assert bearer(http, signed(EC)).is_success
     made_up = ["made-up", *(f"{server.url('/evil')}?{number}" for number in range(UNKNOWN_TOKENS))]
 

@@ -1,4 +1,4 @@
-"""32 callers at once under a wallet, a budget and a run: the tightest limit admits exactly what it covers."""
+"""32 requests at once under a wallet, a budget and a run: the tightest limit admits exactly what it covers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def record(person: Person, payer: dict[str, Any]) -> httpx.Response:
 
 @pytest.mark.parametrize(("call", "kind"), [(initialize, "hold"), (record, "charge")])
 @pytest.mark.parametrize(("tightest", "covers"), [("run", RUN), ("member", BUDGET), ("balance", WALLET)])
-def test_32_callers_get_exactly_what_the_tightest_limit_covers(
+def test_32_requests_get_exactly_what_the_tightest_limit_covers(
     admin: Person, people: People, call: Call, kind: str, tightest: str, covers: int
 ) -> None:
     owner, member = people(), people()

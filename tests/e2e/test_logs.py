@@ -34,7 +34,7 @@ class Line(NamedTuple):
     message: str
 
     def json(self) -> dict[str, Any]:
-        """Return the line's JSON object, or an empty one if the line is not JSON."""
+        """Return the line's JSON object, or an empty one if the line is not a JSON object."""
         try:
             read = json.loads(self.message)
         except ValueError:
@@ -101,17 +101,17 @@ def test_no_log_holds_a_token_or_a_secret(service: Stack, people: People, http: 
 
     groups = {line.group.removeprefix("/aws/lambda/accounting-service-") for line in lines}
     assert {"authorizer", "internal-authorizer", "api-keys", "credits", "streaming-sessions"} <= groups, (
-        "the log groups of these functions were searched"
+        "the log groups of these functions must be searched"
     )
     denials = [line for line in lines if line.json().get("message") == "denied"]
-    assert len(denials) >= 5, "the refused tokens have left lines"
+    assert len(denials) >= 5, "the refused tokens must leave lines"
     text = "\n".join(line.message for line in lines)
     tokens = [person.token, expired, of_another_type, forged, odd]
     secrets = [*tokens, *(each.rpartition(".")[2] for each in tokens), service.jwt_secret, service.internal_api_key]
     secrets += [key, key.split("_", 2)[2]]
     assert not [secret for secret in (*secrets, basic.removeprefix("Basic ")) if secret in text]
     assert "Bearer " not in text
-    assert "eyJ" not in text, "every JWT begins with it"
+    assert "eyJ" not in text, "every JWT begins with eyJ"
 
 
 def test_a_refused_request_leaves_one_line_with_the_gateways_id_its_route_and_status(
@@ -133,7 +133,7 @@ def test_a_refused_request_leaves_one_line_with_the_gateways_id_its_route_and_st
     for answer, method, route, status, code in cases:
         assert_refused(answer, status, code)
         _, found = of_request(service, answer, began)
-        assert len(found) == 1, "once"
+        assert len(found) == 1, "the request must leave exactly one line"
         assert {key: found[0][key] for key in ("level", "service", "method", "route", "status", "code")} == {
             "level": "INFO",
             "service": "accounting-service",
@@ -162,7 +162,7 @@ def test_every_answered_request_leaves_one_line(service: Stack, people: People, 
         ("POST", INITIALIZE, 201),
     ]
     ids = [UUID(each["correlation_id"]) for each in found]
-    assert len(set(ids)) == len(ids), "each has an id of its own"
+    assert len(set(ids)) == len(ids), "each request must have its own id"
     assert all(each["duration_ms"] > 0 for each in found)
 
 
@@ -194,7 +194,7 @@ def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: Peop
     for newline in ("\n", "\r\n", "\r", "\u2028", "\x85"):
         text = f"x{newline}{line}{newline}"
         notes = {"userId": admin.id, "credits": 1, "notes": text}
-        # U+0085 is a control character, which even notes refuse. U+2028 is an ordinary one, which even user ids accept.
+        # U+0085 is a control character, which even notes refuse. U+2028 counts as ordinary, so even user ids accept it.
         assert admin.post("credits/allocate", notes, User_Agent=mark).status_code == (400 if newline == "\x85" else 201)
         bad = {"sessionId": text, "modelId": MODEL, "estimatedTokens": 1}
         assert_refused(admin.post("streaming-sessions/initialize", bad), 400, "VALIDATION_ERROR")
@@ -206,7 +206,7 @@ def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: Peop
     lines, _ = of_request(service, last, began)
 
     assert not [each for each in lines if mark in each.json() or each.json().get("correlation_id") == mark]
-    assert not [each for each in lines if mark in each.message], "and nothing of it is logged at all"
+    assert not [each for each in lines if mark in each.message], "no part of the forged line may be logged"
 
 
 def test_text_from_a_caller_cannot_begin_a_log_line(service: Stack, people: People, began: int) -> None:
@@ -225,4 +225,6 @@ def test_text_from_a_caller_cannot_begin_a_log_line(service: Stack, people: Peop
 
     assert not [found for found in lines if found.json().get("message") == forged]
     assert not [found for found in lines if found.message.lstrip().startswith(("x\n", '{"message": "forged'))]
-    assert all(found.json() for found in lines if forged in found.message), "the service wrote every line that has it"
+    assert all(found.json() for found in lines if forged in found.message), (
+        "the service itself must write every line with the forged text"
+    )

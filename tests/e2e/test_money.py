@@ -46,7 +46,7 @@ def test_an_overrun_is_charged_from_the_remaining_credits(service: Stack, people
     assert (books.ledger[-1]["kind"], books.ledger[-1]["charged"], books.ledger[-1]["credits"]) == ("settle", 60, -56)
 
 
-def test_an_uncovered_overrun_becomes_debt_that_the_next_grant_repays(
+def test_an_uncovered_overrun_becomes_debt_that_the_next_grants_repay(
     service: Stack, people: People, admin: Person
 ) -> None:
     person = people(credits=20)
@@ -132,7 +132,7 @@ def test_refunded_credits_keep_their_expiry(
     assert audited(service, person).balance["totalCredits"] == 1000 - used
 
 
-def test_a_hold_from_two_lots_is_refunded_to_both(service: Stack, people: People, admin: Person) -> None:
+def test_a_hold_from_two_lots_spends_the_lot_that_expires_first(service: Stack, people: People, admin: Person) -> None:
     person = people()
     for credits, days in ((100, 20), (40, 1)):
         admin.ok("POST", "credits/allocate", {"userId": person.id, "credits": credits, "expiryDays": days})
@@ -202,7 +202,7 @@ def test_credits_that_expired_while_held_return_for_one_day(service: Stack, peop
 
 
 def _price(service: Stack, price_e4: int, *, since: int = 0, until: int | None = None, model: str = "") -> str:
-    """Give a model a price in ten-thousandths of a credit, and return the model's id. By default, the model is new."""
+    """Set the price of 1,000 tokens in ten-thousandths of a credit. Return the model's id, by default a new one."""
     model = model or new_id("model")
     item = pack(prices.to_item(PriceRule(model, per_thousand(price_e4), since, until)))
     dynamodb(service).put_item(TableName=service.table_name, Item=item)

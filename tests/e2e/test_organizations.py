@@ -1,4 +1,4 @@
-"""The examples of docs/organizations.md and docs/budgets.md, run as written, and a closed organization over HTTP."""
+"""The examples of docs/organizations.md and docs/budgets.md, run with the tests' users, and a closed organization."""
 
 from __future__ import annotations
 

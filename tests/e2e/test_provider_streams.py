@@ -1,4 +1,4 @@
-"""Streams in OpenAI's and Anthropic's formats, from local servers, accounted exactly by the client."""
+"""The client accounts exactly for streams in OpenAI's and Anthropic's formats, from local servers."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def model(admin: Person) -> str:
 
 
 def only_record(service: Stack, person: Person) -> dict[str, Any]:
-    """Assert that a user's books balance and nothing is held, and return the only usage record."""
+    """Assert that the books of a user who got 10,000 credits agree, without a hold or debt. Return the only record."""
     balance = audited(service, person).balance
     assert (balance["heldCredits"], balance["debt"]) == (0, 0)
     (record,) = person.ok("GET", "usage/stats")["recentActivity"]
@@ -289,7 +289,7 @@ def test_openais_usage_at_the_end_is_charged_exactly(service: Stack, people: Peo
 def test_crossing_a_context_tier_in_mid_stream_raises_the_hold_at_once(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
-    """The results of the model's searches make its input longer. The hold is raised before the next heartbeat."""
+    """The results of the model's searches lengthen its input. The hold is raised before the next heartbeat is due."""
     searched = {"input_tokens": 230_000, "output_tokens": 500, "server_tool_use": {"web_search_requests": 2}}
     script: Script = [
         message_start({"input_tokens": 190_000, "output_tokens": 1}),

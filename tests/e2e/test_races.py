@@ -24,7 +24,7 @@ WARMING_ROUNDS = 4
 
 @pytest.fixture(scope="module", autouse=True)
 def warm(http: httpx.Client, token: Mint, people: People) -> None:
-    """Start as many workers of each function as the emulator will, so that the requests meet in the database.
+    """Start as many workers of the authorizer and two functions as the emulator will, so requests meet in the database.
 
     A call that finds no free worker starts one, which takes a second of processor time. On a busy machine, some calls
     then time out; the workers that have started remain for the next calls.
@@ -183,7 +183,7 @@ def test_one_idempotency_key_sent_16_times_allocates_once(service: Stack, people
     assert books.balance["totalCredits"] == 70
 
 
-def test_a_removal_of_everything_sent_16_times_with_one_key_is_never_refused(
+def test_an_adjustment_to_zero_sent_16_times_with_one_key_is_never_refused(
     service: Stack, people: People, admin: Person
 ) -> None:
     person = people(credits=70)

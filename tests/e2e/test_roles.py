@@ -1,4 +1,4 @@
-"""Every route for every role, about oneself and about another user."""
+"""Every route that takes a token, for every role, about oneself and about another user."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Route(NamedTuple):
 
 
 class Things(NamedTuple):
-    """Things that routes need besides the caller and the target: a model with a price, and the id of a user to disable.
+    """Things that routes need besides the caller and the target: a model with a price, and a user to disable and erase.
 
     The functions make new ones: ``to_come`` a model with a future price, ``credential`` a service credential, and
     ``organization`` an organization with a member.
@@ -239,7 +239,7 @@ def callers(people: People) -> dict[str, Person]:
 
 @pytest.fixture(scope="module")
 def somebody(people: People) -> Person:
-    """Return the user that the requests are about."""
+    """Return the other user, for requests about somebody else."""
     return people(credits=100)
 
 

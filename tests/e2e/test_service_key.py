@@ -37,7 +37,7 @@ def _required(service: Stack) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("path", "body", "status"), REPORTS, ids=lambda value: value if isinstance(value, str) else "")
-def test_reporting_usage_needs_the_service_key_and_the_users_token(
+def test_reporting_usage_needs_the_service_key_in_addition_to_a_token(
     service: Stack, people: People, http: httpx.Client, path: str, body: dict[str, Any], status: int
 ) -> None:
     person = people(credits=100)

@@ -56,7 +56,7 @@ def test_one_credential_serves_many_users_and_keeps_their_data_apart(
 
 
 @pytest.mark.parametrize("user_id", ["Zoë Müller", "a/b, c", "auth0|x%41"])
-def test_an_id_with_any_characters_is_the_same_in_the_header_and_in_the_table(
+def test_an_id_with_special_characters_is_the_same_in_the_header_and_in_the_table(
     http: httpx.Client, admin: Person, new_credential: dict[str, str], user_id: str
 ) -> None:
     unique = f"{user_id} {new_id('u')}"
@@ -69,7 +69,7 @@ def test_an_id_with_any_characters_is_the_same_in_the_header_and_in_the_table(
     assert service.balance()["totalCredits"] == 5
 
 
-def test_a_request_that_names_no_user_or_several_is_refused(
+def test_a_request_that_does_not_name_exactly_one_user_is_refused(
     http: httpx.Client, people: People, new_credential: dict[str, str]
 ) -> None:
     one, other = people(credits=1), people(credits=1)

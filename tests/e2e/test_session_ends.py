@@ -1,4 +1,4 @@
-"""After a session's end: its id cannot be used again, and late usage is settled once."""
+"""Ended sessions: their ids cannot be used again, late usage is settled once, and unknown fields lose no usage."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_id_of_an_ended_session_cannot_be_used_again(
 
 
 def test_initialize_racing_with_the_end_of_its_session_holds_or_is_refused(people: People) -> None:
-    """If an answer says that credits are held, then they are held, or the session has been settled since."""
+    """An answer of 200 repeats the hold, which finalize then settles; 409 comes after the end. Nothing stays held."""
     person = people(credits=1_000)
     session = person.open(10_000)
     request = {"sessionId": session, "modelId": MODEL, "estimatedTokens": 10_000}
@@ -96,7 +96,9 @@ def test_usage_that_arrives_late_is_settled_once(service: Stack, people: People,
     assert (shown["usedCredits"], shown["lateCredits"], shown["reportedTokens"]) == (45, 25, 20_000)
 
 
-def test_late_usage_below_the_swept_charge_is_refunded(service: Stack, people: People, admin: Person) -> None:
+def test_late_usage_below_the_swept_charge_refunds_the_difference(
+    service: Stack, people: People, admin: Person
+) -> None:
     person = people(credits=100)
     session = person.open(50_000)
     person.heartbeat(session, 40_000)

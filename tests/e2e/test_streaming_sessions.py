@@ -1,4 +1,4 @@
-"""Every route of streaming sessions answers as documented, with each of its refusals."""
+"""Initialize, heartbeat, finalize, abort and the lists of streaming sessions over HTTP, with their refusals."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_repeated_initialize_answers_the_same_and_holds_once(service: Stack, p
     assert items_of(service, person.id) == before
 
 
-def test_a_repeated_initialize_gets_the_first_answer_while_the_session_is_active(
+def test_a_repeated_initialize_gets_the_first_answer_even_after_the_hold_was_raised(
     service: Stack, people: People
 ) -> None:
     person = people(credits=100)
@@ -89,7 +89,9 @@ def test_a_repeated_initialize_gets_the_first_answer_while_the_session_is_active
 
 
 @pytest.mark.parametrize("other", [{"estimatedTokens": 50_001}, {"modelId": "another-model"}])
-def test_a_known_id_with_other_values_is_a_conflict(service: Stack, people: People, other: dict[str, Any]) -> None:
+def test_the_id_of_an_active_session_is_refused_with_other_values(
+    service: Stack, people: People, other: dict[str, Any]
+) -> None:
     person = people(credits=100)
     session = person.open(50_000)
     before = items_of(service, person.id)
@@ -283,7 +285,7 @@ def test_abort_charges_what_was_generated(service: Stack, people: People, report
     ("ended", "status", "outcome"),
     [("finalized", "completed", "finalized"), ("failed", "failed", "finalized"), ("aborted", "failed", "aborted")],
 )
-def test_an_ended_session_accepts_no_more_reports(
+def test_an_ended_session_accepts_no_other_reports(
     service: Stack, people: People, ended: str, status: str, outcome: str
 ) -> None:
     person = people(credits=100)

@@ -26,7 +26,7 @@ def _messages(service: Stack, group: str) -> list[str]:
 
 
 def _lines(service: Stack, group: str, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """Return the wanted structured lines; the emulator delivers them a moment after the answer."""
+    """Wait for structured lines that are ``wanted``, and return them, or none after ``PATIENCE_SECONDS``."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         found = [line for message in _messages(service, group) if wanted(line := _structured(message))]

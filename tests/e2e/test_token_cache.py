@@ -1,4 +1,4 @@
-"""A token that expires while the gateway still has it in its cache, and the headers of every answer."""
+"""Tokens and keys that end while the gateway still has them in its cache, and headers of the functions' answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_token_that_expires_in_the_gateways_cache_is_refused(
         assert answer.headers["www-authenticate"] == "Bearer"
     lines = [line.json() for line in lines_since(service)]
     asked = [line for line in lines if line.get("message") == "allowed" and line.get("user_id") == person.id]
-    assert len(asked) == 1, "the gateway asked the authorizer once, so the functions refused"
+    assert len(asked) == 1, "the gateway must ask the authorizer only once, so the functions must refuse"
 
 
 def test_a_token_is_accepted_within_the_leeway_and_refused_after_it(
@@ -58,7 +58,7 @@ def test_a_token_is_accepted_within_the_leeway_and_refused_after_it(
     assert_refused(answer, 401, "TOKEN_EXPIRED")
 
 
-def test_every_answer_of_a_function_has_the_security_headers(people: People, http: httpx.Client) -> None:
+def test_answers_of_functions_have_the_security_headers(people: People, http: httpx.Client) -> None:
     user, admin = people(), people("admin")
     nobodys = {"sessionId": new_id("session"), "actualTokens": 1}
     answers: dict[int | str, httpx.Response] = {

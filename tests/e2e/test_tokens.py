@@ -1,4 +1,4 @@
-"""Authentication: only genuine access tokens are accepted."""
+"""Authentication by token: only genuine access tokens are accepted."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_an_unusable_optional_claim_is_ignored(http: httpx.Client, forger: Forge
 
 
 @pytest.mark.parametrize("name", ["\u5c71\u3000\u592a", "\U0001f469\u200d\U0001f4bb", "Jean\u00a0Dupont", "\U0001fae9"])
-def test_a_name_with_any_characters_is_stored_unchanged(http: httpx.Client, token: Mint, name: str) -> None:
+def test_a_name_with_unusual_characters_is_stored_unchanged(http: httpx.Client, token: Mint, name: str) -> None:
     user_id = new_id("named")
     person = Person(http, user_id, token(user_id, username=name))
 
@@ -282,7 +282,7 @@ def test_an_api_key_is_accepted_as_a_bearer_token(http: httpx.Client, token: Min
     assert_refused(_bearing(http, f"{key['key']}x"), 401, "API_KEY_INVALID")
 
 
-def test_a_clock_that_is_half_a_minute_behind_is_tolerated(http: httpx.Client, token: Mint) -> None:
+def test_a_token_that_expired_within_the_leeway_is_accepted(http: httpx.Client, token: Mint) -> None:
     just_expired = token(new_id("user"), exp=int(time.time()) - LEEWAY // 2)
 
     assert _bearing(http, just_expired).status_code == 200
@@ -291,7 +291,7 @@ def test_a_clock_that_is_half_a_minute_behind_is_tolerated(http: httpx.Client, t
 @pytest.mark.parametrize(
     "user_id", ["x" * 128, "auth0|5f7c8ec7c33c6c004bbafe82", "josé ☺", "a#b", "a?b", '"', "__proto__x", "50%", "a%40b"]
 )
-def test_any_printable_id_of_128_characters_can_be_used_and_addressed(
+def test_printable_ids_of_up_to_128_characters_can_be_used_and_addressed(
     http: httpx.Client, token: Mint, admin: Person, user_id: str
 ) -> None:
     person = Person(http, user_id, token(user_id, email=None))

@@ -139,7 +139,7 @@ def test_an_incomplete_or_ambiguous_report_is_refused(
         ({"estimatedUsage": ESTIMATE, "variant": "B A T C H"}, "variant"),
     ],
 )
-def test_an_estimate_that_cannot_be_priced_is_refused(body: dict[str, Any], field: str, people: People) -> None:
+def test_an_invalid_estimate_is_refused(body: dict[str, Any], field: str, people: People) -> None:
     person = people(credits=100)
 
     refusal = person.post(f"{SESSIONS}/initialize", {"sessionId": new_id("session"), "modelId": MODEL, **body})

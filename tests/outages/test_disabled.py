@@ -1,4 +1,4 @@
-"""Requests for a disabled user: after 30 seconds nothing new can begin, but open sessions can be ended."""
+"""A disabled user can begin nothing new after at most 30 seconds, but can still end open sessions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SOON: list[tuple[str, str, dict[str, Any] | None]] = [
 
 
 @pytest.mark.waits
-def test_a_disabled_user_can_only_end_open_sessions(
+def test_a_disabled_user_can_only_report_on_and_end_open_sessions(
     service: Stack, http: httpx.Client, admin: Person, people: People
 ) -> None:
     person = people(credits=100)

@@ -1,6 +1,6 @@
-"""30 seconds after a caller leaves an organization, is disabled or loses the key, nothing new can begin there.
+"""30 seconds after a caller leaves an organization, is disabled or loses the key, they can begin nothing new there.
 
-The caller's open sessions are still settled on the organization's account, and its history stays.
+Their open sessions are still settled on the organization's account, and its history stays.
 """
 
 from __future__ import annotations

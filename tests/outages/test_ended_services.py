@@ -41,7 +41,7 @@ def test_a_disabled_user_is_refused_and_their_open_session_can_be_settled(
 
 
 @pytest.mark.waits
-def test_a_service_cannot_use_a_right_that_it_lost_although_the_gateway_remembers_the_credential(
+def test_a_service_loses_a_right_and_its_credentials_although_the_gateway_remembers_them(
     http: httpx.Client, admin: Person, people: People
 ) -> None:
     person, made = people(), new_credential(admin)

@@ -66,10 +66,10 @@ def test_a_failing_authorizer_answers_503(service: Stack, http: httpx.Client, to
 
     assert_refused(answer, 503, "UNAVAILABLE")
     assert answer.headers["retry-after"] == "1"
-    assert stranger.get("credits/balance").status_code == 200, "and it works again with its permissions"
+    assert stranger.get("credits/balance").status_code == 200, "the authorizer must work again with its permissions"
 
 
-def test_a_failed_sweep_leaves_a_message_and_the_next_one_does_its_work(service: Stack) -> None:
+def test_a_failed_sweep_leaves_a_message_and_the_next_sweep_completes(service: Stack) -> None:
     functions, queues = service.aws.client("lambda"), service.aws.client("sqs")
     name = f"{service.stack_name}-sweeper"
     invoke_config = functions.get_function_event_invoke_config(FunctionName=name, Qualifier="live")
@@ -91,7 +91,7 @@ def test_a_failed_sweep_leaves_a_message_and_the_next_one_does_its_work(service:
     assert json.loads(swept["Payload"].read())["complete"] is True
 
 
-def test_records_that_the_stream_gave_up_are_counted_once_when_sent_again(
+def test_records_that_were_not_counted_are_counted_once_when_sent_again(
     service: Stack, people: People, admin: Person
 ) -> None:
     """As docs/operations.md describes: read the records from the stream, and invoke the function with them."""

@@ -1,8 +1,8 @@
 """Requests generated from the OpenAPI document, valid and invalid, get only documented answers.
 
-Each route gets values at the limits of every field, and random values. The callers are an administrator, a user, an API
-key with all permissions, and the platform with its internal key. Every run sends the same requests, about users
-that only these tests have.
+The callers are an administrator, a user, an API key with all permissions, and the platform with its internal key. Each
+sends random values. The administrator and the platform also send values at the limits of every field. Every run sends
+the same requests, about users that only these tests have.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ KNOWN: dict[str, list[str]] = {
     "effectiveTo": ["2030-01-01", "9999-12-31T23:59:59.999Z"],
     "email": ["fuzz-target@example.com"],
 }
-"""Values that exist in the service, by the names of fields."""
+"""Values to try in fields of these names. Most of them name things that exist in the service."""
 CURSORS = {"number": "NQ", "position": "MjAzMC0wMS0wMVQwMDowMDowMC4wMDBaI3g"}
 BEYOND_SCHEMAS = (
     "must not contain control characters",
@@ -109,10 +109,10 @@ class Caller:
     owner: Person
 
     def value_of(self, value: Any, path: str) -> Any:
-        """Return the value of a placeholder.
+        """Return the value for a placeholder, and any other value unchanged.
 
-        The value is new for each request, because a session can be ended only once. Keys are new only for the routes
-        that change them, because nobody can have more than 100.
+        The value is new for each request, because a session can be ended only once. The id of a key is new only on the
+        routes of API keys, because nobody can have more than 100 keys.
         """
         if value == A_SESSION:
             return self.owner.open(10)
@@ -231,12 +231,12 @@ FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 INSTANTS = st.integers(0, (LAST - FIRST) // timedelta(milliseconds=1)).map(
     lambda milliseconds: (FIRST + timedelta(milliseconds=milliseconds)).isoformat().replace("+00:00", "Z")
 )
-"""Instants of the years 1 to 9999. One number is drawn sooner than the seven of `st.datetimes`."""
+"""Instants of the years 1 to 9999. Drawing one number takes less time than drawing the seven of `st.datetimes`."""
 schemathesis.openapi.format("date", INSTANTS.map(lambda at: at[:10]) | st.sampled_from(["0001-01-01", "9999-12-31"]))
 schemathesis.openapi.format("date-time", INSTANTS | st.just("9999-12-31T23:59:59.999Z"))
 INTERNAL_PATHS = [path for _, path in INTERNAL]
-PATHS_WITHOUT_A_CALLER = [*INTERNAL_PATHS, *DOCS_PATHS]
-"""Paths without a caller; the pages' files have separate tests."""
+PATHS_WITHOUT_A_USER = [*INTERNAL_PATHS, *DOCS_PATHS]
+"""Paths that no user calls: the platform calls the internal ones, and the pages' files have separate tests."""
 
 
 @pytest.fixture(scope="module")
@@ -275,12 +275,12 @@ def callers(service: Stack, http: httpx.Client, token: Mint, admin: Person) -> d
     return {name: Caller(service.base_url, headers, people[name]) for name, headers in sent.items()}
 
 
-@everything.exclude(path=PATHS_WITHOUT_A_CALLER).parametrize()
+@everything.exclude(path=PATHS_WITHOUT_A_USER).parametrize()
 def test_an_administrator_gets_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     callers["admin"].send(case)
 
 
-@little.exclude(path=PATHS_WITHOUT_A_CALLER).parametrize()
+@little.exclude(path=PATHS_WITHOUT_A_USER).parametrize()
 def test_a_user_and_an_api_key_get_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     """Both send the same requests, because making a request takes longer than sending it."""
     callers["user"].send(case.derive())
@@ -295,5 +295,5 @@ def test_the_platform_gets_only_documented_answers(case: Case[Any], callers: dic
 def test_after_all_requests_the_ledgers_balance(service: Stack, callers: dict[str, Caller]) -> None:
     ledgers = [balanced(service, caller.owner).ledger for caller in callers.values()]
 
-    assert all(ledgers), "each begins with a grant"
-    assert max(map(len, ledgers)) > 100, "many of the administrator's requests changed the wallet"
+    assert all(ledgers), "each ledger must begin with a grant"
+    assert max(map(len, ledgers)) > 100, "many requests of at least one caller must change the wallet"

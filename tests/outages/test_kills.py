@@ -1,6 +1,6 @@
 """An unreachable or slow database, and functions that are killed: nothing is lost, and nothing happens twice.
 
-By default each kind of kill happens once; ``KILLS=40`` kills 40 times in initialize and 40 times in finalize.
+The function is killed four times during each kind of request, once at each moment; ``KILLS=40`` makes it 40 times.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _let_pass(proxy: Proxy) -> Iterator[None]:
 
 
 def cut(_moment: Moment) -> None:
-    """Refuse every connection."""
+    """Close every connection without an answer."""
     raise Cut
 
 
@@ -107,7 +107,7 @@ def test_without_a_database_requests_are_refused_in_time_and_succeed_when_it_ret
 def test_waiting_for_a_slow_database_ends_before_the_gateway_gives_up(
     service: Stack, people: People, proxy: Proxy
 ) -> None:
-    """Each call is answered in time, but a list that needs many calls is given up."""
+    """The database answers each call in time, but a list that needs many calls is given up."""
     person = people("supervisor", credits=1000)
     session_id = person.open(10_000)
     proxy.on_moment = crawl
