@@ -32,6 +32,8 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
+from accounting.web.prices import MAX_ALIASES, MAX_ALIASES_LENGTH, MAX_TIERS, MAX_VARIANTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -48,10 +50,6 @@ PRICES = {
     "webSearch": "web_searches_kcount",
 }
 """The classes of our rates, and the names of their prices in genai-prices."""
-MAX_TIERS = 4
-MAX_VARIANTS = 8
-MAX_ALIASES = 20
-MAX_ALIASES_LENGTH = 800
 _MILLIONTH = Decimal("0.000001")
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _MODEL_ID = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")

@@ -95,6 +95,73 @@ def test_a_module_imports_only_files_of_the_console(name: str) -> None:
     assert targets or name == "api.js"
 
 
+COMPONENT = re.compile(
+    r"^(?:export )?(?:default )?(?:function|const) ([A-Z]\w*)(?: = )?\(\{(.*?)\}\) (?:=>|\{)", re.MULTILINE
+)
+IMPORT = re.compile(r'^import (?:(\w+)(?:, )?)?(?:\{([^}]*)\})? ?from "([^"]+)";$', re.MULTILINE)
+
+
+def parts_of(text: str, separators: str, end: str = "") -> list[str]:
+    """The parts of a text up to ``end``, between separators. What is in brackets or quotes is never divided."""
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote or letter in "\"'`":
+            quote = "" if letter == quote else quote or letter
+        depth += 0 if quote else (letter in "({[") - (letter in ")}]")
+        plain = not depth and not quote
+        if plain and letter == end:
+            break
+        if plain and letter in separators:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
+
+
+def taken(name: str) -> dict[str, set[str]]:
+    """The properties that each component of a file takes; ``...`` is among them if it takes any."""
+    return {
+        component: {re.split(r"[ :=]", each)[0] if not each.startswith("...") else "..." for each in parts_of(of, ",")}
+        for component, of in COMPONENT.findall(OWN[name])
+    }
+
+
+def passed(name: str) -> list[tuple[str, str, set[str]]]:
+    """The properties that a file passes: the file of the component, its name there, and the properties."""
+    where = {component: (name, component) for component in taken(name)}
+    for default, several, target in IMPORT.findall(OWN[name]):
+        source = ((CONSOLE / name).parent / target).resolve().relative_to(CONSOLE).as_posix()
+        if source in OWN:
+            where |= {each.strip(): (source, each.strip()) for each in several.split(",")}
+            default_name = re.search(r"^export default function (\w+)", OWN[source], re.MULTILINE)
+            where |= {default: (source, default_name[1])} if default and default_name else {}
+    found = []
+    for use in re.finditer(r"<\$\{([A-Z]\w*)\}", OWN[name]):
+        attributes = parts_of(OWN[name][use.end() :], " \n", end=">")
+        given = {each.partition("=")[0] for each in attributes if each != "/"}
+        if use[1] in where:
+            found.append((*where[use[1]], {"..." if each.startswith("...") else each for each in given}))
+    return found
+
+
+def test_every_property_of_a_component_is_passed_and_every_passed_property_is_taken() -> None:
+    modules = [name for name in OWN if name.endswith(".js")]
+    uses = [use for name in modules for use in passed(name)]
+    takes = {(name, component): of for name in modules for component, of in taken(name).items()}
+    assert len(takes) > 50
+    assert len(uses) > 200
+
+    for source, component, given in uses:
+        wanted = takes.get((source, component), set())
+        assert "..." in wanted or given <= wanted | {"key", "..."}, (source, component, given - wanted)
+    for where, wanted in takes.items():
+        given_here = [given for *at, given in uses if tuple(at) == where]
+        if not given_here:
+            assert f"export default function {where[1]}(" in OWN[where[0]], f"nobody uses {where}"
+        elif not any("..." in given for given in given_here):
+            assert wanted <= set().union(*given_here) | {"children", "..."}, where
+
+
 def test_the_console_stores_nothing_and_sets_no_markup() -> None:
     """The token is in memory only, and texts that others wrote are never parsed as HTML."""
     assert len(OWN) > 5

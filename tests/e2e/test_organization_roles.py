@@ -114,7 +114,7 @@ class Team(NamedTuple):
 
 @pytest.fixture(scope="module")
 def team(admin: Person, people: People) -> Team:
-    """Return an organization of three members with 100 credits, and outsiders in every role of the platform."""
+    """Return an organization of four members with 100 credits, and outsiders in every role of the platform."""
     members = {role: people() for role in ("owner", "admin", "member")}
     outsiders = {"outsider": people(), "supervisor": people("supervisor"), "administrator": people("admin")}
     made = admin.ok("POST", "organizations", {"name": "Acme", "ownerId": members["owner"].id})["organizationId"]

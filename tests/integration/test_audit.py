@@ -191,7 +191,7 @@ def test_an_audit_on_request_continues_a_long_ledger_from_the_last_proof(
 WALLETS = int(os.environ.get("AUDIT_WALLETS", "300"))
 
 
-def test_auditing_many_wallets_takes_bounded_memory(dynamodb: Any, table_name: str) -> None:
+def test_auditing_many_wallets_takes_bounded_memory() -> None:
     items = []
     for number in range(WALLETS):
         items += _somebody(f"u{number:05}")

@@ -155,7 +155,7 @@ def test_only_those_who_manage_an_account_change_its_budgets(user: MakeUser) -> 
     budgets.delete(ACCOUNT, "member:u1", by=BOSS)
 
 
-def test_members_see_only_the_budgets_that_limit_them(user: MakeUser) -> None:
+def test_members_see_only_the_budgets_that_limit_them() -> None:
     budget("members", 10)
     budget("member:u2", 10)
     stream("s1")

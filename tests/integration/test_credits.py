@@ -131,7 +131,7 @@ def test_commands_for_unknown_users_are_refused(command: Callable[[Request, int]
         command(request(user="nobody"), 1)
 
 
-def test_a_wallet_has_at_most_a_thousand_lots_and_merges_them_beyond_that(user: MakeUser, calls: Calls) -> None:
+def test_a_wallet_has_at_most_a_thousand_lots_and_merges_them_beyond_that(user: MakeUser) -> None:
     user("u1")
     full = wallets.get(ACCOUNT)
     for number in range(1000):

@@ -215,7 +215,7 @@ def test_an_administrator_can_erase_neither_themselves_nor_an_unknown_user(user:
         erasing.erase("stranger", by="boss", now=NOW)
 
 
-def test_an_erased_user_loses_every_claim_and_their_address_goes_to_the_newest_other_claim(user: MakeUser) -> None:
+def test_an_erased_user_loses_every_claim_and_their_address_goes_to_the_newest_other_claim() -> None:
     first = NOW // 1000
     for number, user_id in enumerate(("u1", "u2", "u3")):
         users.sync(Description(user_id, "team@x.org", user_id, issued_at=first + number), NOW + number * 1000)

@@ -227,7 +227,7 @@ def test_a_list_of_sessions_whose_ids_have_their_start_time_needs_two_calls(call
     assert position is not None
 
 
-def test_a_cursor_of_an_earlier_release_continues_at_its_place(user: MakeUser) -> None:
+def test_a_cursor_of_an_earlier_release_continues_at_its_place() -> None:
     """A cursor of an earlier release has the start time of the session, not the time in its id."""
     stored = mixed([NOW - 20 + number for number in range(9)])
     write("u1", stored)
@@ -238,7 +238,7 @@ def test_a_cursor_of_an_earlier_release_continues_at_its_place(user: MakeUser) -
     assert [session.session_id for session in found] == [each.session_id for each in stored[4::-1]]
 
 
-def test_the_list_has_no_sessions_of_other_users(user: MakeUser) -> None:
+def test_the_list_has_no_sessions_of_other_users() -> None:
     stored = [StoredSession(NOW - number, uuid7(NOW - number)) for number in range(3)]
     write("u1", stored)
     write("u10", [StoredSession(NOW, uuid7(NOW))])

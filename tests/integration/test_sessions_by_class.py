@@ -308,7 +308,7 @@ def test_a_variant_that_the_serving_model_lacks_costs_the_base_rates() -> None:
     assert finalize(Usage(1_000, 1_000), model_id="other").settled.credits == 2
 
 
-def test_a_repeat_is_answered_after_the_variant_was_removed(set_parameter: Callable[[str, str], None]) -> None:
+def test_a_repeat_is_answered_after_the_variant_was_removed() -> None:
     first = initialize(variant="batch")
     price_rules.add(PriceRule("m", CARD, NOW), now=NOW, key=None)
     prices.forget()

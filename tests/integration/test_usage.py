@@ -458,9 +458,7 @@ def test_in_a_quiet_system_a_record_costs_at_most_two_units_in_the_systems_sums(
     assert calls.write_units / 29 <= 2
 
 
-def test_marks_of_a_busy_time_are_spread_over_items(
-    user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_marks_of_a_busy_time_are_spread_over_items(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "_FULL", 10 * 8)
     user()
     made = [unstored("u1", 1, "m", now=NOW + number) for number in range(60)]

@@ -128,7 +128,7 @@ def test_a_user_may_have_no_address() -> None:
 
 
 @pytest.mark.parametrize("reference", ["a.b+c@example.com", "A.B+C@example.com", "a.b%2Bc%40example.com", "u1"])
-def test_an_address_works_url_encoded_or_not(reference: str, user: MakeUser) -> None:
+def test_an_address_works_url_encoded_or_not(reference: str) -> None:
     sync("u1", "a.b+c@example.com", 1)
 
     assert meaning(reference) == "u1"

@@ -25,7 +25,7 @@ const share = (value, of) => (of > 0 ? Math.max(0, Math.min(100, (value / of) * 
 
 // Stacked columns, one for each of `labels`. `series` has at most eight of { name, values, rest }, colored in this order. A
 // series with `rest` is gray.
-export function Chart({ title, labels, series, unit = "credits", file }) {
+export function Chart({ title, labels, series, file }) {
   const [asTable, setAsTable] = useState(false);
   const totals = labels.map((_, at) => series.reduce((sum, each) => sum + (each.values[at] ?? 0), 0));
   return html`<figure class="chart">
@@ -40,7 +40,7 @@ export function Chart({ title, labels, series, unit = "credits", file }) {
       { label: "Day", show: (at) => labels[at] },
       ...series.map((each) => ({ label: each.name, number: true, show: (at) => html`<${Credits} of=${each.values[at] ?? 0} />` })),
       series.length > 1 && { label: "Total", number: true, show: (at) => html`<${Credits} of=${totals[at]} />` },
-    ]} />` : html`<${Columns} ...${{ title, labels, series, totals, unit }} />`}
+    ]} />` : html`<${Columns} ...${{ title, labels, series, totals }} />`}
   </figure>`;
 }
 
@@ -65,7 +65,7 @@ function useWidth() {
   return [width, element];
 }
 
-function Columns({ title, labels, series, totals, unit }) {
+function Columns({ title, labels, series, totals }) {
   const [measured, element] = useWidth();
   const width = Math.max(LEFT + labels.length, measured);
   const most = nice(Math.max(1, ...totals));
@@ -74,13 +74,13 @@ function Columns({ title, labels, series, totals, unit }) {
   const y = (value) => TOP + height - (value / most) * height;
   const every = Math.ceil((labels.length * LABEL) / (width - LEFT));
   const sum = totals.reduce((all, each) => all + each, 0);
-  return html`<div class="drawing" ref=${element}><svg width=${width} height=${HEIGHT} role="img" aria-label="${title}: ${digits(sum)} ${unit} in ${labels.length} days. The button Table shows every figure.">
+  return html`<div class="drawing" ref=${element}><svg width=${width} height=${HEIGHT} role="img" aria-label="${title}: ${digits(sum)} credits in ${labels.length} days. The button Table shows every figure.">
     ${[0, 0.5, 1].map((part) => html`<line class="grid" x1=${LEFT} x2=${width} y1=${y(part * most)} y2=${y(part * most)} />
       <text class="scale" x=${LEFT - 6} y=${y(part * most) + 4} text-anchor="end">${short(part * most)}</text>`)}
     ${labels.map((label, at) => {
       let below = 0;
       return html`<g>
-        <title>${label}: ${digits(totals[at])} ${unit}${series.filter((each) => each.values[at]).map((each) => `\n${each.name}: ${digits(each.values[at])}`).join("")}</title>
+        <title>${label}: ${digits(totals[at])} credits${series.filter((each) => each.values[at]).map((each) => `\n${each.name}: ${digits(each.values[at])}`).join("")}</title>
         <rect class="hit" x=${LEFT + at * step} width=${step} y=${TOP} height=${height} />
         ${series.map((each, order) => {
           const value = Math.max(0, each.values[at] ?? 0);

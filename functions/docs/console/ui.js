@@ -74,7 +74,7 @@ export function Screen({ title, kicker, actions, children }) {
   </div>`;
 }
 
-export const Section = ({ title, actions, note, children, id }) => html`<section id=${id}>
+export const Section = ({ title, actions, note, children }) => html`<section>
   <div class="top"><h2>${title}</h2>${actions && html`<div class="actions">${actions}</div>`}</div>
   ${note && html`<p class="quiet">${note}</p>`}
   ${children}
@@ -263,4 +263,3 @@ export const When = ({ at, never = "–" }) => at === undefined || at === null ?
   : html`<time datetime=${new Date(at).toISOString()} title=${new Date(at).toISOString()}><span class="nowrap">${exact(at)}</span> <span class="quiet">${ago(at)}</span></time>`;
 
 export const Badge = ({ tone, children }) => html`<span class="badge ${tone ?? ""}">${children}</span>`;
-export const Code = ({ children }) => html`<code>${children}</code>`;
