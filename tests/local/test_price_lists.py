@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from accounting.domain.model_usage import Usage
 from accounting.domain.rates import AMOUNT_SCALE
-from accounting.web.prices import MAX_ALIASES, MAX_ALIASES_LENGTH, MAX_TIERS, MAX_VARIANTS, RuleBody
+from accounting.web.prices import RuleBody
 from local import price_lists
 from local.price_lists import Markup, NoRule, changes_after, left_out, matches, rule_of
 
@@ -217,12 +217,6 @@ def test_prices_that_a_rule_cannot_have_are_named() -> None:
     deepseek = next(each for each in providers if each.id == "deepseek")
     with pytest.raises(NoRule, match="time of day"):
         rule_of(next(model for model in deepseek.models if model.id == "deepseek-chat"), AT, Decimal(1))
-
-
-def test_the_limits_match_the_routes() -> None:
-    limits = (price_lists.MAX_TIERS, price_lists.MAX_VARIANTS, price_lists.MAX_ALIASES, price_lists.MAX_ALIASES_LENGTH)
-
-    assert limits == (MAX_TIERS, MAX_VARIANTS, MAX_ALIASES, MAX_ALIASES_LENGTH)
 
 
 def test_the_last_matching_pattern_decides_the_markup() -> None:

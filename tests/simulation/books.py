@@ -30,10 +30,11 @@ from tests.audit import assert_sound
 from tests.simulation.database import Database, Key
 from tests.simulation.limits import Limits
 
-PRINCIPAL = ("grant", "set", "remove", "adjust", "charge")
-"""Kinds of entries that a usage record or a command on credits causes directly.
+PRINCIPAL = ("grant", "set", "remove", "adjust")
+"""Kinds of entries that a command on credits causes directly; their reason is the command's name.
 
-The other kinds belong to sessions, accompany another entry, or come from the sweeper.
+The other kinds belong to sessions or to usage records (see `AccountBooks.charged`), accompany another entry, or come
+from the sweeper.
 """
 
 
@@ -103,6 +104,9 @@ class AccountBooks:
         known = self.sessions.get(session.session_id)
         settled_late = known is not None and known.awaits_late_usage and session._replace(late=None) == known
         assert known is None or known.active or settled_late, f"a session changed after it had ended: {session}"
+        if known is not None and (known.usage is None) == (session.usage is None):
+            own = not session.active and session.settled.tokens != session.tokens  # the client ended it with its own
+            assert own or session.tokens >= known.tokens, f"a heartbeat was lost: {known}, then {session}"
         self.sessions[session.session_id] = session
         if session.resolution and session.outcome == "swept" and not settled_late:
             expires_at = session.expires_at(settings().session_timeout, settings().session_max_life)
@@ -158,7 +162,7 @@ class AccountBooks:
             total = reduce(Usage.plus, by_class) if by_class else None
             assert total == session.settled.usage, f"a session was recorded with other classes: {records}"
         for name, done in (self.entries_of | self.records_of).items():
-            assert not name or name in ended or len(done) <= 1, f"a request was carried out {len(done)} times: {done}"
+            assert name in ended or len(done) <= 1, f"a request was carried out {len(done)} times: {done}"
         assert all(self.records[name].credits == credits for name, credits in self.charged.items()), "charged wrongly"
         self._check_days()
 

@@ -70,7 +70,8 @@ class Clients:
         random, session_id = self._random, self._session_id()
         inputs = random.choice((0, 0, 1, 5)) * 1000
         run_id = self._run(who)
-        begin = requests.initialize(who, session_id, "m", self._usage(inputs, 1000 * random.randint(1, 20)), run_id)
+        estimated, reached = 1000 * random.randint(1, 20), 0
+        begin = requests.initialize(who, session_id, "m", self._usage(inputs, estimated), run_id)
         if self._ask(begin).code != OK:
             return
         if random.random() < 0.1:  # somebody begins another stream with the same id
@@ -80,14 +81,17 @@ class Clients:
             self._rest()
             if stalls and random.random() < 0.5:
                 self._pause(STALE_SECONDS)
-            reported = self._usage(inputs * random.choice((1, 1, 2)), 1000 * (beat + 1) * random.choice((1, 5, 10)))
+            reached = 1000 * (beat + 1) * random.choice((1, 5, 10))
+            reported = self._usage(inputs * random.choice((1, 1, 2)), reached)
             if self._ask(requests.heartbeat(who, session_id, reported)).code == "SESSION_NOT_ACTIVE":
                 break
         if random.random() < 0.1:
             self._ask(requests.force_end(who, session_id))
         self._rest()
         ends = [self._end(who, session_id, number, inputs) for number in range(random.choice((0, 1, 1, 2)))]
-        for one in ends[1:]:  # other requests end the session at the same moment
+        fitting = range(reached, max(estimated, reached * 6 // 5), 10)
+        last = [requests.heartbeat(who, session_id, random.choice(fitting)) for _ in range(random.randrange(4))]
+        for one in ends[1:] + last:  # at the same moment, other requests end the session, or report tokens that fit
             self._scheduler.spawn(f"client of {session_id}", lambda one=one: self._ask(one))  # type: ignore[misc]
         for one in ends[:1]:
             self._ask(one)
@@ -106,8 +110,8 @@ class Clients:
         random = self._random
         hint = random.choice((None, who.account_id, personal("nobody")))
         kind, tokens = random.choice(("finalize", "finalize", "abort")), random.randrange(3_000) * 10 + number + 1
-        if kind == "abort" and number == 0 and random.random() < 0.5:
-            return requests.end(who, session_id, kind, None, success=False, hint=hint)
+        if number == 0 and random.random() < 0.4:  # the client gives up
+            return requests.end(who, session_id, "abort", None, success=False, hint=hint)
         used = tokens if random.random() < 0.2 else self._usage(inputs, tokens)
         return requests.end(who, session_id, kind, used, success=random.random() < 0.8, hint=hint)
 
