@@ -4,9 +4,9 @@ Requests come at random (Poisson) and do what `initialize` does: read, decide, w
 ``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction, on average. The times have a gamma
 distribution of shape ``SHAPE``. A transaction locks the wallet for ``LOCKED`` seconds. A transaction that meets the
 lock gets `TransactionConflict`. If the wallet has changed since it was read, the transaction is refused with the new
-wallet. An attempt is billed even if it is refused, and takes units of the partition. Beyond ``PARTITION_UNITS`` a
-second, attempts are throttled and not billed. Pauses and time limits are the service's own (`operations/turns.py` and
-`operations/commit.py`). The times are assumptions; change them to see the effect.
+wallet. An attempt is billed even if it is refused, and takes units of the partition. Beyond
+``PARTITION_UNITS_A_SECOND``, attempts are throttled and not billed. Pauses and time limits are the service's own
+(`operations/turns.py` and `operations/commit.py`). The times are assumptions; change them to see the effect.
 
     PYTHONPATH=layers/shared .venv/bin/python -m bench.queueing
 """
@@ -32,11 +32,11 @@ WRITE = 0.012
 LOCKED = 0.006
 HANDLER = 0.003
 SHAPE = 4
-PARTITION_UNITS = 1_000
-UNITS_IN_PARTITION = 4
+PARTITION_UNITS_A_SECOND = 1_000
+UNITS_TAKEN = 4
 UNITS_WRITTEN = 8
 UNITS_REFUSED = 6
-"""The units of `initialize`: in the account's partition, billed with the indexes, and billed if it is refused."""
+"""The units of `initialize`: taken from the account's partition, billed (with the indexes), and billed if refused."""
 
 RATES = (1, 5, 10, 20, 40, 60, 80, 100, 150)
 SECONDS = 300.0
@@ -48,7 +48,10 @@ type Steps = Iterator[float]
 
 @dataclass
 class Outcome:
-    """Latencies of the successes, in seconds; requests given up; attempts refused with a bill, and throttled."""
+    """The latencies of the successes in seconds, and how many requests were given up.
+
+    ``refused`` attempts are billed. ``throttled`` attempts are not.
+    """
 
     latencies: list[float] = field(default_factory=list)
     given_up: int = 0
@@ -86,7 +89,7 @@ class Simulation:
         self._shape, self._attempt_units = shape, units
         self._wallet = Wallet(personal("busy"))
         self._locked_until = 0.0
-        self._units, self._refilled_at = float(PARTITION_UNITS), 0.0
+        self._units, self._refilled_at = float(PARTITION_UNITS_A_SECOND), 0.0
 
     def run(self, rate: float, seconds: float) -> None:
         """Send requests at ``rate`` a second for ``seconds``, and wait for all of them."""
@@ -129,8 +132,8 @@ class Simulation:
 
     def _refusal(self, seen: Wallet) -> StaleRead | Conflict | None:
         """Return why an attempt that decided on ``seen`` is refused, if it is, and take its units."""
-        refilled = self._units + (self.now - self._refilled_at) * PARTITION_UNITS
-        self._units, self._refilled_at = min(refilled, PARTITION_UNITS), self.now
+        refilled = self._units + (self.now - self._refilled_at) * PARTITION_UNITS_A_SECOND
+        self._units, self._refilled_at = min(refilled, PARTITION_UNITS_A_SECOND), self.now
         if self._units < self._attempt_units:
             self.outcome.throttled += 1
             return Throttled()
@@ -146,7 +149,7 @@ class Simulation:
 
 
 def run(
-    rate: float, seconds: float = SECONDS, seed: int = SEED, *, shape: float = SHAPE, units: int = UNITS_IN_PARTITION
+    rate: float, seconds: float = SECONDS, seed: int = SEED, *, shape: float = SHAPE, units: int = UNITS_TAKEN
 ) -> Outcome:
     """Send requests at ``rate`` a second for ``seconds``; an attempt takes ``units`` of the partition.
 

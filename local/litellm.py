@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 30
 LOCK = ROOT / "requirements/litellm.txt"
 
 
-def ready() -> None:
+def install() -> None:
     """Make the environment, or bring it up to date. Raises Refused."""
     bootstrap.make_environments({ENVIRONMENT: LOCK})
 

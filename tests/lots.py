@@ -9,7 +9,7 @@ NOW = 1_800_000_000_000
 
 
 def mixed_lots(count: int) -> list[Lot]:
-    """Lots as a platform grants them: gifts of a month, purchases of a year, a few with dates of their own."""
+    """Lots as a platform grants them: most expire after a month or a year, and a few after less than two weeks."""
     rng = random.Random(count)
     lots, at = [], NOW
     for number in range(1, count + 1):
@@ -22,7 +22,7 @@ def mixed_lots(count: int) -> list[Lot]:
 
 
 def different_lots(count: int) -> list[Lot]:
-    """Lots whose grants and expiries are all at different instants, which makes their text longest."""
+    """Lots whose grants and expiries are all at different instants, which makes their stored text longest."""
     rng = random.Random(count)
     lots, at = [], NOW
     for number in range(1, count + 1):

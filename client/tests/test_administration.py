@@ -118,9 +118,9 @@ def test_a_late_settlement_shows_its_difference_and_the_ignored_names(ask: Ask) 
 
 
 def test_a_heartbeat_shows_the_ignored_names(ask: Ask) -> None:
-    beaten = {"sessionId": "s", "tokensGenerated": 5, "allocatedCredits": 1, "expiresAt": AT, "ignored": ["usage"]}
+    answer = {"sessionId": "s", "tokensGenerated": 5, "allocatedCredits": 1, "expiresAt": AT, "ignored": ["usage"]}
 
-    assert ask(Played(ok(beaten)), lambda client: client.heartbeat("s", 5)).ignored == ("usage",)
+    assert ask(Played(ok(answer)), lambda client: client.heartbeat("s", 5)).ignored == ("usage",)
 
 
 def test_a_price_is_sent_with_the_callers_idempotency_key(ask: Ask) -> None:

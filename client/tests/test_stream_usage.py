@@ -275,7 +275,7 @@ def test_a_heartbeat_with_a_rejected_usage_is_followed_at_once_by_one_without_it
 @pytest.mark.parametrize(
     "trouble",
     [rejected("actualTokens"), rejected("metadata", "usage.total_tokens"), refusal(400, "HTTP_400")],
-    ids=["of a service without usage", "with the metadata", "of a firewall"],
+    ids=["by a service that knows no usage", "together with the metadata", "by a firewall"],
 )
 def test_a_usage_rejected_for_any_reason_is_settled_by_number_of_tokens(accounted: Run, trouble: Any) -> None:
     service = Accountant()
@@ -315,7 +315,7 @@ def test_settling_sends_the_model_that_served_and_the_metadata(ask: Ask, settle:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "left"),
+    ("trouble", "kept"),
     [
         (refusal(400, "MODEL_UNKNOWN", modelId="fallback"), {"metadata": {"chat": 7}}),
         (rejected("modelId"), {"metadata": {"chat": 7}}),
@@ -324,7 +324,7 @@ def test_settling_sends_the_model_that_served_and_the_metadata(ask: Ask, settle:
     ],
     ids=["unknown model", "wrong model", "metadata", "both"],
 )
-def test_details_that_the_service_rejects_are_left_out(accounted: Run, trouble: Any, left: dict[str, Any]) -> None:
+def test_details_that_the_service_rejects_are_left_out(accounted: Run, trouble: Any, kept: dict[str, Any]) -> None:
     service = Accountant()
     service.trouble["finalize"] = [trouble]
 
@@ -335,7 +335,7 @@ def test_details_that_the_service_rejects_are_left_out(accounted: Run, trouble: 
 
     accounted(service, body)
 
-    assert service.bodies_of("finalize")[1] == {"usage": OPENAI, "usageFormat": "openai", "success": True} | left
+    assert service.bodies_of("finalize")[1] == {"usage": OPENAI, "usageFormat": "openai", "success": True} | kept
 
 
 def test_a_settlement_rejected_without_a_usage_is_not_repeated(
@@ -377,21 +377,21 @@ def test_answers_have_the_usage_by_class(ask: Ask) -> None:
 def answer_heartbeat(meter: Meter, credits: int, progress: Progress | None = None) -> None:
     """Pass the meter the answer to a heartbeat: this many credits are held."""
     report = progress or meter.report()
-    meter.beaten(Heartbeat("s", report.tokens, credits, AT), report)
+    meter.answered(Heartbeat("s", report.tokens, credits, AT), report)
 
 
 AT = datetime.now(UTC)
 
 
 def fits(meter: Meter) -> int:
-    """The most output tokens that need no heartbeat, to the nearest hundred."""
+    """Count output in steps of 100 tokens until a heartbeat is due, and return the count before the last step."""
     while not meter.outgrown:
         meter.count(meter.progress.tokens + 100)
     return meter.progress.tokens - 100
 
 
 @pytest.mark.parametrize("input_credits", [0, 5, 50, 500])
-def test_output_within_the_hold_of_an_estimate_by_class_never_costs_more_than_is_held(input_credits: int) -> None:
+def test_output_that_needs_no_heartbeat_never_costs_more_than_is_held(input_credits: int) -> None:
     """An output token costs a hundredth of a credit. The client knows no rates, so the input may cost anything."""
     estimated = input_credits + 100
     meter = Meter(10_000, Initialized("s", estimated * 12 // 10, estimated, AT, ""), estimated_inputs=1_000)

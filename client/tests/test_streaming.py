@@ -247,7 +247,7 @@ def test_a_tiny_price_does_not_cause_a_heartbeat_for_every_chunk() -> None:
         meter.count(tokens)
         if meter.outgrown:
             beats += 1
-            meter.beaten(Heartbeat("s", tokens, 2, at), meter.report())
+            meter.answered(Heartbeat("s", tokens, 2, at), meter.report())
     assert 10 <= beats <= 20
 
 
@@ -380,9 +380,9 @@ def test_failures_of_heartbeats_that_may_be_temporary_do_not_stop_the_stream(
 ) -> None:
     service = Accountant()
     service.trouble["heartbeat"] = [trouble] * 4
-    beaten = until(lambda: len(service.tokens_of("heartbeat")) > 4)
+    body = until(lambda: len(service.tokens_of("heartbeat")) > 4)
 
-    assert stream(service, beaten, heartbeat_seconds=0.02, token=lambda: "jwt").result.status == "completed"
+    assert stream(service, body, heartbeat_seconds=0.02, token=lambda: "jwt").result.status == "completed"
 
 
 @pytest.mark.parametrize("trouble", [refusal(500, "INTERNAL_ERROR"), UNREADABLE], ids=repr)

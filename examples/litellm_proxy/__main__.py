@@ -20,7 +20,7 @@ def main() -> int:
     """Run the example; return the exit status."""
     try:
         service = LocalService.running()
-        litellm.ready()
+        litellm.install()
     except Refused as refused:
         return explain(refused)
     port = int(os.environ.get("PORT") or PORT)

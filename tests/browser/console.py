@@ -34,7 +34,7 @@ class Console:
     address: str
 
     def sign_in(self, person: Person, screen: str) -> None:
-        """Open a screen in a new page, as this person."""
+        """Load the console anew at a screen, and sign in as this person."""
         self.page.goto("about:blank")
         self.page.goto(f"{self.address}#/{screen}")
         self.page.get_by_label("Token").fill(person.token)

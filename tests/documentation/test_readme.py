@@ -60,7 +60,7 @@ PROXIES = {
     **dict.fromkeys(("ALL_PROXY", "all_proxy"), "socks5://127.0.0.1:1"),
     "NO_PROXY": "",
 }
-"""An environment with unreachable proxies, which nothing on 127.0.0.1 needs."""
+"""Proxies that cannot be reached. A command fails if it uses them for a request to 127.0.0.1."""
 
 
 def attached(project: Project) -> Any:
@@ -163,7 +163,7 @@ def test_make_example_answers_a_user_who_has_credits(
 def test_the_example_of_a_litellm_proxy_charges_a_known_user_and_refuses_an_unknown_one(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
-    litellm.ready()  # in the project itself, so that the copy finds it
+    litellm.install()  # in the project itself; the copy uses the same installation
     before = balance(project)["totalCredits"]
     with project.begin(documentation.line("make example NAME=litellm_proxy"), PORT=free_port(), **PROXIES) as proxy:
         (line,) = proxy.until(r"(curl -N .*?]}')\n").groups()

@@ -27,8 +27,8 @@ def test_a_users_statistics_are_exact_for_three_hundred_models_in_a_day(admin: P
     assert "series" not in whole
     most = sorted(wanted, key=lambda model: -wanted[model])[:10]
     assert partial_day["series"]["by"] == "model"
-    shown_by_day = {model: sum(days.values()) for model, days in partial_day["series"]["names"].items()}
-    assert shown_by_day == {model: wanted[model] for model in most}
+    in_series = {model: sum(days.values()) for model, days in partial_day["series"]["names"].items()}
+    assert in_series == {model: wanted[model] for model in most}
     assert sum(partial_day["series"]["other"].values()) == sum(wanted.values()) - sum(wanted[model] for model in most)
     assert whole["totalRecords"] == partial_day["totalRecords"] == MODELS
     assert whole["byModel"] == partial_day["byModel"] == wanted

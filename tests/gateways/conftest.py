@@ -50,6 +50,6 @@ def proxy(
     service: Stack, provider: Provider, credential: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     """Return a LiteLLM proxy for all tests that leave it alive."""
-    litellm.ready()
+    litellm.install()
     with Proxy.running(tmp_path_factory.mktemp("litellm"), service.base_url, credential, provider) as running:
         yield running

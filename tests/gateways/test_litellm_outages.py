@@ -24,7 +24,7 @@ def test_a_settlement_reaches_a_service_that_was_down_when_the_stream_ended(
 ) -> None:
     person = people(credits=100)
     provider.plans(words=5, pause_after=3, input_tokens=2_000, output_tokens=700)
-    litellm.ready()
+    litellm.install()
     with Wire.to(service.base_url) as wire, Proxy.running(tmp_path, wire.url, credential, provider) as proxy:
         with proxy.ask("/v1/chat/completions", chat(stream=True), user_id=person.id) as answer:
             pieces = texts(answer)
@@ -47,7 +47,7 @@ def test_a_proxy_that_is_killed_settles_from_its_outbox_when_it_runs_again(
     person = people(credits=100)
     provider.plans(words=5, input_tokens=2_000, output_tokens=700)
     outbox = str(tmp_path / "outbox")
-    litellm.ready()
+    litellm.install()
     with Wire.to(service.base_url) as wire:
         with Proxy.running(tmp_path, wire.url, credential, provider, ACCOUNTING_OUTBOX=outbox) as proxy:
             wire.cut("finalize", "before", FOREVER)

@@ -47,7 +47,7 @@ def test_two_processes_share_an_outbox_and_each_call_is_charged_once_after_both_
     calls = len(folders) * CALLS_OF_EACH
     for folder in folders:
         folder.mkdir()
-    litellm.ready()
+    litellm.install()
     with serving(bank) as url:
         bank.trouble["finalize"] = [UNAVAILABLE] * 10_000
         with ExitStack() as running:

@@ -78,7 +78,7 @@ def proxy(
     )
     folder: Path = tmp_path_factory.mktemp("settings")
     (folder / "callbacks.py").write_text(CALLBACKS)
-    litellm.ready()
+    litellm.install()
     callbacks = "[callbacks.accounting, callbacks.later]"
     with Proxy.running(folder, wire.url, credential, provider, callbacks) as running:
         yield running

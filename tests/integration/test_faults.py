@@ -13,9 +13,9 @@ from accounting.domain.errors import Contention, InsufficientCredits, Unavailabl
 from accounting.domain.users import Description
 from accounting.operations import commit, credits, sessions, settling
 from accounting.operations.credits import Request
-from accounting.store import table, users, wallets
+from accounting.store import runs, table, users, wallets
 from accounting.store.idempotency import IdempotencyKey
-from accounting.store.table import Conflict, Throttled, connection, transact
+from accounting.store.table import Conflict, Throttled, connection, transact, transactions
 from accounting.store.table import wire as wire_module
 from tests.audit import assert_books_balance
 from tests.calls import the_wire
@@ -170,6 +170,30 @@ def test_a_heartbeat_that_keeps_meeting_transactions_raises_contention(user: Mak
 
     with pytest.raises(Contention):
         sessions.heartbeat("u1", "s1", 100, now=NOW)
+
+
+@pytest.mark.parametrize("operation", ["UpdateItem", TRANSACT])
+def test_no_pause_follows_the_last_attempt(
+    operation: str, user: MakeUser, wire: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user("u1", 60)
+    open_session()
+    sent_before = list[int]()
+    monkeypatch.setattr(
+        transactions, "time", SimpleNamespace(sleep=lambda _seconds: sent_before.append(len(wire.sent(operation))))
+    )
+    wire.requests.clear()
+    if operation == TRANSACT:
+        wire.fail(TRANSACT, never_arrives(), *[cancelled("TransactionConflict")] * 9)
+        with pytest.raises(Unavailable):
+            transact([wallets.put(wallets.get(ACCOUNT), wallets.get(ACCOUNT))])
+    else:
+        wire.fail("UpdateItem", *[refused("TransactionConflictException")] * 9)
+        with pytest.raises(Conflict):
+            runs.stop(ACCOUNT, "r1", NOW)
+
+    assert len(sent_before) == len(transactions.CONFLICT_PAUSES_SECONDS)
+    assert sent_before[-1] < len(wire.sent(operation))
 
 
 def test_a_conflict_wins_over_a_failed_condition(user: MakeUser, wire: Faults) -> None:

@@ -149,6 +149,7 @@ def test_a_duplicate_entry_is_found_as_inserted_and_the_rest_is_still_read() -> 
     wallet, entries = history(2)
 
     assert findings(wallet, [*entries[:3], entries[2], *entries[3:]]) == [Finding("inserted", 3)]
+    assert findings(wallet, [*entries[:3], entries[1], *entries[3:]]) == [Finding("inserted", 2)], "its own number"
 
 
 def test_a_ledger_that_ends_too_soon_is_missing_its_next_entry() -> None:

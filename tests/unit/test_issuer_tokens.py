@@ -195,6 +195,12 @@ def test_a_token_without_a_key_id_is_refused() -> None:
     assert refusal(token) == (TokenInvalid, "The access token does not name its key: the header kid is missing")
 
 
+def test_a_key_id_that_is_too_long_is_not_called_missing() -> None:
+    token = jwt.encode(payload_with(), RSA.private, "RS256", {"kid": "x" * 501})
+
+    assert refusal(token) == (TokenInvalid, "The header kid of the access token has more than 500 characters")
+
+
 def test_a_key_of_another_issuer_is_refused() -> None:
     (theirs,) = KEYS["https://other.example/keys"]
 

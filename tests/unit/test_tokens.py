@@ -266,12 +266,12 @@ def test_a_name_in_any_script_is_accepted(username: str) -> None:
 @pytest.mark.parametrize(
     "verified", [False, "false", "False", 0, 1, 1.0, "0", "1", "no", "yes", "", " true", [], [True], {}, {"a": True}]
 )
-def test_an_unverified_address_is_ignored(verified: Any) -> None:
+def test_an_address_is_ignored_if_email_verified_is_not_true(verified: Any) -> None:
     assert verify(token(email_verified=verified), both_secrets).user.email is None
 
 
 @pytest.mark.parametrize("verified", [True, "true", "True", "TRUE", ..., None])
-def test_an_address_is_accepted_unless_the_token_says_that_it_is_unverified(verified: Any) -> None:
+def test_an_address_is_accepted_if_email_verified_is_true_or_absent(verified: Any) -> None:
     assert verify(token(email_verified=verified), both_secrets).user.email == "u1@example.com"
 
 

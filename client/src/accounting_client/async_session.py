@@ -201,7 +201,7 @@ class TaskHold(Hold):
                 report = meter.report()
                 try:
                     heartbeat = await self._client.send(self.heartbeat_call(report), self._beat_retries)
-                    meter.beaten(heartbeat, report)
+                    meter.answered(heartbeat, report)
                     self._note_expiry(heartbeat.expires_at)
                 except Exception as error:  # the caller's token function may raise anything
                     self._missed(error, report)

@@ -115,7 +115,7 @@ class Meter:
         """Note that the service rejects the report's usage."""
         self._rejected = report.usage
 
-    def beaten(self, heartbeat: Heartbeat, report: Progress) -> None:
+    def answered(self, heartbeat: Heartbeat, report: Progress) -> None:
         """Note the answer to the heartbeat that sent ``report``.
 
         If the service did not raise the hold, the tokens fit it, although the estimate's rounded cost did not show

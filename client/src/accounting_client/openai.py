@@ -1,8 +1,8 @@
 """Account for calls of OpenAI's SDK: ``client = accounted(OpenAI(), accounting)``. Needs ``accounting-client[openai]``.
 
 This ``client`` accounts for chat completions, responses and embeddings: ``create``, ``parse`` and ``stream``, with
-``stream=True`` or not. Routes that use no model are passed on. All other calls that may cost money raise
-`NotAccounted`: raw responses, responses in the background, websockets, images, audio, batches and the like.
+``stream=True`` or not. Moderations, and routes that use no model, are passed on. All other calls that may cost money
+raise `NotAccounted`: raw responses, responses in the background, websockets, images, audio, batches and the like.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Provider:
-    """A provider's API. ``free`` matches ``POST`` routes that use no model.
+    """A provider's API. ``free`` matches ``POST`` routes that are passed on without a hold.
 
     ``released`` are errors after which nothing was used, unless they are ``uncertain``.
     """

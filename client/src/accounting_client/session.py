@@ -157,7 +157,7 @@ class ThreadHold(Hold):
                 report = meter.report()
                 try:
                     heartbeat = self._client.send(self.heartbeat_call(report), self._beat_retries)
-                    meter.beaten(heartbeat, report)
+                    meter.answered(heartbeat, report)
                     self._note_expiry(heartbeat.expires_at)
                 except Exception as error:  # the caller's token function may raise anything
                     if self._ended.is_set():

@@ -1,7 +1,7 @@
 """Shortens the import of a function, which imports this module before all others.
 
-While a function is imported, garbage collection finds nothing, but takes a twelfth of the processor time. Powertools
-imports asyncio, which takes a tenth, and 47 modules of its own for kinds of events that the service does not have.
+While a function is imported, garbage collection finds nothing, but takes a twelfth of the processor time. For kinds of
+events that the service does not have, Powertools imports 47 modules of its own and asyncio, which takes a tenth.
 pydantic imports importlib.metadata to look for plugins, which are switched off. No request uses any of them.
 """
 
@@ -9,7 +9,6 @@ import gc
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
-from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -18,23 +17,6 @@ import aws_lambda_powertools.utilities  # noqa: F401 - the parents of the packag
 EVENT_HANDLER = "aws_lambda_powertools.event_handler"
 DATA_CLASSES = "aws_lambda_powertools.utilities.data_classes"
 METADATA = "importlib.metadata"
-
-_replacing = Lock()
-
-
-class _Asyncio(ModuleType):
-    """A module in place of asyncio. Its first use imports asyncio, and every use returns what asyncio has.
-
-    ``importlib.util.LazyLoader`` would import asyncio as soon as two modules import it. Some modules of Powertools do.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        with _replacing:
-            if sys.modules.get("asyncio") is self:
-                del sys.modules["asyncio"]
-        import asyncio
-
-        return getattr(asyncio, name)
 
 
 class _Package(ModuleType):
@@ -108,9 +90,6 @@ def end() -> None:
 
 
 gc.disable()
-if "asyncio" not in sys.modules:
-    sys.modules["asyncio"] = _Asyncio("asyncio")
-    sys.modules["asyncio"].__spec__ = PathFinder.find_spec("asyncio")
 if METADATA not in sys.modules:
     _without_init(METADATA)
 if not {EVENT_HANDLER, DATA_CLASSES} & sys.modules.keys():

@@ -55,7 +55,7 @@ def verify(token: str, secrets: Callable[..., list[bytes]]) -> Claims:
     claims = {name: value for name, value in payload.items() if value is not None}
     expires_at = valid_until(claims, CLOCK_LEEWAY_SECONDS)
     if claims.get("type") != "access":
-        raise TokenTypeInvalid("This is not an access token: its claim type must be access")
+        raise TokenTypeInvalid("This is not an access token: its claim 'type' must be 'access'")
     second = issued_at(claims)
     user = Description(
         id=user_id(claims.get("sub"), "sub"),
@@ -144,7 +144,7 @@ def user_id(subject: Any, claim: str, prefix: str = "") -> str:
 
 
 def email(value: Any, verified: Any) -> str | None:
-    """The user's e-mail address; None if it is not a valid address, or the token does not say that it is verified."""
+    """The user's e-mail address; None unless it is valid and ``verified`` is true, as a boolean or as a text."""
     is_verified = verified is True or (isinstance(verified, str) and verified.lower() == "true")
     address = text(value, MAX_EMAIL)
     return address if is_verified and addresses.canonical(address) is not None else None

@@ -54,7 +54,7 @@ class PriceTier:
 
 @dataclass(frozen=True)
 class PriceVariant:
-    """Rates of a variant such as ``batch``, which replace those of the model; only its own tiers apply."""
+    """Rates of a variant such as ``batch``. A missing class keeps the model's rate; the model's tiers do not apply."""
 
     rates: Rates
     tiers: tuple[PriceTier, ...] = ()

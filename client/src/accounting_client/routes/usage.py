@@ -63,7 +63,7 @@ class UsageRecord:
     """A usage record.
 
     ``usage`` is the usage by class, if it is known. ``provider_usage`` is the provider's object as it was sent, unless
-    it was too large to keep (``provider_usage_dropped``).
+    it was too large or not UTF-8, so not kept (``provider_usage_dropped``).
     """
 
     id: str
@@ -94,9 +94,9 @@ class Series:
 
 @dataclass(frozen=True)
 class Statistics:
-    """A user's usage in a range of time. The ``by_…`` maps have credits by name (or by day, ``yyyy-mm-dd``).
+    """The usage of a user or an account in a range of time.
 
-    ``series`` is None unless it was asked for.
+    The ``by_…`` maps have credits by name (or by day, ``yyyy-mm-dd``). ``series`` is None unless it was asked for.
     """
 
     total_records: int
@@ -118,7 +118,7 @@ class SystemStatistics:
 
     ``by_user`` has the users who spent most. ``by_service`` and ``by_model`` have the services and models that
     users spent the most on, and ``tokens_by_model`` has at most 100 of those models. The numbers are exact;
-    ``truncated`` is true if names are left out. ``series`` is None unless it was asked for.
+    ``truncated`` is true if users, names or usage by model are left out. ``series`` is None unless it was asked for.
     """
 
     total_records: int
@@ -149,15 +149,16 @@ def record_usage(  # noqa: PLR0913 - the fields of the request, by keyword
     run_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[Recorded]:
-    """Record an event of the caller. ``deduct`` says whether its credits are taken (by default, the stack decides).
+    """Record an event of the caller.
 
+    ``deduct`` says whether its credits are taken. By default, the service's parameter ``UsageRecordDeducts`` decides.
     The event costs ``credits``, or what ``usage`` of ``model_id`` costs at the service's price. ``usage`` is in
     canonical form or, with ``usage_format`` (such as ``openai``), the provider's own object. A repeat with the same
     ``idempotency_key`` records nothing more. Without a key, each call makes a new one. ``account_id`` is the account
     that pays, by default the caller's own, and ``run_id`` a run of this account.
 
-    Raises InsufficientCredits or BudgetExceeded (nothing is recorded), RunEnded, ModelUnknown, AccountNotFound,
-    OrganizationClosed, IdempotencyConflict.
+    Raises InsufficientCredits, BudgetExceeded, RunEnded, ModelUnknown, AccountNotFound, OrganizationClosed or
+    IdempotencyConflict; nothing is recorded then.
     """
     body = json_fields(
         service=service,
@@ -191,10 +192,11 @@ def usage_stats(
     ``end_date`` without a time includes that whole day. ``by="model"`` and ``by="service"`` add ``series``; they need a
     ``start_date`` at most 400 days before the end.
 
-    Raises ValueError for a key of another user without ``account_id``, UserNotFound, AccountNotFound, ApiKeyNotFound.
+    Raises UserNotFound, AccountNotFound, ApiKeyNotFound, and ValueError if ``user_id`` and ``key_id`` are given without
+    ``account_id``.
     """
     if key_id is not None and user_id is not None and account_id is None:
-        raise ValueError("give account_id with a user's key_id")
+        raise ValueError("user_id and key_id together also need account_id")
     dates = {"start_date": start_date, "end_date": end_date, "by": by}
     if user_id is None or account_id is not None:
         return get("/api/usage/stats", Statistics, **dates, user_id=user_id, account_id=account_id, key_id=key_id)

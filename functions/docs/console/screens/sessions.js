@@ -54,7 +54,7 @@ export function End({ session, onDone, onClose }) {
     done=${({ data }) => `The session of ${data.userId} has ended. It cost ${digits(data.usedCredits)} credits, and ${digits(Math.max(0, data.allocatedCredits - data.usedCredits))} went back to the account.`}
     onDone=${onDone} onClose=${onClose}>
     <p>The account pays what the last heartbeat reported: ${digits(session.tokensGenerated)} tokens. If no heartbeat arrived, it pays nothing or the session's estimate,
-      as the service's parameter SweepCharges says. The rest of the ${digits(session.allocatedCredits)} held credits goes back to it.
+      as the service's parameter SweepCharges says. The rest of the ${digits(session.allocatedCredits)} held credits goes back to the account.
       If the stream ends itself later, the difference is charged or refunded.</p>
     <${Field} label="Reason" value=${reason} onInput=${setReason} lines="3" maxlength="1000" required autofocus hint="It is kept in the ledger." />
   <//>`;

@@ -25,9 +25,8 @@ not match the sums of its ledger, or cannot be read."""
 class Finding(NamedTuple):
     """An inconsistency that this service's own writes cannot cause.
 
-    ``seq`` is the entry's number. If an inserted entry has no number, or one that was already read, ``seq`` is the
-    number of the entry before it. For ``wallet``, ``seq`` is the number of the wallet's newest entry, or 0 if the
-    wallet cannot be read.
+    ``seq`` is the entry's number. If an inserted entry has no number, ``seq`` is the number of the entry before it. For
+    ``wallet``, ``seq`` is the number of the wallet's newest entry, or 0 if the wallet cannot be read.
     """
 
     problem: Problem
@@ -120,7 +119,7 @@ class Proof:
                 self.unread = True
                 return
             if entry.seq is None or entry.seq <= self.seq:
-                self.add_finding("inserted", self.seq)
+                self.add_finding("inserted", self.seq if entry.seq is None else entry.seq)
                 continue
             if entry.seq > self.seq + 1:
                 self.add_finding("missing", self.seq + 1)

@@ -1,6 +1,6 @@
 """Lists of price rules: how a list differs from the stored rules, and the problems that prevent its import.
 
-Imports the price rules and the errors.
+Imports ``pricing`` and ``errors`` only.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

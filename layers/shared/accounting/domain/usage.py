@@ -59,7 +59,7 @@ class Countable(NamedTuple):
 
 
 class ProviderUsage(NamedTuple):
-    """A provider's own usage object, and its format; ``raw`` is None if the object was too large to keep."""
+    """A provider's own usage object, and its format; ``raw`` is None if the object was too large or not UTF-8."""
 
     format: str
     raw: dict[str, Any] | None

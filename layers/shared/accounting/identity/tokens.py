@@ -68,8 +68,10 @@ def _genuine(token: str, header: dict[str, Any], issuer: Issuer, keys: Callable[
         raise TokenInvalid("The access token is not signed with an algorithm of its issuer")
     if "crit" in header:
         raise TokenInvalid("The access token has a critical header, which is not supported")
-    if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID:
+    if not isinstance(key_id, str) or not key_id:  # PyJWT has refused other types
         raise TokenInvalid("The access token does not name its key: the header kid is missing")
+    if len(key_id) > MAX_KEY_ID:
+        raise TokenInvalid(f"The header kid of the access token has more than {MAX_KEY_ID} characters")
     key = keys(issuer.jwks_url).find(key_id)
     try:
         payload = jwt.decode(token, key, algorithms=[algorithm], options=tokens.SIGNATURE_ONLY)

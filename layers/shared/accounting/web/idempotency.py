@@ -28,7 +28,7 @@ def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
     if key is None:
         return None
     if not _KEY.fullmatch(key):
-        raise Invalid.field(HEADER, "1 to 128 visible ASCII characters")
+        raise Invalid.field(HEADER, "must be 1 to 128 visible ASCII characters")
     scope, service = api.route.idempotency, api.caller.service
     if service:
         scope += f"@{service.id}"

@@ -15,18 +15,18 @@ _ENCODED = re.compile(r"(?:[!-$&-+\--~]|%[0-9A-Fa-f]{2})+")
 
 
 def user_id_in(values: Sequence[str]) -> str:
-    """The user id in the request's headers of this name, percent-decoded once. An e-mail address is read as an id.
+    """The user id in the request's headers of this name, percent-decoded once.
 
-    Raises Invalid unless there is one header with one id.
+    It is never looked up as an e-mail address. Raises Invalid unless there is one header with one id.
     """
     if len(values) != 1 or not values[0]:
         raise Invalid.field(HEADER, "a service must name the one user that it acts for, by id")
     if not _ENCODED.fullmatch(values[0]):
-        raise Invalid.field(HEADER, "one user id, percent-encoded in UTF-8")
+        raise Invalid.field(HEADER, "must be one user id, percent-encoded in UTF-8")
     try:
         user_id = unquote(values[0], errors="strict")
     except UnicodeDecodeError:
-        raise Invalid.field(HEADER, "one user id, percent-encoded in UTF-8") from None
+        raise Invalid.field(HEADER, "must be one user id, percent-encoded in UTF-8") from None
     if len(user_id) > MAX_USER_ID or not is_plain(user_id):
         raise Invalid.field(HEADER, f"an id has at most {MAX_USER_ID} characters, and no control characters")
     if user_id in RESERVED_USER_IDS:

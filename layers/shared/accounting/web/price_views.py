@@ -41,7 +41,7 @@ class TierView(ResponseModel):
 
 
 class CardView(ResponseModel):
-    """The rates of a variant, which replace those of the model."""
+    """The rates of a variant. A missing class keeps the model's rate; the model's tiers do not apply."""
 
     rates: RatesView
     tiers: list[TierView] | None = left_out()

@@ -63,7 +63,11 @@ def newest(
     page_size = min(MAX_BATCH, skip + limit + 2)
     merged = merge(*(positions(index, part, before, page_size) for part in ranges), key=itemgetter(0), reverse=True)
     # While the index follows a change of an item's key, it may have the item twice for a moment.
-    distinct = {(item["pk"], item["sk"]): (position, item) for position, item in islice(merged, skip + limit + 1)}
+    distinct: dict[tuple[str, str], tuple[str, Item]] = {}
+    for position, item in merged:
+        distinct[item["pk"], item["sk"]] = position, item
+        if len(distinct) > skip + limit:
+            break
     page = list(distinct.values())[skip:]
     return [item for _, item in page[:limit]], page[limit - 1][0] if len(page) > limit else None
 

@@ -6,7 +6,7 @@ errors, formats, keys, chance, codec and connection.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import batched
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -110,7 +110,7 @@ def update_one(
     """
     from botocore.exceptions import ClientError
 
-    for longest in CONFLICT_PAUSES_SECONDS:
+    for _ in _attempts():
         try:
             answer = call(
                 client().update_item,
@@ -129,7 +129,7 @@ def update_one(
                     old: Item | None = error.response.get("Item")  # type: ignore[assignment]  # not in botocore's types
                     return False, unpack(old) if old else None
                 case "TransactionConflictException":
-                    time.sleep(jitter(longest))
+                    continue
                 case _:
                     raise
         else:
@@ -147,7 +147,7 @@ def transact(writes: Sequence[Write]) -> None:
     from botocore.exceptions import ClientError
 
     token, lost = str(uuid4()), False
-    for longest in CONFLICT_PAUSES_SECONDS:
+    for _ in _attempts():
         try:
             call(
                 client().transact_write_items,
@@ -163,10 +163,17 @@ def transact(writes: Sequence[Write]) -> None:
             lost = lost or error.response["ResponseMetadata"]["RetryAttempts"] > 0
             if not (lost and isinstance(refusal, Conflict)):
                 raise refusal from error
-            time.sleep(jitter(longest))
         else:
             return
     raise Unavailable("The database is busy; it is unknown whether the request was carried out")
+
+
+def _attempts() -> Iterator[None]:
+    """One attempt, and another after each pause."""
+    yield
+    for longest in CONFLICT_PAUSES_SECONDS:
+        time.sleep(jitter(longest))
+        yield
 
 
 def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> Exception:
