@@ -172,7 +172,10 @@ def test_an_unknown_field_never_loses_the_usage_of_a_report(function: Function, 
 
 def test_a_parameter_in_the_query_that_the_route_takes_is_not_called_ignored(function: Function) -> None:
     query = {"limit": "7", "zz": "1"}
-    sent = {"queryStringParameters": query, "multiValueQueryStringParameters": {k: [v] for k, v in query.items()}}
+    sent: dict[str, Any] = {
+        "queryStringParameters": query,
+        "multiValueQueryStringParameters": {k: [v] for k, v in query.items()},
+    }
 
     answer = function.ask("paged-report", '{"sessionId": "s", "tokens": 5, "aa": 1}', **sent)
 
