@@ -84,9 +84,10 @@ class Person:
         return self.post("streaming-sessions/heartbeat", {"sessionId": session_id, "tokensGenerated": tokens})
 
 
-def with_key(http: httpx.Client, method: str, path: str, key: str, body: Any = None) -> httpx.Response:
-    """Send a request with an API key instead of a token."""
-    return http.request(method, f"/api/{path}", json=body, headers={"Authorization": f"ApiKey {key}"})
+def with_key(http: httpx.Client, method: str, path: str, key: str, body: Any = None, **headers: str) -> httpx.Response:
+    """Send a request with an API key instead of a token. ``headers`` are given as in `Person.post`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return http.request(method, f"/api/{path}", json=body, headers={"Authorization": f"ApiKey {key}", **named})
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,18 @@ def as_service(http: httpx.Client, credential: str, user_id: str | None) -> Serv
     return Service(http, user_id or "", credential, user_id)
 
 
-def new_service(admin: Person, *rights: str) -> str:
-    """Return a new credential with these rights."""
-    made: str = admin.ok("POST", "service-credentials", {"name": "a service", "rights": rights})["credential"]
+RIGHTS_OF_A_PROXY = ("sessions", "read", "usage", "users:sync")
+
+
+def issue_credential(admin: Person, *rights: str) -> dict[str, str]:
+    """Return a new service credential with these rights, and its id."""
+    made: dict[str, str] = admin.ok("POST", "service-credentials", {"name": "a service", "rights": rights})
     return made
+
+
+def new_service(admin: Person, *rights: str) -> str:
+    """Return a new service credential with these rights."""
+    return issue_credential(admin, *rights)["credential"]
 
 
 def new_id(kind: str) -> str:

@@ -1,10 +1,23 @@
-"""Dates and times for the tests of credits."""
+"""The commands on credits, and dates and times, for the tests of credits."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
 
 from accounting.times import from_iso, iso
+
+COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "allocate": ("POST", "credits/allocate", {"credits": 5}),
+    "set": ("POST", "credits/set", {"credits": 55}),
+    "remove": ("DELETE", "credits/remove", {"credits": 5}),
+    "adjust": ("PUT", "credits/adjust", {"adjustment": 5}),
+}
+"""The four commands. Their bodies suit a user with 50 credits, and do not name the user."""
+
+each_command = pytest.mark.parametrize(("method", "path", "body"), COMMANDS.values(), ids=COMMANDS)
 
 
 def about_now(text: str, days: int = 0) -> bool:

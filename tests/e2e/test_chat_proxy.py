@@ -197,8 +197,11 @@ def test_a_stream_that_breaks_off_is_charged_for_the_generated_tokens(
         *streamed, end = _events(answer)
 
     assert (len(streamed), end["error"]) == (30, "MODEL_UNAVAILABLE")
-    (record,) = audited(service, person).usage
-    assert (record["service"], json.loads(record["metadata"])["estimated"]) == ("chat-streaming-aborted", True)
+    books = audited(service, person)
+    (record,) = books.usage
+    metadata = json.loads(record["metadata"])
+    assert (record["service"], metadata["estimated"]) == ("chat-streaming-aborted", True)
+    assert (metadata["tokens"], record["credits"], books.balance["totalCredits"]) == (60, 1, 99), "2 tokens for a word"
 
 
 def test_a_stream_whose_hold_cannot_be_raised_ends_with_an_event(

@@ -9,7 +9,7 @@ import pytest
 from accounting.times import clock
 from tests.e2e.books import items_of
 from tests.e2e.client import SECURITY_HEADERS, Person, assert_refused, described, new_id, path_references
-from tests.e2e.credits import about_now
+from tests.e2e.credits import about_now, each_command
 
 if TYPE_CHECKING:
     import httpx
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Mint, People
 
 UNKNOWN = "nobody-at-all"
-
-COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "allocate": ("POST", "credits/allocate", {"credits": 5}),
-    "set": ("POST", "credits/set", {"credits": 55}),
-    "remove": ("DELETE", "credits/remove", {"credits": 5}),
-    "adjust": ("PUT", "credits/adjust", {"adjustment": 5}),
-}
-"""The four commands. Their bodies suit a user with 50 credits, and do not name the user."""
-
-each_command = pytest.mark.parametrize(("method", "path", "body"), COMMANDS.values(), ids=COMMANDS)
 
 
 # ------------------------------------------------------------------------------------------------------------ health

@@ -387,7 +387,7 @@ def test_a_service_can_call_only_what_its_rights_allow(
 
     of_services = any(f"{route.method} {route.path}" in each for each in SERVICES.values())
     with _unchanged(service, served):
-        for_nobody.call(route.method, path, body)
+        assert_refused(for_nobody.call(route.method, path, body), 400, "VALIDATION_ERROR")
         answer = for_user.call(route.method, path, body)
     assert_refused(answer, 403, "RIGHT_MISSING" if of_services else "FORBIDDEN")
 

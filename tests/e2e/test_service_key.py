@@ -37,8 +37,9 @@ def _required(service: Stack) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("path", "body", "status"), REPORTS, ids=lambda value: value if isinstance(value, str) else "")
-def test_reporting_usage_needs_the_service_key_in_addition_to_a_token(
-    service: Stack, people: People, http: httpx.Client, path: str, body: dict[str, Any], status: int
+@pytest.mark.parametrize("identity", ["token", "API key"])
+def test_reporting_usage_needs_the_service_key_in_addition_to_a_token_or_api_key(
+    service: Stack, people: People, http: httpx.Client, path: str, body: dict[str, Any], status: int, identity: str
 ) -> None:
     person = people(credits=100)
     open_id, key = new_id("session"), service.internal_api_key
@@ -49,14 +50,16 @@ def test_reporting_usage_needs_the_service_key_in_addition_to_a_token(
     api_key = person.ok("POST", "api-keys", {"name": "all", "permissions": ["sessions:write", "usage:write"]})["key"]
     before = items_of(service, person.id)
 
-    for refused in (
-        person.post(path, sent),
-        *(person.post(path, sent, X_Internal_Api_Key=wrong) for wrong in ("", "x", key[:-1], f"{key}x")),
-        with_key(http, "POST", path, api_key, sent),
-    ):
-        assert_refused(refused, 403, "FORBIDDEN", "The key of one of the platform's services is required")
+    def report(**headers: str) -> httpx.Response:
+        if identity == "token":
+            return person.post(path, sent, **headers)
+        return with_key(http, "POST", path, api_key, sent, **headers)
+
+    for headers in ({}, *({"X_Internal_Api_Key": wrong} for wrong in ("", "x", key[:-1], f"{key}x"))):
+        required = "The key of one of the platform's services is required"
+        assert_refused(report(**headers), 403, "FORBIDDEN", required)
     assert items_of(service, person.id) == before
-    answer = person.post(path, sent, X_Internal_Api_Key=key)
+    answer = report(X_Internal_Api_Key=key)
     assert answer.status_code == status, described(answer)
 
 

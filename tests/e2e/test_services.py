@@ -11,7 +11,16 @@ import pytest
 
 from accounting.web.caller import CLOCK_LEEWAY_SECONDS
 from local.paths import ROOT
-from tests.e2e.client import MODEL, Person, as_service, assert_refused, described, new_id
+from tests.e2e.client import (
+    MODEL,
+    RIGHTS_OF_A_PROXY,
+    Person,
+    as_service,
+    assert_refused,
+    described,
+    issue_credential,
+    new_id,
+)
 from tests.e2e.test_client import Model
 
 if TYPE_CHECKING:
@@ -26,9 +35,7 @@ PAGE = ROOT / "docs/services.md"
 @pytest.fixture
 def new_credential(admin: Person) -> dict[str, str]:
     """Return a new credential and its id."""
-    wanted = {"name": "a proxy", "rights": ["sessions", "read", "usage", "users:sync"]}
-    answer: dict[str, str] = admin.ok("POST", "service-credentials", wanted)
-    return answer
+    return issue_credential(admin, *RIGHTS_OF_A_PROXY)
 
 
 def test_a_service_settles_a_stream_after_the_users_token_has_expired(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -157,12 +158,12 @@ def test_a_report_with_unknown_names_succeeds_and_lists_them(people: People) -> 
     ['"\\ud83d": 1', '"zz": "\\ud83d"', f'"zz": 1e{"9" * 19}', '"zz": NaN', f'"zz": {"[" * 20_000}{"]" * 20_000}'],
     ids=lambda field: field[:16],
 )
-def test_an_unknown_field_never_loses_the_usage_of_a_report(people: People, field: str) -> None:
+def test_an_unknown_field_never_loses_the_usage_of_a_report(service: Stack, people: People, field: str) -> None:
     person = people(credits=1000)
     session, other = person.open(1000), person.open(1000)
     reports = [
         ("heartbeat", f'"sessionId": "{session}", "tokensGenerated": 10'),
-        ("finalize", f'"sessionId": "{session}", "actualTokens": 1000, "success": null'),
+        ("finalize", f'"sessionId": "{session}", "actualTokens": 2000, "success": null'),
         ("abort", f'"sessionId": "{other}", "tokensGenerated": 10'),
     ]
 
@@ -170,3 +171,13 @@ def test_an_unknown_field_never_loses_the_usage_of_a_report(people: People, fiel
         answer = person.call("POST", f"streaming-sessions/{name}", f"{{{known}, {field}}}".encode())
         assert (answer.status_code, len(answer.json()["ignored"])) == (200, 1), answer.text
         answer.content.decode()
+        if name == "heartbeat":
+            (active,) = [each for each in person.ok("GET", "streaming-sessions/active") if each["sessionId"] == session]
+            assert active["tokensGenerated"] == 10
+    books = audited(service, person)
+    recorded = {}
+    for record in books.usage:
+        metadata = json.loads(record["metadata"])
+        recorded[metadata["sessionId"]] = (metadata["tokens"], record["credits"])
+    assert recorded == {session: (2000, 2), other: (10, 1)}
+    assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (997, 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.client import MODEL, Person, as_service, assert_refused
+from tests.e2e.client import MODEL, RIGHTS_OF_A_PROXY, Person, as_service, assert_refused, issue_credential
 from tests.outages.late import until_refused
 
 if TYPE_CHECKING:
@@ -18,18 +18,11 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import People
 
 
-def new_credential(admin: Person) -> dict[str, str]:
-    """Create a credential; return it and its id."""
-    wanted = {"name": "a proxy", "rights": ["sessions", "read", "usage", "users:sync"]}
-    made: dict[str, str] = admin.ok("POST", "service-credentials", wanted)
-    return made
-
-
 @pytest.mark.waits
 def test_a_disabled_user_is_refused_and_their_open_session_can_be_settled(
     http: httpx.Client, admin: Person, people: People
 ) -> None:
-    person, made = people(credits=10), new_credential(admin)
+    person, made = people(credits=10), issue_credential(admin, *RIGHTS_OF_A_PROXY)
     service = as_service(http, made["credential"], person.id)
     session_id = service.open(1000)
     admin.ok("POST", f"users/{person.id}/disable")
@@ -44,7 +37,7 @@ def test_a_disabled_user_is_refused_and_their_open_session_can_be_settled(
 def test_a_service_loses_a_right_and_its_credentials_although_the_gateway_remembers_them(
     http: httpx.Client, admin: Person, people: People
 ) -> None:
-    person, made = people(), new_credential(admin)
+    person, made = people(), issue_credential(admin, *RIGHTS_OF_A_PROXY)
     path = f"service-credentials/{made['id']}"
     old = as_service(http, made["credential"], person.id)
     assert old.get("credits/balance").status_code == 200
