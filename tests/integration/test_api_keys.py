@@ -1,5 +1,6 @@
 """API keys: created once for an idempotency key, checked against a hash, limited in number, refused once revoked."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +10,12 @@ from accounting.domain.api_keys import ApiKey
 from accounting.domain.errors import ApiKeyInvalid, ApiKeyNotFound, Forbidden, TooManyApiKeys
 from accounting.operations import api_keys as operations
 from accounting.operations.api_keys import CreatedKey
-from accounting.store import api_keys
+from accounting.store import api_keys, keys, table
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY, MINUTE
 from accounting.web.caller import caller_of
 from tests.integration.conftest import NOW
+from tests.random_secrets import assert_random
 from tests.together import times, together
 
 type MakeUser = Callable[..., str]
@@ -46,6 +48,13 @@ def test_the_secret_of_a_key_has_256_bits_and_is_not_stored(dynamodb: Any, table
     stored = str(dynamodb.scan(TableName=table_name)["Items"])
     assert key_id in stored
     assert secret not in stored
+    item = table.get(keys.api_key(key_id))
+    assert item is not None
+    assert item["secret_hash"] == hashlib.sha256(secret.encode()).hexdigest()
+
+
+def test_each_key_has_a_random_secret_of_its_own() -> None:
+    assert_random([text_of(create()).split("_", 2)[2] for _ in range(10)])
 
 
 def test_a_key_is_accepted_and_any_other_secret_is_not() -> None:

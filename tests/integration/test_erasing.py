@@ -23,6 +23,7 @@ from accounting.store import usage as usage_store
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY, clock
 from functions.api_keys import app as api_keys_app
+from functions.budgets import app as budgets_app
 from functions.credits import app as credits_app
 from functions.ledger import app as ledger_app
 from functions.streaming_sessions import app as sessions_app
@@ -41,13 +42,14 @@ type MakeUser = Callable[..., str]
 TEXT = "Zaphod"
 """Part of every text about the user."""
 LATER = NOW + erasing.WAIT
-APPS = (api_keys_app, credits_app, ledger_app, sessions_app, usage_app, users_app)
+APPS = (api_keys_app, budgets_app, credits_app, ledger_app, sessions_app, usage_app, users_app)
 
 
 def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str = "u1", key: str = "") -> Any:
     """Send a request as a user or the administrator ``boss``, and return the body, with the status in ``http``.
 
-    A parameter of the path is ``u1`` unless a value follows its name after a colon: ``{keyId:7}``.
+    A parameter of the path is ``u1``, or ``user:u1`` for an account, unless a value follows its name after a colon:
+    ``{keyId:7}``.
     """
     sample = event("users/disable")
     parameters: dict[str, str] = {}
@@ -55,7 +57,7 @@ def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str 
     for part in route.split("/"):
         if part.startswith("{"):
             name, _, value = part.strip("{}").partition(":")
-            parameters[name] = value or "u1"
+            parameters[name] = value or ("user:u1" if name == "accountId" else "u1")
             parts.append(f"{{{name}}}")
         else:
             parts.append(part)
@@ -111,6 +113,7 @@ def write_every_text() -> None:
     recorded = {"service": "s", "operation": "o", "metadata": metadata}
     assert_success(ask(usage_app, "POST", "usage/record", {**recorded, "credits": 3, "deduct": True}, key=TEXT))
     assert_success(ask(usage_app, "POST", "usage/record", {**recorded, "modelId": "m", **provider}, key=f"{TEXT}2"))
+    assert_success(ask(budgets_app, "POST", "runs", {"runId": "u1", "limitCredits": 5, "metadata": metadata}))
     made = ask(api_keys_app, "POST", "api-keys", {"name": f"{TEXT}'s"}, key=f"{TEXT}3")
     assert_success(made)
     assert_success(ask(api_keys_app, "PUT", f"api-keys/{{keyId:{made['id']}}}", {"name": f"{TEXT}'s phone"}))

@@ -1,5 +1,6 @@
 """Services that act for users: their credentials, the users that they may act for, and the actor in records."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ from accounting.domain.service_credentials import MAX_CREDENTIALS, ServiceCreden
 from accounting.operations import service_credentials as operations
 from accounting.operations import users as people
 from accounting.operations.service_credentials import Issued
-from accounting.store import allocations, cache, entries, service_credentials, users
+from accounting.store import allocations, cache, entries, keys, service_credentials, table, users
 from accounting.store import usage as usage_store
 from accounting.store.idempotency import IdempotencyKey
 from accounting.store.table import Conflict, transact
@@ -32,6 +33,7 @@ from tests.audit import assert_books_balance
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
 from tests.integration.test_events import CONTEXT, app, event
+from tests.random_secrets import assert_random
 
 type MakeUser = Callable[..., str]
 
@@ -89,6 +91,16 @@ def test_the_secret_of_a_credential_is_not_stored(dynamodb: Any, table_name: str
     stored = str(dynamodb.scan(TableName=table_name)["Items"])
     assert service_id in stored
     assert secret not in stored
+    item = table.get(keys.service_credential(service_id))
+    assert item is not None
+    assert item["secret_hash"] == hashlib.sha256(secret.encode()).hexdigest()
+
+
+def test_each_credential_and_each_rotation_has_a_random_secret_of_its_own() -> None:
+    issued = [create() for _ in range(5)]
+    texts = [each.text or "" for each in (*issued, *map(rotate, issued))]
+
+    assert_random([text.split("_", 2)[2] for text in texts])
 
 
 def test_a_repeated_create_or_rotate_changes_nothing_and_shows_no_secret() -> None:

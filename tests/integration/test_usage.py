@@ -168,6 +168,7 @@ def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_reco
     user()
     monkeypatch.setattr(exchange, "READ_SECONDS", 120)
     rng = random.Random(11)
+    monkeypatch.setattr(table, "any_below", rng.randrange)
     begin, days, made = NOW - NOW % DAY, 10, 0
     most = int(os.environ.get("STATISTICS_RECORDS", "800"))
     reads: dict[int, tuple[int, int]] = {}

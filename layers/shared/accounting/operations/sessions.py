@@ -112,7 +112,7 @@ def initialize(  # noqa: PLR0913 what a session is opened with
         hold = decisions.hold(snapshot.wallet, wanted, cause=cause)
         counters = tuple(bound.counter for bound in room.bounds if bound.counter)
         session = opened(unfunded._replace(counters=counters), hold)
-        counted = commitments(snapshot.allowance, room.bounds, wanted, in_run={"sessions": 1})
+        counted = commitments(snapshot.allowance, room.bounds, wanted, now, in_run={"sessions": 1})
         metadata_writes = [store.put_metadata(session, metadata)] if metadata else []
         try:
             transact([store.open_new(session), *ledger_writes(snapshot.wallet, hold), *counted, *metadata_writes])
@@ -171,7 +171,7 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
             raise
         hold = decisions.hold(snapshot.wallet, more, cause=cause)
         after = streaming.raised(session, hold)
-        counted = commitments(snapshot.allowance, room.bounds, more, stored=session.counters)
+        counted = commitments(snapshot.allowance, room.bounds, more, now, stored=session.counters)
         transact([store.replace(found, after, untouched=True), *ledger_writes(snapshot.wallet, hold), *counted])
         count("CreditsHeld", more)
         spending.warn(known.spender, room.bounds, more)

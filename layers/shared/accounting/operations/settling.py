@@ -212,7 +212,10 @@ def _counter_writes(session: Session, ended: Session, record: UsageRecord) -> li
     """Correct the credits that the session committed to budgets and its run: its hold, or the sweep's charge."""
     before = session.allocated_credits if session.active else session.settled.credits
     more = ended.settled.credits - before
-    return [*budgets.add(session.spender, session.counters, more), *runs.settle(session.spender, record, more)]
+    return [
+        *budgets.add(session.spender, session.counters, more, record.at),
+        *runs.settle(session.spender, record, more),
+    ]
 
 
 def _is_of_erased_user(session: Session, wallet: Wallet) -> bool:

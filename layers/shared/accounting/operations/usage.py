@@ -114,7 +114,7 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
                 raise refusal(room, made.credits)
             decision = decisions.charge(snapshot.wallet, made.credits, cause=cause)
             bounds = room.bounds
-            counted = commitments(snapshot.allowance, bounds, made.credits, in_run=runs.sums_of(made))
+            counted = commitments(snapshot.allowance, bounds, made.credits, now, in_run=runs.sums_of(made))
             writes = [*ledger_writes(snapshot.wallet, decision), *writes, *counted, *runs.count_model(spender, made)]
         elif reads_wallet:
             admit(snapshot, now)

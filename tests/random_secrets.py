@@ -1,0 +1,18 @@
+"""Whether secrets are random: a check that a constant, a counter or a secret derived from a name fails."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode
+
+BYTES = 32
+
+
+def assert_random(secrets: list[str]) -> None:
+    """Assert that each secret is base64 of 32 bytes, and that every byte varies between the secrets.
+
+    Ten random secrets fail this less than once in 10**19 times.
+    """
+    assert len(secrets) >= 10
+    decoded = [urlsafe_b64decode(f"{secret}=") for secret in secrets]
+    assert {len(each) for each in decoded} == {BYTES}
+    assert all(len(set(column)) > 1 for column in zip(*decoded, strict=True))
