@@ -65,7 +65,7 @@ def test_the_next_command_records_the_expiry(user: MakeUser) -> None:
     assert assert_books_balance("u1").expired == 10
 
 
-def test_a_wallet_is_due_no_later_than_its_first_lot_expires(user: MakeUser) -> None:
+def test_a_wallet_is_due_for_the_sweeper_no_later_than_its_first_lot_expires(user: MakeUser) -> None:
     user("u1", 10, days=2)
     assert _due() == "2027-01-17T08:00:00.000Z#user:u1"
     credits.allocate(request(days=1), 5)
