@@ -70,7 +70,7 @@ def measure(
         "function": function,
         "targets": scaled(TARGET_USERS),
         **effort._asdict(),
-        "unit_turns": scaled(UNIT_TURNS, least=2),  # some operations need turns of two kinds
+        "unit_turns": scaled(UNIT_TURNS, least=2),  # `set` and `adjust` grant and remove in turns
         "warm_up": scaled(WARM_UP),
         "repeats": scaled(effort.repeats),
         "least": scaled(LEAST),

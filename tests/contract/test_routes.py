@@ -181,6 +181,17 @@ def test_every_number_in_a_query_consists_of_digits() -> None:
                 number.validate_python(text)
 
 
+def test_the_document_says_that_account_id_saves_a_call_only_where_the_handler_uses_it() -> None:
+    hinted = {
+        route.path: "body.account_id" in inspect.getsource(route.handler)
+        for route in apis()["streaming_sessions"].routes
+        if route.body and (field := route.body.model_fields.get("account_id"))
+        if "saves a database call" in (field.description or "")
+    }
+
+    assert hinted == {f"/api/streaming-sessions/{name}": True for name in ("finalize", "abort")}
+
+
 def has_int(annotation: Any) -> bool:
     """Whether a type is int or contains it, as ``int | None`` does."""
     return annotation is int or any(has_int(part) for part in get_args(annotation))

@@ -21,6 +21,7 @@ from accounting.operations.sweep import sweep
 from accounting.operations.usage import Event
 from accounting.store import budgets as budget_store
 from accounting.store import entries, prices, table, wallets
+from accounting.store import sessions as session_store
 from accounting.store.table import transact
 from accounting.times import DAY, HOUR, from_iso
 from tests.audit import assert_books_balance
@@ -302,6 +303,29 @@ def test_a_counter_outlives_every_session_that_can_commit_to_it() -> None:
     item = table.get(budget_store.counter_key(Spender("u1", ACME), *session.counters))
     assert item is not None
     assert item["ttl"] == (from_iso("2027-01-16") + DAY + 90 * DAY + 30 * DAY) // 1000
+
+
+@pytest.mark.parametrize("window", ["day", "total"])
+def test_a_counter_that_is_gone_when_its_session_is_settled_begins_again_as_a_whole_item(
+    window: str, dynamodb: Any, table_name: str
+) -> None:
+    budget("member:u1", 10, window=window)
+    stream("s1")
+    session = session_store.get("u1", "s1")
+    assert session is not None
+    (counter,) = session.counters
+    key = budget_store.counter_key(session.spender, counter)
+    before = table.get(key)
+    assert before is not None
+    dynamodb.delete_item(TableName=table_name, Key=table.pack(key))
+
+    finalize("s1", 2_000)
+
+    item = table.get(key)
+    assert item is not None
+    assert (item["committed"], item["format"]) == (-4, 1)
+    assert item.keys() == before.keys()
+    assert ("ttl" in item) == (window == "day")
 
 
 def test_an_organizations_hold_with_every_limit_costs_what_the_data_model_says(user: MakeUser, calls: Calls) -> None:

@@ -1,5 +1,7 @@
 """Runs: how they begin and end, what they sum up, and who may see them."""
 
+from typing import Any
+
 import pytest
 
 from accounting.domain.budgets import Spender
@@ -13,7 +15,7 @@ from accounting.domain.errors import (
 from accounting.operations import runs, sessions, settling, usage
 from accounting.operations.budgets import Requester
 from accounting.operations.sweep import sweep
-from accounting.store import entries
+from accounting.store import entries, keys, table
 from accounting.times import DAY, HOUR
 from tests.audit import assert_books_balance
 from tests.integration import acme
@@ -102,3 +104,33 @@ def test_a_run_is_made_once_and_belongs_to_one_account(user: MakeUser) -> None:
         runs.show(ACME, "r1", by=Requester("stranger"))
     assert runs.show(ACME, "r1", by=Requester("owner")).run == made.run
     stream("s1", run_id="r1", user_id="u2")
+
+
+def test_usage_that_settles_after_the_run_has_expired_leaves_nothing_that_counts_as_a_run(
+    dynamodb: Any, table_name: str
+) -> None:
+    runs.begin(Spender("u1", ACME), "r1", 50, expires_at=None, metadata={}, now=NOW)
+    for session_id in ("s1", "s2", "s3"):
+        stream(session_id, run_id="r1")
+    key = keys.run(ACME, "r1")
+    dynamodb.delete_item(TableName=table_name, Key=table.pack(key))
+
+    finalize("s1", 2_000)
+
+    left = table.get(key)
+    assert left is not None
+    assert left == {**key, "committed": -4, "spent": 2, "records": 1, "format": 1, "ttl": left["ttl"]}
+    assert NOW < left["ttl"] * 1000 <= NOW + 2 * DAY
+    for refused in (runs.show, runs.stop):
+        with pytest.raises(RunNotFound):
+            refused(ACME, "r1", by=BOSS, **({"now": NOW} if refused is runs.stop else {}))
+    with pytest.raises(Invalid, match="no such run"):
+        stream("s4", run_id="r1")
+    with pytest.raises(Invalid, match="no such run"):
+        sessions.heartbeat("u1", "s2", 9_000, now=NOW)
+    again = runs.begin(Spender("u1", ACME), "r1", 60, expires_at=None, metadata={}, now=NOW)
+    assert not again.replayed
+    assert (again.run.limit, again.run.committed) == (60, 0)
+    stream("s5", run_id="r1")
+    finalize("s3", 1_000)
+    assert runs.show(ACME, "r1", by=BOSS).run.committed == 6 - 5

@@ -1,7 +1,7 @@
 """The store's wire over a failing network: at every attempt other tasks continue, and the attempt may fail.
 
-The wire is the real one: it writes the request, reads the reply, repeats it and raises errors. Only the attempt, which
-would sign and send, is simulated.
+The wire is the real one: it writes and repeats requests, reads replies and raises errors. Only the attempt, which would
+sign and send, is simulated.
 """
 
 from __future__ import annotations

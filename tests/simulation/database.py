@@ -2,7 +2,7 @@
 
 Moto's backend is called without its HTTP layer. Two things differ from moto, to match DynamoDB: a transaction with a
 known token is answered without being applied again, and all conditions of a transaction are checked before anything is
-written (moto writes first, and copies the whole table for each item to undo it).
+written (moto writes first, and for each item copies the whole table, to be able to roll back).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ type Answer = dict[str, Any]
 
 
 class Database:
-    """The template's table, empty at first. ``written`` has the keys written since they were last taken."""
+    """The template's table, empty at first. ``written`` has the keys written since the last `take_written`."""
 
     def __init__(self) -> None:
         self._backend = _backend()
@@ -171,7 +171,7 @@ def _backend() -> DynamoDBBackend:
         create_table(boto3.client("dynamodb", region_name="us-east-1"), TABLE)
         (backend,) = [regions["us-east-1"] for regions in dynamodb_backends.values() if regions["us-east-1"].tables]
         stored = backend.tables[TABLE]
-    backend.tables[TABLE] = stored  # leaving the mock emptied the backend
+    backend.tables[TABLE] = stored  # the backend was emptied when the mock ended
     # Moto would sort all items, which only a Scan needs. A Query, the only caller here, sorts its own result.
     stored.all_items = lambda: [item for part in stored.items.values() for item in part.values()]  # type: ignore[method-assign]
     return backend

@@ -88,6 +88,11 @@ class Function:
             self.bodies.append(body)
             return {"tokens": body.tokens, "ignored": self.api.ignored(body)}
 
+        @self.api.post("/api/things/paged-report", access=USERS, any_query=True)
+        def paged_report(body: Report, limit: Limit = DEFAULT_LIMIT) -> dict[str, Any]:
+            """Report a thing, with a parameter in the query."""
+            return {"limit": limit, "ignored": self.api.ignored(body)}
+
         @self.api.delete("/api/things/no-body", access=USERS)
         def no_body() -> dict[str, str]:
             """Do a thing that needs no body."""
@@ -163,6 +168,18 @@ def test_a_question_ignores_a_number_with_a_huge_exponent_in_a_field_it_does_not
 def test_an_unknown_field_never_loses_the_usage_of_a_report(function: Function, field: str) -> None:
     for body in (f'{{"sessionId": "s", "tokens": 5, {field}}}', f'{{{field}, "sessionId": "s", "tokens": 5}}'):
         assert function.ask("report", body) == (200, {"tokens": 5, "ignored": ["zz"]})
+
+
+def test_a_parameter_in_the_query_that_the_route_takes_is_not_called_ignored(function: Function) -> None:
+    query = {"limit": "7", "zz": "1"}
+    sent: dict[str, Any] = {
+        "queryStringParameters": query,
+        "multiValueQueryStringParameters": {k: [v] for k, v in query.items()},
+    }
+
+    answer = function.ask("paged-report", '{"sessionId": "s", "tokens": 5, "aa": 1}', **sent)
+
+    assert answer == (200, {"limit": 7, "ignored": ["aa", "zz"]})
 
 
 def test_an_ignored_name_with_half_a_surrogate_pair_is_escaped(function: Function) -> None:

@@ -100,7 +100,7 @@ def test_the_parts_that_expire_soonest_are_used_first() -> None:
     assert split([late, soon], 9) == (8, [])
 
 
-def test_the_first_of_the_closest_pairs_with_equal_terms_is_chosen() -> None:
+def test_of_the_closest_pairs_that_differ_only_in_expiry_and_credits_the_first_is_chosen() -> None:
     lots = [Lot(number, 1, NOW + at, NOW) for number, at in enumerate((0, 5_000, 7_000, 9_000))]
 
     assert nearest_pair(lots) == 1

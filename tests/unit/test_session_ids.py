@@ -72,7 +72,7 @@ def test_the_time_of_an_id_may_be_ten_seconds_from_the_beginning(apart: int, tel
         | st.builds(uuid7, st.integers(0, 2**48 - 1), st.integers(0, 9))
     )
 )
-def test_the_order_of_places_in_time_is_the_order_of_ids(ids: list[str]) -> None:
+def test_ids_of_any_form_have_places_in_the_order_of_the_ids(ids: list[str]) -> None:
     places = [session_ids.place_in_time(each) for each in sorted(ids)]
 
     assert places == sorted(places)

@@ -1,8 +1,8 @@
 """Settlements on disk: the next process settles the sessions that a killed process leaves open.
 
-A session's row is added before its credits are held, and stays until the service has answered its settlement. So a
-session takes two transactions: one before its hold, and one before its settlement is sent. Settled sessions are deleted
-many at a time. If the process is killed first, the next process settles them again, which changes nothing.
+A session takes two transactions: its row is added before its credits are held, and gets the settlement before that is
+sent. Rows whose settlement the service has answered are deleted many at a time. If the process is killed before that,
+the next process settles them again, which changes nothing.
 
 Processes may share the file: each leases its rows and renews the leases, and takes over rows whose lease has ended. If
 two processes send the same settlement, it counts once, because the session's id identifies it.
@@ -40,7 +40,7 @@ This can be short, because sending a settlement twice does no harm.
 """
 CLAIMED_AT_ONCE = 100
 DELETED_AT_ONCE = 20
-"""How many settled sessions are deleted together, at the latest when the leases are renewed."""
+"""Settled sessions are deleted when there are this many, or when the leases are renewed, whichever comes first."""
 BUSY_SECONDS = 5.0
 
 TABLE = """
@@ -176,7 +176,7 @@ class Outbox:
 
 
 in_text: Callable[[Ending], str] = json.JSONEncoder(default=vars).encode
-"""Returns an ending in the form of a row."""
+"""Returns the text of an ending for the column ``ending``."""
 
 
 def from_text(text: str) -> Ending:

@@ -77,6 +77,11 @@ class Counter(NamedTuple):
         """
         return of_key(spender.key_id or "") if self.of == "key" else of_member(spender.user_id)
 
+    @property
+    def ends(self) -> bool:
+        """Whether its window ends."""
+        return self.window != "total"
+
 
 class Budget(NamedTuple):
     """A limit in credits for each window. A budget of ``members`` counts each of them separately.

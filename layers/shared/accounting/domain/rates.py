@@ -150,7 +150,7 @@ class RateCard(NamedTuple):
         return -1 if left < 0 else _within(left, highest_rate)
 
     def fitting_output(self, credits: int, usage: Usage) -> int:
-        """The most output tokens that the usage can reach for ``credits``, even at the highest rate for further tokens.
+        """The output tokens that the usage can reach for ``credits`` if each further token costs the highest rate.
 
         The result is below the usage's own output if the usage already costs more, and -1 if the inputs alone do.
         """

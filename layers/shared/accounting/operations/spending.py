@@ -115,6 +115,7 @@ def commitments(
     allowance: Allowance,
     bounds: Collection[Bound],
     credits: int,
+    now: int,
     *,
     stored: Collection[Counter] = (),
     in_run: Mapping[str, int] = NO_SUMS,
@@ -129,7 +130,7 @@ def commitments(
         if bound.counter:
             writes.append(budgets.commit(spender, bound, credits, _stale_counter(allowance, bound.counter)))
     bounded = {bound.counter for bound in bounds}
-    writes += budgets.add(spender, [counter for counter in stored if counter not in bounded], credits)
+    writes += budgets.add(spender, [counter for counter in stored if counter not in bounded], credits, now)
     if allowance.run:
 
         def ended_or_full(newer: Run) -> StaleRead:

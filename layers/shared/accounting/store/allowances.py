@@ -64,7 +64,7 @@ def _allowance(spender: Spender, found: Items) -> Allowance:
     return Allowance(
         spender,
         tuple(defined),
-        runs.from_item(run) if run else None,
+        runs.if_whole(run),
         _refusal(spender, found),
         owns_account=member is not None and organizations.member_from_item(member).role == "owner",
     )
@@ -80,7 +80,7 @@ def _refusal(spender: Spender, found: Items) -> AccountingError | None:
             return AccountNotFound()
         if profile and profiles.from_item(profile).disabled:
             return UserDisabled()
-    if "run" in found and found["run"] is None:
+    if "run" in found and runs.if_whole(found["run"]) is None:
         return Invalid.field("runId", "the account has no such run")
     return None
 
@@ -97,4 +97,4 @@ def with_current_counters(allowance: Allowance, bounds: tuple[Bound, ...]) -> Al
     known = [(item["committed"], item.get("warned", 0)) if item else (0, 0) for item in items]
     committed = {counter: each for counter, (each, _) in zip(counters, known, strict=True)}
     warned = {counter: each for counter, (_, each) in zip(counters, known, strict=True)}
-    return allowance.with_counters(committed, warned)._replace(run=runs.from_item(run) if run else allowance.run)
+    return allowance.with_counters(committed, warned)._replace(run=runs.if_whole(run) or allowance.run)

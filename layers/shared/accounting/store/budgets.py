@@ -82,13 +82,24 @@ def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int,
     )
 
 
-def add(spender: Spender, counters: Iterable[Counter], credits: int) -> list[Write]:
-    """Add credits, which may be negative, to counters, without a condition."""
+def add(spender: Spender, counters: Iterable[Counter], credits: int, now: int) -> list[Write]:
+    """Add credits, which may be negative, to counters, without a condition.
+
+    A counter can have expired if its session is kept longer than was planned when the counter was stored, because the
+    operator has changed ``SessionRetentionDays`` since. Then it begins again, and expires again.
+    """
     if not credits:
         return []
-    names, values = {"#committed": "committed"}, {":more": credits}
+    forever: Item = {"format": FORMAT}
+    for_a_window: Item = {**forever, "ttl": _kept_until(now)}
     return [
-        Write(table.update(counter_key(spender, counter), "ADD #committed :more", values=values, names=names))
+        Write(
+            table.add(
+                counter_key(spender, counter),
+                {"committed": credits},
+                if_absent=for_a_window if counter.ends else forever,
+            )
+        )
         for counter in counters
     ]
 

@@ -1,10 +1,11 @@
 """An account's sums for each UTC day, service and model. They change in the transaction that adds the usage record.
 
 In a user's personal account, separate items have the sums of what another account paid for the user (``paid_by``) and
-of what was used with each API key (``key_id``). Otherwise each pair of service and model has one small item.
+of what was used with each API key (``key_id``). Otherwise, each pair of service and model has up to ``PARTS`` items. A
+record that deducts credits counts in the first. Any other record counts in a random one, so that the writers of such
+records rarely wait for each other.
 
-Records without a deduction use one of ``PARTS`` items, so that their
-writers rarely wait for each other. A write has no condition and reads nothing. No item grows with the number of names.
+A write has no condition and reads nothing. No item grows with the number of names.
 """
 
 from collections.abc import Iterator

@@ -12,6 +12,7 @@ from accounting.settings import settings
 from accounting.store import keys, table
 from accounting.store.formats import FORMAT
 from accounting.store.table import Conflict, Item, Write
+from accounting.times import DAY
 
 _PLAIN = ("user_id", "limit", "created_at", "expires_at", "committed", "spent", "sessions", "records")
 
@@ -26,16 +27,15 @@ class RunTaken(Exception):
 
 def find(account_id: AccountId, run_id: str) -> Run | None:
     """The run, strongly consistent; None if the account has no run with this id."""
-    item = table.get(keys.run(account_id, run_id))
-    return from_item(item) if item else None
+    return if_whole(table.get(keys.run(account_id, run_id)))
 
 
 def with_models(account_id: AccountId, run_id: str) -> tuple[Run | None, dict[str, int]]:
     """The run, and what it spent on each model, strongly consistent."""
     pk = keys.run(account_id, run_id)["pk"]
     items = list(table.query_all(pk, keys.BEFORE_ALL_TIMES, keys.AFTER_ALL_TIMES, forward=True))
-    run = next((from_item(item) for item in items if item["sk"] == "RUN"), None)
-    return run, {item["model"]: item["spent"] for item in items if item["sk"] != "RUN"}
+    run = next((item for item in items if item["sk"] == "RUN"), None)
+    return if_whole(run), {item["model"]: item["spent"] for item in items if item["sk"] != "RUN"}
 
 
 def metadata_of(run: Run) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def open_new(run: Run, metadata: dict[str, Any]) -> list[Write]:
     def refused(old: Item | None) -> Exception:
         return RunTaken(from_item(old)) if old else Conflict()
 
-    writes = [Write(table.put(to_item(run), condition="attribute_not_exists(pk)"), refused=refused)]
+    writes = [Write(table.put(to_item(run), condition="attribute_not_exists(run_id)"), refused=refused)]
     if metadata:
         item = {**keys.run_metadata(run.user_id, run.account_id, run.id), "metadata": table.compact(metadata)}
         writes.append(Write(table.put({**item, "ttl": _kept_until(run)})))
@@ -65,11 +65,11 @@ def stop(account_id: AccountId, run_id: str, now: int) -> Run | None:
     _, item = table.update_one(
         keys.run(account_id, run_id),
         "SET stopped_at = :now",
-        condition="attribute_exists(#pk) AND attribute_not_exists(stopped_at)",
+        condition="attribute_exists(#run_id) AND attribute_not_exists(stopped_at)",
         values={":now": now},
-        names={"#pk": "pk"},
+        names={"#run_id": "run_id"},
     )
-    return from_item(item) if item else None
+    return if_whole(item)
 
 
 def commit(run: Run, credits: int, refused: Callable[[Run], Exception], sums: Mapping[str, int]) -> Write:
@@ -77,9 +77,14 @@ def commit(run: Run, credits: int, refused: Callable[[Run], Exception], sums: Ma
 
     Refused with an error made from the newer run if its limit does not cover the credits, or it was stopped.
     """
-    active = "attribute_exists(pk) AND attribute_not_exists(stopped_at)"
+    active = "attribute_exists(run_id) AND attribute_not_exists(stopped_at)"
     covered = "#committed <= :most"
     added = {"committed": credits, **sums}
+
+    def stopped_or_full(old: Item | None) -> Exception:
+        newer = if_whole(old)
+        return refused(newer) if newer else Conflict()
+
     return Write(
         table.update(
             keys.run(run.account_id, run.id),
@@ -88,19 +93,22 @@ def commit(run: Run, credits: int, refused: Callable[[Run], Exception], sums: Ma
             values={":most": most_before(run.limit, credits), **{f":{name}": more for name, more in added.items()}},
             names={f"#{name}": name for name in added},
         ),
-        refused=lambda old: refused(from_item(old)) if old else Conflict(),
+        refused=stopped_or_full,
     )
 
 
 def settle(spender: Spender, record: UsageRecord, more: int) -> list[Write]:
     """Count a usage record, and add ``more`` to the commitments: negative if a hold gives credits back.
 
-    The writes have no condition, so they are never refused.
+    The writes have no condition, so they are never refused. If the run has expired, an item with only these sums
+    remains for another day. It does not count as a run.
     """
     if spender.run_id is None:
         return []
     added = {"committed": more, **sums_of(record)}
-    return [_add(keys.run(spender.account_id, spender.run_id), added), *count_model(spender, record)]
+    if_absent = {"format": FORMAT, "ttl": (record.at + DAY) // 1000}
+    write = Write(table.add(keys.run(spender.account_id, spender.run_id), added, if_absent=if_absent))
+    return [write, *count_model(spender, record)]
 
 
 def sums_of(record: UsageRecord) -> dict[str, int]:
@@ -113,15 +121,7 @@ def count_model(spender: Spender, record: UsageRecord) -> list[Write]:
     if spender.run_id is None or record.model_id is None:
         return []
     key = keys.run_model(spender.account_id, spender.run_id, digest(record.model_id))
-    return [_add(key, sums_of(record), model=record.model_id, format=FORMAT)]
-
-
-def _add(key: keys.Key, added: Mapping[str, int], **assigned: Any) -> Write:
-    adds = ", ".join(f"#{name} :{name}" for name in added)
-    sets = ", ".join(f"#{name} = :{name}" for name in assigned)
-    values = {f":{name}": value for name, value in (*added.items(), *assigned.items())}
-    names = {f"#{name}": name for name in (*added, *assigned)}
-    return Write(table.update(key, f"ADD {adds}" + (f" SET {sets}" if assigned else ""), values=values, names=names))
+    return [Write(table.add(key, sums_of(record), if_absent={"model": record.model_id, "format": FORMAT}))]
 
 
 def to_item(run: Run) -> Item:
@@ -135,6 +135,11 @@ def to_item(run: Run) -> Item:
         "has_metadata": run.has_metadata or None,
         "ttl": _kept_until(run),
     }
+
+
+def if_whole(item: Item | None) -> Run | None:
+    """The run, if there is an item, and it has more than sums that ``settle`` added after the run had expired."""
+    return from_item(item) if item and "run_id" in item else None
 
 
 def from_item(item: Item) -> Run:

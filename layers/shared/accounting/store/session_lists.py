@@ -1,7 +1,7 @@
 """Lists of streaming sessions.
 
-The indexes have only keys. A list then reads the sessions from the table, so that it shows their current state and a
-heartbeat writes to no index.
+The indexes have only keys, so a heartbeat writes to no index. After the keys, a list reads the sessions from the table,
+so it shows their current state.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,9 +37,9 @@ def active_of_all(*, before: str | None, limit: int) -> Page:
 def recent_of_user(user_id: str, *, now: int, before: str | None, limit: int) -> Page:
     """A page of the user's sessions, active and ended, newest first.
 
-    The page merges two ranges: sessions with an entry in ``by_owner``, and sessions whose ids can show when they began.
-    Sessions that are in both are skipped in the second. If very many are skipped, a page may be shorter than ``limit``
-    although more sessions follow.
+    The page merges two ranges: the sessions with an entry in ``by_owner``, and the sessions whose ids are UUIDv7s. A
+    session can be in both, if its id is a UUIDv7 of another time than its beginning. The second range then skips it. If
+    very many are skipped, a page may be shorter than ``limit`` although more sessions follow.
     """
     page_size = limit + 2
     (of_owner,) = keys.sessions_of_owner(user_id)
@@ -63,8 +63,8 @@ def recent_of_user(user_id: str, *, now: int, before: str | None, limit: int) ->
 def _by_id(user_id: str, now: int, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
     """The user's sessions in the range of UUIDv7s that stored sessions can have: positions and items, last first.
 
-    The range is read lazily. It also has other ids, which sort between these UUIDv7s. Each call continues at the last
-    position, and so skips the other ids before the next UUIDv7.
+    The range is read lazily. Other ids can sort between these UUIDv7s. A position is a time, and each query begins at
+    the last one, so it skips what remains of the other ids before the next UUIDv7.
     """
     since = now - settings().session_retention - settings().session_max_life
     until = now + session_ids.TOLERANCE + 1

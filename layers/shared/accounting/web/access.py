@@ -63,8 +63,8 @@ class Disabled(Enum):
 
     REFUSED = auto()
     OPERATION_DECIDES = auto()
-    """The operation refuses the user. It reads the wallet anyway, where it finds that the user is disabled. It still
-    answers repeats."""
+    """The operation refuses the user, but still answers repeats. That the user is disabled is in the wallet, which it
+    has to read in any case."""
     SERVED = auto()
 
 
@@ -149,4 +149,4 @@ SUPERVISORS = Access(Who.SUPERVISORS)
 ADMINS = Access(Who.ADMINS)
 SELF_OR_ADMINS = Access(Who.SELF_OR_ADMINS)
 PLATFORM = Access(Who.PLATFORM)
-"""Access without API keys. The gateway enforces PLATFORM: the template names the authorizer for the internal key."""
+"""With these five, a route takes no API key. PLATFORM is enforced by the gateway's authorizer for the internal key."""

@@ -157,8 +157,8 @@ class Api:
         return account
 
     def ignored(self, body: BaseModel) -> list[str] | None:
-        """The first ``MAX_NAMED`` unknown names in the body and the query, or None. The route must take no query."""
-        names = (body.model_extra or {}).keys() | self.event.query_string_parameters.keys()
+        """The first ``MAX_NAMED`` unknown names in the body and the query, or None."""
+        names = {*(body.model_extra or {}), *self.route.undeclared_query(self.event)}
         return sorted(names)[:MAX_NAMED] or None
 
     def add_header(self, name: str, value: str) -> None:

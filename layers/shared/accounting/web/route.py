@@ -89,7 +89,11 @@ class Route:
 
     def unknown_query(self, event: APIGatewayProxyEvent) -> list[str]:
         """The names in the query for which a request is refused."""
-        if self.method == "GET" or self.any_query or not event.query_string_parameters:
+        return [] if self.method == "GET" or self.any_query else self.undeclared_query(event)
+
+    def undeclared_query(self, event: APIGatewayProxyEvent) -> list[str]:
+        """The names in the query that the handler does not take."""
+        if not event.query_string_parameters:
             return []
         parameters = inspect.signature(self.handler).parameters
         known = {

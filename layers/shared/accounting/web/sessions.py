@@ -10,6 +10,7 @@ from accounting.web.types import (
     IN_RUN,
     PAYER,
     PAYER_HINT,
+    PAYER_UNUSED,
     AccountText,
     EstimatedTokens,
     Identifier,
@@ -54,7 +55,7 @@ class Heartbeat(ReportModel):
     tokens_generated: Tokens | None = None
     usage: UsageObject | None = None
     usage_format: UsageFormat | None = None
-    account_id: AccountText | None = PAYER_HINT
+    account_id: AccountText | None = PAYER_UNUSED
 
 
 class Finalize(ReportModel):

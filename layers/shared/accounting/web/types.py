@@ -214,6 +214,9 @@ PAYER_HINT: Any = Field(
     default=None,
     description="The account that pays for the session. Sending it saves a database call; a wrong account is ignored",
 )
+PAYER_UNUSED: Any = Field(
+    default=None, description="The account that pays for the session. It changes nothing here: the session names it"
+)
 IN_RUN: Any = Field(default=None, description="A run of the account. It counts and limits what this request spends")
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
 CreditsOrZero = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]

@@ -24,6 +24,7 @@ from accounting.store.table.transactions import (
     Conflict,
     Throttled,
     Write,
+    add,
     check,
     delete,
     delete_one,

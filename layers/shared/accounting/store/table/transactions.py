@@ -72,6 +72,16 @@ def update(
     return {"Update": _conditioned(update, condition, values, names)}
 
 
+def add(key: Key, added: Mapping[str, int], *, if_absent: Item) -> Action:
+    """An Update without a condition, for ``Write``: add to sums, and assign the attributes that the item lacks."""
+    adds = ", ".join(f"#{name} :{name}" for name in added)
+    sets = ", ".join(f"#{name} = if_not_exists(#{name}, :{name})" for name in if_absent)
+    values = {f":{name}": value for name, value in (*added.items(), *if_absent.items())}
+    return update(
+        key, f"ADD {adds} SET {sets}", values=values, names={f"#{name}": name for name in (*added, *if_absent)}
+    )
+
+
 def delete(key: Key, *, condition: str, values: Item, names: Mapping[str, str] | None = None) -> Action:
     """A Delete of the item at ``key``, for ``Write``."""
     return {"Delete": _conditioned({"Key": pack(key)}, condition, values, names)}
