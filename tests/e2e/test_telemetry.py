@@ -1,4 +1,4 @@
-"""The functions' metrics, and their logs: no key of an earlier request, no idempotency key and no error."""
+"""The functions' metrics, and their logs: no fields of an earlier request, no idempotency key and no error."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _structured(message: str) -> dict[str, Any]:
     return line if isinstance(line, dict) else {}
 
 
-def test_log_keys_of_one_request_are_not_kept_for_the_next(service: Stack, people: People) -> None:
+def test_a_log_line_has_no_fields_of_an_earlier_request(service: Stack, people: People) -> None:
     person = people()
     person.post("credits/check", {"requiredCredits": 0})
     refused = person.post("credits/calculate", {"modelId": MODEL, "tokens": -1}).json()["requestId"]
