@@ -176,7 +176,7 @@ class TaskHold(Hold):
         try:
             await opening
         except asyncio.CancelledError as cancelled:
-            self.unsettled(cancelled)
+            self.left_behind(cancelled)
             raise
         except Exception:
             if self._nothing_is_held(opening, exchange):

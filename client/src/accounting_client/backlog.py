@@ -185,7 +185,7 @@ class Backlog:
 
     def log_unsettled(self, pending: PendingSettlement, why: BaseException) -> None:
         """Log that this process will not settle a session."""
-        if self.outbox and pending.key:
+        if pending.hold is not None:
+            pending.hold.left_behind(why)
+        elif self.outbox and pending.key:
             logger.warning("session %s is not settled yet, the outbox has it: %s", pending.session_id, why)
-        elif pending.hold is not None:
-            pending.hold.unsettled(why)
