@@ -72,10 +72,7 @@ METRICS = {
         "Warning levels (`warnAtPercent`) that budgets reached. The log line of each names the account and the user.",
         "",
     ),
-    "CreditsExpired": (
-        "Expired credits that the sweeper removed. Those that another command removed first are not counted.",
-        "",
-    ),
+    "CreditsExpired": ("Expired credits that the sweeper or another command removed.", ""),
     "SessionsResolved": ("Sessions that ended, in any way.", ""),
     "SessionsSettledLate": (
         "Sessions whose usage arrived after the sweeper or a supervisor had ended the session.",

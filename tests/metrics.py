@@ -1,5 +1,6 @@
 """Metrics for processes in which no invocation of Lambda writes them."""
 
+from collections import Counter
 from typing import Any, ClassVar
 
 
@@ -10,3 +11,15 @@ class Uncounted:
 
     def add_metric(self, **_: Any) -> None:
         """Drop the metric."""
+
+
+class Counted:
+    """The counters of one invocation."""
+
+    metric_set: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add_metric(self, *, name: str, value: int, **_: Any) -> None:
+        self.counts[name] += value

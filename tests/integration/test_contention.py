@@ -1,8 +1,6 @@
 """Every request that is answered 503 CONTENTION is counted once, no matter where it was given up."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
 
 import pytest
 
@@ -13,23 +11,12 @@ from accounting.times import from_iso
 from tests.calls import the_wire
 from tests.faults import Fault, Faults, cancelled, refused
 from tests.integration.test_events import send_sample
+from tests.metrics import Counted
 
 MakeUser = Callable[..., str]
 
 TRANSACTION = "TransactWriteItems", cancelled("TransactionConflict")
 UPDATE = "UpdateItem", refused("TransactionConflictException")
-
-
-class Counted:
-    """The counters of one invocation."""
-
-    metric_set: ClassVar[dict[str, Any]] = {}
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-
-    def add_metric(self, *, name: str, value: int, **_: Any) -> None:
-        self.counts[name] += value
 
 
 @pytest.fixture

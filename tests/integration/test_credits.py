@@ -5,16 +5,19 @@ from typing import Any
 
 import pytest
 
+from accounting import telemetry
 from accounting.domain.errors import InsufficientCredits, UserNotFound
 from accounting.domain.ledger import Cause
 from accounting.domain.wallet import grant
-from accounting.operations import credits, sessions, settling
+from accounting.operations import credits, sessions, settling, usage
 from accounting.operations.credits import Request
+from accounting.operations.usage import Event
 from accounting.store import allocations, keys, table, wallets
 from accounting.times import DAY, HOUR
 from tests.audit import assert_books_balance
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
+from tests.metrics import Counted
 
 MakeUser = Callable[..., str]
 
@@ -65,7 +68,41 @@ def test_the_next_command_records_the_expiry(user: MakeUser) -> None:
     assert assert_books_balance("u1").expired == 10
 
 
-def test_a_wallet_is_due_no_later_than_its_first_lot_expires(user: MakeUser) -> None:
+RECORD = Event("u1", "images", "draw", 1, {}, deduct=True)
+EXPIRED = NOW + 25 * HOUR
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda: credits.allocate(request(now=EXPIRED), 1),
+        lambda: credits.set_available(request(now=EXPIRED), 1),
+        lambda: credits.remove(request(now=EXPIRED), 1),
+        lambda: credits.adjust(request(now=EXPIRED), -1),
+        lambda: sessions.initialize("u1", "s2", "m", 5_000, now=EXPIRED),
+        lambda: sessions.heartbeat("u1", "s1", 20_000, now=EXPIRED),
+        lambda: settling.finalize("u1", "s1", 2_000, success=True, now=EXPIRED),
+        lambda: usage.record(RECORD, now=EXPIRED, key=None),
+        lambda: credits.expire(wallets.get(ACCOUNT), EXPIRED),
+    ],
+    ids=["allocate", "set", "remove", "adjust", "initialize", "heartbeat", "finalize", "record", "sweep"],
+)
+def test_credits_that_any_command_finds_expired_are_counted_once(
+    command: Callable[[], object], user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user("u1", 50, days=1)
+    credits.allocate(request(), 100)
+    sessions.initialize("u1", "s1", "m", 5_000, now=EXPIRED - 2 * HOUR)
+    counted = Counted()
+    monkeypatch.setattr(telemetry, "metrics", counted)
+
+    command()
+    credits.remove(request(now=EXPIRED), 1)
+
+    assert counted.counts["CreditsExpired"] == wallets.get(ACCOUNT).expired == 44
+
+
+def test_a_wallet_is_due_for_the_sweeper_no_later_than_its_first_lot_expires(user: MakeUser) -> None:
     user("u1", 10, days=2)
     assert _due() == "2027-01-17T08:00:00.000Z#user:u1"
     credits.allocate(request(days=1), 5)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from accounting import telemetry
 from accounting.domain.accounts import AccountId, personal
 from accounting.domain.errors import (
     AccountNotFound,
@@ -28,6 +29,7 @@ from accounting.times import DAY, MINUTE
 from tests.audit import assert_books_balance
 from tests.calls import Calls
 from tests.integration.conftest import NOW
+from tests.metrics import Counted
 from tests.together import together
 
 type MakeUser = Callable[..., str]
@@ -175,6 +177,22 @@ def test_closing_without_a_target_removes_the_remaining_credits(acme: Organizati
     assert assert_books_balance("boss", acme.account_id).removed == 50
 
 
+def test_expired_credits_that_a_close_finds_in_both_accounts_are_counted(
+    acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = personal("u1")
+    for account_id, amount in ((acme.account_id, 50), (target, 7)):
+        grant(account_id, amount, days=1)
+        grant(account_id, 100)
+    counted = Counted()
+    monkeypatch.setattr(telemetry, "metrics", counted)
+
+    closing.close(acme.id, target, actor="admin", now=NOW + 2 * DAY)
+
+    assert (wallets.get(acme.account_id).expired, wallets.get(target).expired) == (50, 7)
+    assert counted.counts["CreditsExpired"] == 57
+
+
 def test_a_closed_organization_takes_nothing_new(acme: Organization) -> None:
     grant(acme.account_id, 50)
     operations.set_role(acme.id, "u1", "member", by=None, now=NOW)
@@ -239,7 +257,7 @@ def test_credits_move_once_even_if_an_organization_is_closed_many_times_at_once(
     assert_books_balance("u2")
 
 
-def test_credits_go_only_to_another_open_account(acme: Organization) -> None:
+def test_closing_moves_credits_only_to_another_open_account(acme: Organization) -> None:
     other = operations.create("Other", "boss", now=NOW, key=None).organization
     closed = operations.create("Gone", "boss", now=NOW, key=None).organization
     closing.close(closed.id, None, actor="admin", now=NOW)

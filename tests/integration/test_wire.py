@@ -38,7 +38,7 @@ CALLS_OF_THE_STORE = {
     for module in (queries, transactions)
     for name, function in vars(module).items()
     if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
-} - {"put", "update", "delete", "check"}  # these build a transaction's parts
+} - {"put", "update", "add", "delete", "check"}  # these build a transaction's parts
 
 
 class Twins:

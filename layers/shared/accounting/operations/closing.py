@@ -5,6 +5,7 @@ move is one transaction with ledger entries on both sides, so that each credit i
 """
 
 from collections.abc import Iterable
+from itertools import chain, starmap
 from typing import NamedTuple
 
 from accounting.domain import accounts
@@ -16,7 +17,7 @@ from accounting.domain.ledger import SYSTEM, Cause, Entry
 from accounting.domain.lots import SECOND, Lot, allocation_id
 from accounting.domain.organizations import Organization
 from accounting.domain.wallet import Decision, Wallet
-from accounting.operations.commit import ledger_writes, retry_conflicts
+from accounting.operations.commit import count_expired, ledger_writes, retry_conflicts
 from accounting.operations.ids import new_salt
 from accounting.store import allocations, organizations, users, wallets
 from accounting.store.stale import StaleRead
@@ -104,18 +105,23 @@ def _empty_some(organization: Organization, actor: str, now: int) -> int:
     if not credits:
         return 0
     reason = f"Closed; moved to {target}" if target else "Closed"
-    writes = ledger_writes(wallet, decisions.remove(wallet, credits, cause=Cause(actor, now, reason, new_salt(reason))))
+    changes = [(wallet, decisions.remove(wallet, credits, cause=Cause(actor, now, reason, new_salt(reason))))]
+    granted = list[Allocation]()
     if target:
         reason = f"From {source}, which was closed"
-        writes += _received(wallets.get(target), lots, Cause(actor, now, reason, new_salt(reason)))
-    _transact(writes)
+        before = wallets.get(target)
+        received, granted = _received(before, lots, Cause(actor, now, reason, new_salt(reason)))
+        changes.append((before, received))
+    _transact([*chain.from_iterable(starmap(ledger_writes, changes)), *map(allocations.put, granted)])
+    for before, decision in changes:
+        count_expired(before, decision.wallet)
     count("CreditsRemoved", credits)
     count("CreditsGranted", credits if target else 0)
     return credits
 
 
-def _received(before: Wallet, lots: Iterable[Lot], cause: Cause) -> list[Write]:
-    """The writes for lots that arrive in another wallet. Each is a grant there and keeps its expiry."""
+def _received(before: Wallet, lots: Iterable[Lot], cause: Cause) -> tuple[Decision, list[Allocation]]:
+    """The decision on lots that arrive in another wallet. Each is a grant there and keeps its expiry."""
     wallet, entries, granted = before, list[Entry](), list[Allocation]()
     for lot in lots:
         decision = decisions.grant(wallet, lot.credits, expires_at=lot.expires_at, cause=cause)
@@ -133,7 +139,7 @@ def _received(before: Wallet, lots: Iterable[Lot], cause: Cause) -> list[Write]:
                 notes="" if wallet.erased else cause.reason,
             )
         )
-    return [*ledger_writes(before, Decision(wallet, tuple(entries))), *map(allocations.put, granted)]
+    return Decision(wallet, tuple(entries)), granted
 
 
 def _transact(writes: list[Write]) -> None:

@@ -102,3 +102,8 @@ def replay(key: IdempotencyKey, record: Record) -> dict[str, Any]:
 def ledger_writes(before: Wallet, decision: AnyDecision) -> list[Write]:
     """The writes for a decision: the wallet, and the entries that explain the change."""
     return [wallets.put(before, decision.wallet), *map(entries.put, decision.entries)]
+
+
+def count_expired(before: Wallet, after: Wallet) -> None:
+    """Count the expired credits that a command removed from a wallet. Call it after the wallet is written."""
+    count("CreditsExpired", after.expired - before.expired)

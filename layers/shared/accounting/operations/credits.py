@@ -11,7 +11,7 @@ from accounting.domain.errors import AccountingError, UserDisabled, UserNotFound
 from accounting.domain.ledger import SYSTEM, Cause, Entry
 from accounting.domain.lots import SECOND, Lot
 from accounting.domain.wallet import Decision, Wallet
-from accounting.operations.commit import Snapshot, ledger_writes, replay, retry_until_committed
+from accounting.operations.commit import Snapshot, count_expired, ledger_writes, replay, retry_until_committed
 from accounting.operations.ids import new_salt
 from accounting.store import allocations, entries, idempotency, users, wallets
 from accounting.store.idempotency import IdempotencyKey, Record, Repeated
@@ -144,9 +144,8 @@ def expire(wallet: Wallet, now: int) -> int:
         if not decision.entries and decision.wallet.due_at == snapshot.wallet.due_at:
             return 0
         transact(ledger_writes(snapshot.wallet, decision))
-        expired = decision.wallet.expired - snapshot.wallet.expired
-        count("CreditsExpired", expired)
-        return expired
+        count_expired(snapshot.wallet, decision.wallet)
+        return decision.wallet.expired - snapshot.wallet.expired
 
     return retry_until_committed(
         drop_expired, read=lambda: Snapshot(wallets.get(wallet.account_id)), first=Snapshot(wallet)
@@ -244,6 +243,7 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
             transact(writes)
         except Repeated as repeated:
             return _replayed(repeated.key, repeated.record)
+        count_expired(before, decision.wallet)
         count("CreditsGranted", decision.wallet.granted - before.granted)
         count("CreditsRemoved", decision.wallet.removed - before.removed)
         return change

@@ -23,7 +23,7 @@ from accounting.domain.model_usage import Usage
 from accounting.domain.pricing import with_buffer
 from accounting.domain.sessions import Report, Session, opened
 from accounting.operations import spending
-from accounting.operations.commit import Snapshot, ledger_writes, retry_until_committed
+from accounting.operations.commit import Snapshot, count_expired, ledger_writes, retry_until_committed
 from accounting.operations.spending import commitments, hold_in, refusal, room_for
 from accounting.settings import settings
 from accounting.store import prices, wallets
@@ -116,6 +116,7 @@ def initialize(  # noqa: PLR0913 what a session is opened with
         metadata_writes = [store.put_metadata(session, metadata)] if metadata else []
         try:
             transact([store.open_new(session), *ledger_writes(snapshot.wallet, hold), *counted, *metadata_writes])
+            count_expired(snapshot.wallet, hold.wallet)
         except store.SessionTaken as taken:
             return _reopened(taken.session, spender, asked)
         count("CreditsHeld", wanted)
@@ -173,6 +174,7 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
         after = streaming.raised(session, hold)
         counted = commitments(snapshot.allowance, room.bounds, more, now, stored=session.counters)
         transact([store.replace(found, after, untouched=True), *ledger_writes(snapshot.wallet, hold), *counted])
+        count_expired(snapshot.wallet, hold.wallet)
         count("CreditsHeld", more)
         spending.warn(known.spender, room.bounds, more)
         return after

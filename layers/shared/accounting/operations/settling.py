@@ -18,7 +18,7 @@ from accounting.domain.service_credentials import acting_service
 from accounting.domain.sessions import Outcome, Report, Session, Settled
 from accounting.domain.usage import ProviderUsage, UsageRecord
 from accounting.domain.wallet import Settlement, Wallet
-from accounting.operations.commit import Snapshot, ledger_writes, retry_until_committed
+from accounting.operations.commit import Snapshot, count_expired, ledger_writes, retry_until_committed
 from accounting.operations.ids import new_id, new_salt
 from accounting.operations.sessions import Answer, active, read_with_wallet
 from accounting.operations.usage import usage_writes
@@ -204,6 +204,7 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
             *_counter_writes(session, ended, record),
         ]
     )
+    count_expired(snapshot.wallet, settlement.wallet)
     _count_settled(ended, record)
     return ended
 

@@ -21,7 +21,7 @@ from accounting.domain.series import Series, series
 from accounting.domain.service_credentials import acting_service
 from accounting.domain.usage import Countable, ModelCall, Sums, UsageRecord, add_each, split
 from accounting.operations import spending
-from accounting.operations.commit import Snapshot, ledger_writes, replay, retry_until_committed
+from accounting.operations.commit import Snapshot, count_expired, ledger_writes, replay, retry_until_committed
 from accounting.operations.ids import new_id
 from accounting.operations.spending import admit, commitments, refusal, room_for
 from accounting.store import idempotency, prices, rollups, runs, usage, users, wallets
@@ -108,12 +108,13 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
 
     def charge_and_record(snapshot: Snapshot) -> Recorded:
         writes, bounds = usage_writes(made, part), tuple[Bound, ...]()
+        after = snapshot.wallet
         if deducts:
             room = room_for(made.credits, snapshot, now=now)
             if made.credits > room.credits:
                 raise refusal(room, made.credits)
             decision = decisions.charge(snapshot.wallet, made.credits, cause=cause)
-            bounds = room.bounds
+            bounds, after = room.bounds, decision.wallet
             counted = commitments(snapshot.allowance, bounds, made.credits, now, in_run=runs.sums_of(made))
             writes = [*ledger_writes(snapshot.wallet, decision), *writes, *counted, *runs.count_model(spender, made)]
         elif reads_wallet:
@@ -127,6 +128,7 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
         except Repeated as repeated:
             return _replayed(repeated.key, repeated.record)
         count("UsageRecorded")
+        count_expired(snapshot.wallet, after)
         count("CreditsCharged", made.credits if deducts else 0)
         spending.warn(spender, bounds, made.credits)
         return Recorded(made, deducts)
