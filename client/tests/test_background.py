@@ -131,6 +131,18 @@ def test_a_settlement_that_is_left_when_the_client_is_closed_is_logged_once(
     assert len(logged) == 1
 
 
+def test_the_log_promises_no_sweep_of_a_stream_that_was_never_opened(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    play.bank.is_down = True
+
+    session = play(lambda session: session.add_tokens(30), retries=BRIEF, on_unreachable="allow")
+
+    told = f"session {session.session_id} could not be settled with 30 tokens, it began without a hold"
+    assert [line.startswith(told) for line in caplog.messages if "could not be settled" in line] == [True]
+    assert "sweeper" not in caplog.text
+
+
 def test_a_settlement_that_is_refused_later_is_logged(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     play.bank.trouble["finalize"] = [*[LOST] * 3, refusal(404, "SESSION_NOT_ACTIVE")]
 
@@ -257,16 +269,13 @@ def test_a_stream_without_service_and_usage_is_charged_for_its_estimated_input_a
 def test_a_hold_that_was_made_although_its_answer_was_lost_is_settled_like_any_other(play: Play) -> None:
     bank = play.bank
 
-    def lose(step: str) -> Any:
-        answer = bank._initialize
+    answer = bank._initialize
 
-        def lost(body: dict[str, Any], user: str) -> httpx.Response:
-            answer(body, user)
-            raise LOST
+    def lost(body: dict[str, Any], user: str) -> httpx.Response:
+        answer(body, user)
+        raise LOST
 
-        bank._initialize = lost  # type: ignore[method-assign]
-
-    lose("initialize")
+    bank._initialize = lost  # type: ignore[method-assign]
     play(lambda session: session.set_usage(USAGE, "openai"), on_unreachable="allow", until=lambda: not bank.open)
     assert bank.only().opened["estimatedUsage"] == ESTIMATE
     assert bank.only().charges == 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from accounting_client import AccountingClient, AsyncAccountingClient, Retries
+from accounting_client import AccountingClient, AsyncAccountingClient, Retries, ServiceCredential
 from accounting_client.hold import Terms
 from accounting_client.session import ThreadHold
 from client.tests.accountant import AT
@@ -22,7 +22,9 @@ from client.tests.played import ok, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+SERVICE = ServiceCredential("svc_01_secret")
 MANY = 20
 SLOW_SECONDS = 0.2
 OPENED = {"allocatedCredits": 12, "estimatedCredits": 10, "expiresAt": AT, "message": "Holding"}
@@ -100,13 +102,13 @@ def close_sync(
 
 
 def close_async(
-    service: Service, retries: Retries, seconds: float, many: int, **options: Any
+    service: Service, retries: Retries, seconds: float, many: int, outbox: Path | None = None, **options: Any
 ) -> tuple[float, list[Any]]:
     """Like `close_sync`, for asyncio."""
 
     async def run() -> tuple[float, list[Any]]:
         async with service.asynchronous(seconds) as http:
-            client = AsyncAccountingClient(BASE_URL, "jwt", http=http, retries=retries)
+            client = AsyncAccountingClient(BASE_URL, SERVICE, http=http, retries=retries, outbox=outbox)
             sessions = [await client.streaming_session("m", 100, **options).__aenter__() for _ in range(many)]
             began = time.monotonic()
             await client.aclose()
@@ -149,13 +151,13 @@ def test_closing_takes_no_longer_than_the_clients_retries_allow(
         assert session.result is None
 
 
-def hanging(close: Callable[..., Any]) -> tuple[float, list[Any]]:
+def hanging(close: Callable[..., Any], outbox: Path | None = None) -> tuple[float, list[Any]]:
     """Close a client while settling hangs for longer than the test lasts. Threads that remain are daemons."""
     retries = Retries(total_seconds=0.5)
     if close is close_async:
-        return close_async(Service(), retries, 30, 5)
+        return close_async(Service(), retries, 30, 5, outbox=outbox)
     http = Service().sync(30)  # left open, because the hanging threads use it
-    client = AccountingClient(BASE_URL, "jwt", http=http, retries=retries)
+    client = AccountingClient(BASE_URL, SERVICE, http=http, retries=retries, outbox=outbox)
     sessions = [client.streaming_session("m", 100).__enter__() for _ in range(5)]
     began = time.monotonic()
     client.close()
@@ -298,6 +300,18 @@ def test_leaving_a_block_waits_while_the_client_settles_its_session() -> None:
         assert session.result
         closing.join()
     assert set(service.settled.values()) == {1}
+
+
+@both
+def test_the_log_says_that_the_outbox_has_the_sessions_that_are_open_when_the_client_is_closed(
+    close: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, sessions = hanging(close, outbox=tmp_path / "outbox")
+
+    for session in sessions:
+        (told,) = [line for line in caplog.messages if session.session_id in line]
+        assert told.startswith(f"session {session.session_id} is not settled yet, the outbox has it")
+    assert "sweeper" not in caplog.text
 
 
 def test_threads_that_fail_to_settle_a_session_at_the_same_time_log_it_once() -> None:

@@ -165,13 +165,6 @@ def test_a_list_whose_cursors_repeat_raises_an_error(ask: Ask, act: Callable[[An
     assert len(played.requests) <= len(lap) + 1
 
 
-def test_each_call_reads_the_list_from_its_beginning(ask: Ask) -> None:
-    service = Played(users)
-
-    for _ in range(2):
-        assert len(ask(service, lambda client: client.users(page_size=2))) == 5
-
-
 def test_a_page_has_the_total_and_the_next_cursor(ask: Ask) -> None:
     page = ask(Played(users), lambda client: client.users_page(limit=2))
 

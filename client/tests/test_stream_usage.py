@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from accounting_client import InsufficientCredits, InvalidRequest, ModelUnknown
-from accounting_client.meter import Meter, Progress
+from accounting_client.meter import Meter
 from accounting_client.routes.sessions import Heartbeat, Initialized
 from accounting_client.routes.usage import Usage
 from client.tests.accountant import Accountant
@@ -374,9 +374,9 @@ def test_answers_have_the_usage_by_class(ask: Ask) -> None:
     assert service.bodies == [{"sessionId": "s", "usage": STARTED, "usageFormat": "anthropic"}]
 
 
-def answer_heartbeat(meter: Meter, credits: int, progress: Progress | None = None) -> None:
+def answer_heartbeat(meter: Meter, credits: int) -> None:
     """Pass the meter the answer to a heartbeat: this many credits are held."""
-    report = progress or meter.report()
+    report = meter.report()
     meter.answered(Heartbeat("s", report.tokens, credits, AT), report)
 
 

@@ -133,7 +133,7 @@ def test_a_caller_who_hangs_up_before_the_first_word_leaves_nothing_held(
 
 
 def test_a_provider_that_fails_before_the_first_word_costs_nothing(
-    service: Stack, people: People, proxy: Proxy, provider: Provider
+    people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
     provider.plans(status=500)

@@ -167,7 +167,10 @@ class Backlog:
         logger.info("session %s was settled late: %d credits", pending.session_id, settled.charged_credits)
 
     def _delete(self, pending: PendingSettlement) -> None:
-        """Delete a session from the outbox at once: one that began without a hold must not be opened a second time."""
+        """Delete a session from the outbox at once.
+
+        If the stream began without a hold, the next process would otherwise open the session a second time.
+        """
         if self.outbox and pending.key:
             self.outbox.delete(pending.key)
 
@@ -182,7 +185,7 @@ class Backlog:
 
     def log_unsettled(self, pending: PendingSettlement, why: BaseException) -> None:
         """Log that this process will not settle a session."""
-        if self.outbox and pending.key:
+        if pending.hold is not None:
+            pending.hold.left_behind(why)
+        elif self.outbox and pending.key:
             logger.warning("session %s is not settled yet, the outbox has it: %s", pending.session_id, why)
-        elif pending.hold is not None:
-            pending.hold.unsettled(why)

@@ -1,7 +1,7 @@
 """The credits held for one stream: what is known about them, what is sent to the service, and what is logged.
 
-Clients, threads and tasks refer only to the hold, not to the session object of the ``with`` block. So if nothing can
-leave the block any more, the session object is garbage-collected, and the heartbeats notice this.
+Clients, threads and tasks refer only to the hold, not to the session object. So if a session was entered by hand and
+its caller drops the session object, this object is garbage-collected. The heartbeats notice this and abort the session.
 """
 
 from __future__ import annotations
@@ -61,8 +61,10 @@ The rest is for repeats, and for clocks that differ.
 OUTPUT_PARTS = ("reasoningTokens", "outputAudioTokens")
 UNHELD = Initialized("", 0, 0, datetime.max.replace(tzinfo=UTC), "")
 
+LEFT = TimeoutError("the client was closed, or its program ended, before the session was settled")
+
 IsGone = Callable[[], bool]
-"""Whether the session object was garbage-collected, so that nothing can leave its ``with`` block any more."""
+"""Whether the session object was garbage-collected, so that its caller can no longer settle the session."""
 
 
 WhenShort = Literal["raise", "shorten"]
@@ -334,7 +336,10 @@ class Hold(ABC):
         self._beat_at = time.monotonic() + left / PART_OF_TIME_OUT
 
     def _missed(self, error: Exception, report: Progress) -> None:
-        """Log that a heartbeat failed. If its usage was rejected, send the next one without it. Note other refusals."""
+        """Log that a heartbeat failed.
+
+        If the service rejected the heartbeat's usage, send another heartbeat without a usage. Note any other refusal.
+        """
         logger.warning("heartbeat of session %s failed: %s", self.session_id, error)
         self._beat_at = 0.0
         if not isinstance(error, AccountingError) or self._may_be_renewed(error) or self.meter is None:
@@ -346,7 +351,7 @@ class Hold(ABC):
             self.meter.missed(error)
 
     def _abandoned(self) -> None:
-        """Log that nothing can leave the ``with`` block any more."""
+        """Log that the session object was garbage-collected before the session was settled."""
         logger.warning("session %s was abandoned with %d tokens: it is aborted", self.session_id, self.progress.tokens)
 
     def _pause_after(self, error: Exception, settling: Settling) -> float | None:
@@ -359,23 +364,35 @@ class Hold(ABC):
         return self._renewable and isinstance(error, Unauthorized)
 
     def unsettled(self, error: BaseException) -> None:
-        """Log, once, that the session could not be settled."""
+        """Log, once, that the session could not be settled, and what will become of it."""
         ended = isinstance(error, SessionNotActive | SessionEnded)
         if self.meter is None and ended:
-            return  # only this answer shows that the session was never opened
-        with self._log_lock:  # closing the client and settling may both give up at the same moment
-            if self._is_logged:
-                return
-            self._is_logged = True
-            logger.error(
-                "session %s could not be settled with %d tokens, %s: %s %s",
-                self.session_id,
-                self.progress.tokens,
-                "it had ended before" if ended else "the sweeper will end it",
-                type(error).__name__,
-                error,
-            )
+            return  # the opening got no answer; this one shows that the session was never opened
+        outlook = "it had ended before" if ended else self._outlook()
+        self._log_once(
+            logging.ERROR,
+            "session %s could not be settled with %d tokens, %s: %s %s",
+            self.progress.tokens,
+            outlook,
+            type(error).__name__,
+            error,
+        )
 
-    def left_behind(self) -> None:
-        """Log that the client was closed, or its program ended, before the session was settled."""
-        self.unsettled(TimeoutError("the client was closed, or its program ended, before the session was settled"))
+    def _outlook(self) -> str:
+        """What will become of the session if this process does not settle it."""
+        if self.is_unheld:
+            return "it began without a hold, so its usage may never be charged"
+        return "the sweeper will end it" if self.meter else "the sweeper will end it if the service has opened it"
+
+    def _log_once(self, level: int, message: str, *more: object) -> None:
+        with self._log_lock:  # closing the client and settling may both give up at the same moment
+            if not self._is_logged:
+                self._is_logged = True
+                logger.log(level, message, self.session_id, *more)
+
+    def left_behind(self, why: BaseException = LEFT) -> None:
+        """Log, once, that this process will not settle the session. If an outbox has it, the next process will."""
+        if self.key is not None and self.backlog.outbox is not None:
+            self._log_once(logging.WARNING, "session %s is not settled yet, the outbox has it: %s", why)
+        else:
+            self.unsettled(why)
