@@ -48,7 +48,7 @@ def test_every_file_is_served_and_cached_for_a_year_under_the_version_of_its_con
 
 
 def test_a_file_of_another_version_and_an_unknown_file_are_not_found() -> None:
-    """A page older than the service asks for such a file. A mixture of versions would fail in unexplainable ways."""
+    """A page older than the service asks for files of its own version. Mixed versions would fail inexplicably."""
     for path in ("0123456789ab/app.js", "0123456789ab/screens/me.js", f"{console_version()}/index.html"):
         answer = answer_for(path)
         assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (404, "ROUTE_NOT_FOUND")
@@ -119,7 +119,7 @@ def parts_of(text: str, separators: str, end: str = "") -> list[str]:
 
 
 def taken(name: str) -> dict[str, set[str]]:
-    """The properties that each component of a file takes; ``...`` is among them if it takes any."""
+    """The properties that each component of a file takes. ``...`` means that the component takes every property."""
     return {
         component: {re.split(r"[ :=]", each)[0] if not each.startswith("...") else "..." for each in parts_of(of, ",")}
         for component, of in COMPONENT.findall(OWN[name])
@@ -127,7 +127,7 @@ def taken(name: str) -> dict[str, set[str]]:
 
 
 def passed(name: str) -> list[tuple[str, str, set[str]]]:
-    """The properties that a file passes: the file of the component, its name there, and the properties."""
+    """Each use of a component in a file: the component's own file, its name in that file, and the passed properties."""
     where = {component: (name, component) for component in taken(name)}
     for default, several, target in IMPORT.findall(OWN[name]):
         source = ((CONSOLE / name).parent / target).resolve().relative_to(CONSOLE).as_posix()

@@ -143,7 +143,7 @@ def test_no_name_is_imported_or_evaluated_dynamically() -> None:
 
     assert (found, stars) == ([], [])
     assert values == [], "getattr, vars or another function could look up a computed name in this module"
-    assert by_name == {"accounting.cold_start"}, "it imports only packages of others by computed names"
+    assert by_name == {"accounting.cold_start"}, "in cold_start, computed names are only those of other packages"
 
 
 def _is_sys_modules(node: ast.AST) -> bool:
@@ -238,7 +238,7 @@ def test_every_function_with_routes_imports_cold_start_first() -> None:
     assert {ast.unparse(node) for node in first.values()} == {"import accounting.cold_start"}
 
 
-def test_an_import_collects_no_garbage_and_rarely_used_modules_are_imported_on_their_first_use() -> None:
+def test_an_import_collects_no_garbage_and_leaves_rarely_used_modules_to_their_first_use() -> None:
     code = f"""
 import gc, json, sys, types
 early = []

@@ -93,7 +93,7 @@ def test_the_routes_are_relative_and_work_under_any_stage() -> None:
     assert "/api/openapi.json" in made()["paths"]
 
 
-def test_every_route_has_a_summary_its_callers_a_tag_and_a_unique_id() -> None:
+def test_every_route_has_a_summary_a_tag_and_a_unique_id_and_names_its_callers() -> None:
     tags = {tag["name"] for tag in made()["tags"]}
     for route, operation in operations():
         assert operation["summary"].endswith("."), route
@@ -151,7 +151,7 @@ def test_the_document_states_the_access_that_the_tests_check_over_http() -> None
 
 
 SESSION_REPORTS = {("POST", f"/api/streaming-sessions/{name}") for name in ("heartbeat", "finalize", "abort")}
-"""They are about the caller's own session. An account in them only says where to look for it."""
+"""Reports about the caller's own session. An account that a report names is only a hint, and gives no access to it."""
 
 
 def test_the_roles_in_an_organization_are_tested_for_every_route_that_takes_an_account() -> None:
@@ -209,7 +209,7 @@ def test_the_document_has_exactly_the_paths_of_the_template() -> None:
     assert set(made()["paths"]) == paths
 
 
-def test_every_parameter_of_a_path_is_described_by_its_name() -> None:
+def test_every_route_lists_exactly_the_parameters_in_its_path() -> None:
     for path, item in made()["paths"].items():
         for operation in item.values():
             described = {each["name"] for each in operation.get("parameters", []) if each.get("in") == "path"}

@@ -188,7 +188,7 @@ def test_a_function_has_the_environment_that_it_needs(function: str) -> None:
 
 
 def test_the_analysis_distinguishes_the_calls_of_functions() -> None:
-    """Some results of the analysis, given by hand. They show that it neither finds nothing nor finds everything."""
+    """Some results of the analysis, written by hand. An analysis that finds nothing or everything fails this test."""
     assert ("dynamodb:UpdateItem", "table") in needed("streaming_sessions")
     assert ("dynamodb:Query", "index/due") in needed("streaming_sessions")
     assert ("dynamodb:Query", "table") in needed("credits")

@@ -181,7 +181,7 @@ def test_every_number_in_a_query_consists_of_digits() -> None:
                 number.validate_python(text)
 
 
-def test_the_document_says_that_account_id_saves_a_call_only_where_the_handler_uses_it() -> None:
+def test_only_routes_whose_handler_uses_account_id_document_that_it_saves_a_call() -> None:
     hinted = {
         route.path: "body.account_id" in inspect.getsource(route.handler)
         for route in apis()["streaming_sessions"].routes

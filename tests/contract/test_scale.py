@@ -5,7 +5,7 @@ import pytest
 from bench.queueing import SHAPE, run
 
 CONSTANT = 1e6
-"""The shape of service times that hardly vary."""
+"""The shape of a gamma distribution of service times that hardly vary."""
 
 
 @pytest.mark.parametrize("shape", [SHAPE, CONSTANT])
@@ -19,7 +19,7 @@ def test_at_60_commands_a_second_99_of_100_take_at_most_300_ms(shape: float) -> 
 
 
 def test_a_user_who_begins_and_ends_sessions_gets_55_commands_a_second() -> None:
-    """On average, a command takes 6 units of the partition: initialize 4, finalize 8. 60 a second are too many."""
+    """Commands take 6 partition units on average: initialize 4, finalize 8. 60 commands a second are too many."""
     fine, throttled = run(55, seconds=120, units=6), run(60, seconds=120, units=6)
 
     assert fine.percentile(0.99) <= 0.25

@@ -348,7 +348,7 @@ def test_a_limit_per_address_is_0_or_accepted_by_waf(limit: str, accepted: bool)
     assert bool(re.search(pattern, limit)) is accepted
 
 
-def test_the_web_acl_refuses_like_the_stage() -> None:
+def test_the_web_acl_refuses_with_the_answer_of_a_throttled_request() -> None:
     acl = properties("AWS::WAFv2::WebACL")
     (rule,) = acl["Rules"]
     response = rule["Action"]["Block"]["CustomResponse"]
@@ -410,7 +410,7 @@ OF_AWS = {
     "AWS/Lambda": {"ConcurrentExecutions", "Invocations", "IteratorAge", "Throttles"},
     "AWS/SQS": {"ApproximateNumberOfMessagesVisible"},
 }
-"""The metrics of AWS that the template names, spelled as in AWS's documentation. Another one is never reported."""
+"""The metrics of AWS that the template names, spelled as AWS documents them. A misspelled one would have no values."""
 
 
 def is_reported(namespace: str, metric: str) -> bool:
@@ -419,7 +419,7 @@ def is_reported(namespace: str, metric: str) -> bool:
 
 
 def metrics_of_dashboard(body: str) -> set[tuple[str, str]]:
-    """The namespace and the name of every metric in a dashboard, where ``.`` and ``...`` repeat the series before."""
+    """The namespace and the name of every metric in a dashboard, where ``.`` and ``...`` repeat earlier values."""
     found = set()
     for widget in json.loads(body)["widgets"]:
         before: list[Any] = []

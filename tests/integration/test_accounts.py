@@ -65,7 +65,7 @@ def test_the_four_commands_change_an_organizations_credits() -> None:
 
 
 @pytest.mark.parametrize("hint", [None, ORGANIZATION, stored("org:other"), ACCOUNT])
-def test_credits_are_held_and_settled_on_the_paying_account_with_any_hint(hint: Any, user: MakeUser) -> None:
+def test_credits_are_settled_on_the_paying_account_whatever_account_finalize_names(hint: Any, user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 100)
 
@@ -154,7 +154,8 @@ def test_a_users_statistics_include_usage_that_any_account_paid_for(user: MakeUs
 
     found = usage.statistics("u1", None, None)
 
-    assert calls.round_trips == 3  # the third reads the record behind the pointer
+    # The third call reads the record that the organization paid for: u1's own account has only a pointer to it.
+    assert calls.round_trips == 3
     assert (found.sums.by_service, found.by_day) == ({"images": 7}, {day(NOW): 7})
     assert found.recent == [paid, own]
     assert usage.statistics_of_account(ACCOUNT, None, None).recent == [own]
@@ -206,10 +207,10 @@ def test_an_organizations_stream_costs_what_the_data_model_says(user: MakeUser, 
     calls_of: dict[str, Callable[[], object]] = {
         "initialize": lambda: stream("s1"),
         "heartbeat": lambda: sessions.heartbeat("u1", "s1", 500, now=NOW + MINUTE),
-        "finalize with the hint": lambda: settling.finalize(
+        "finalize with the account's id": lambda: settling.finalize(
             "u1", "s1", 800, success=True, now=NOW, account_id=ORGANIZATION
         ),
-        "finalize without the hint": lambda: settling.finalize("u1", "s0", 800, success=True, now=NOW),
+        "finalize without the account's id": lambda: settling.finalize("u1", "s0", 800, success=True, now=NOW),
     }
     spent = {}
     for name, call in calls_of.items():
@@ -220,7 +221,7 @@ def test_an_organizations_stream_costs_what_the_data_model_says(user: MakeUser, 
     assert spent == {
         "initialize": (2, 9),
         "heartbeat": (1, 1),
-        "finalize with the hint": (2, 15),
-        "finalize without the hint": (3, 15),
+        "finalize with the account's id": (2, 15),
+        "finalize without the account's id": (3, 15),
     }
     assert session_lists.active_of_user("u1", before=None, limit=9) == ([], None)

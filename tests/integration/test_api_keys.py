@@ -1,4 +1,4 @@
-"""API keys: created once for an idempotency key, checked against a hash, limited in number, refused once revoked."""
+"""API keys: one for each idempotency key, checked against a hash, limited in number, and refused after revocation."""
 
 import hashlib
 from collections.abc import Callable

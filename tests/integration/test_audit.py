@@ -94,7 +94,7 @@ def test_tampering_is_found_by_an_audit_on_request_and_by_the_next_full_audit(
     assert Finding(problem, seq) in proof.findings  # type: ignore[arg-type]
     assert first == 1
     assert audit_all(NOW + 8 * DAY, always) == Audited(wallets=3, drifting=1)
-    assert audit_all(NOW + 9 * DAY, always).drifting == 1, "until somebody repairs it"
+    assert audit_all(NOW + 9 * DAY, always).drifting == 1, "the finding returns until somebody repairs the ledger"
 
 
 @pytest.mark.usefixtures("three_users")

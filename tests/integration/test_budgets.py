@@ -1,4 +1,4 @@
-"""Limits of the round trips and write units of operations, no matter how long the user's history is.
+"""Each operation stays within its limits of round trips and write units, however long the user's history is.
 
 The budgets of members and API keys are tested in ``test_hard_limits.py``.
 """

@@ -102,7 +102,7 @@ def test_credits_that_any_command_finds_expired_are_counted_once(
     assert counted.counts["CreditsExpired"] == wallets.get(ACCOUNT).expired == 44
 
 
-def test_a_wallet_is_due_no_later_than_its_first_lot_expires(user: MakeUser) -> None:
+def test_a_wallet_is_due_for_the_sweeper_no_later_than_its_first_lot_expires(user: MakeUser) -> None:
     user("u1", 10, days=2)
     assert _due() == "2027-01-17T08:00:00.000Z#user:u1"
     credits.allocate(request(days=1), 5)

@@ -48,8 +48,8 @@ APPS = (api_keys_app, budgets_app, credits_app, ledger_app, sessions_app, usage_
 def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str = "u1", key: str = "") -> Any:
     """Send a request as a user or the administrator ``boss``, and return the body, with the status in ``http``.
 
-    A parameter of the path is ``u1``, or ``user:u1`` for an account, unless a value follows its name after a colon:
-    ``{keyId:7}``.
+    A path parameter has the value ``u1``, or ``user:u1`` if it is an account. A route can give another value after a
+    colon: ``{keyId:7}``.
     """
     sample = event("users/disable")
     parameters: dict[str, str] = {}
@@ -76,7 +76,7 @@ def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str 
 
 
 def write_every_text() -> None:
-    """Send a text about the user in every field of ``APPS`` that takes one, and disable the user."""
+    """Fill every text field of the routes of ``APPS`` with a text about the user, and disable the user."""
     metadata = {TEXT: [TEXT]}
     by_class = {"inputTokens": 5, "outputTokens": 5}
     provider = {"usage": {"prompt_tokens": 5, "completion_tokens": 5, TEXT: TEXT}, "usageFormat": "openai"}
@@ -218,7 +218,7 @@ def test_an_administrator_can_erase_neither_themselves_nor_an_unknown_user(user:
         erasing.erase("stranger", by="boss", now=NOW)
 
 
-def test_an_erased_user_loses_every_claim_and_their_address_goes_to_the_newest_other_claim() -> None:
+def test_erasing_a_user_ends_their_claims_and_gives_their_address_to_the_newest_other_claimant() -> None:
     first = NOW // 1000
     for number, user_id in enumerate(("u1", "u2", "u3")):
         users.sync(Description(user_id, "team@x.org", user_id, issued_at=first + number), NOW + number * 1000)
@@ -269,7 +269,7 @@ def test_erasing_begins_after_the_requests_in_progress_have_ended(dynamodb: Any,
 
 
 @pytest.mark.usefixtures("user_with_texts")
-def test_an_erasure_that_stops_after_every_item_finishes_without_repeating_items(
+def test_an_erasure_that_is_stopped_after_each_item_finishes_and_repeats_no_item(
     dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
@@ -327,7 +327,7 @@ def test_the_next_sweep_finishes_an_erasure_that_failed(dynamodb: Any, table_nam
     assert_books_balance("u1")
 
 
-def test_a_settle_at_the_same_time_as_an_erasure_leaves_no_texts(user: MakeUser) -> None:
+def test_a_session_that_is_settled_during_an_erasure_leaves_no_texts(user: MakeUser) -> None:
     user("u1", 100)
     sessions.initialize("u1", "s1", "m", 1_000, now=NOW, metadata={TEXT: 1})
 

@@ -1,4 +1,4 @@
-"""The database may conflict, throttle, lose answers or not answer: nothing happens twice, and no result is false."""
+"""The database reports conflicts, throttles, or loses answers: nothing happens twice, and no answer is wrong."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -336,7 +336,7 @@ def test_a_request_that_has_taken_too_long_begins_no_more_calls(
         open_session()
 
     assert wire.requests == []
-    assert open_session().session.active, "and the next request has its own time"
+    assert open_session().session.active, "the limit ends with its block"
 
 
 def test_the_time_limit_of_one_request_does_not_affect_other_threads(

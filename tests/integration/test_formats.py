@@ -173,7 +173,7 @@ def test_replacing_an_item_keeps_attributes_of_a_newer_version(
     assert written == newer
 
 
-def test_the_time_of_a_token_from_a_clock_that_is_ahead_is_kept() -> None:
+def test_the_issue_time_of_a_token_from_a_fast_clock_is_stored() -> None:
     synced = users.sync(Description("u1", role="admin", issued_at=NOW // 1000 + 25), NOW)[0]
 
     assert synced.ahead == NOW // 1000 + 25
@@ -265,7 +265,7 @@ def test_metadata_is_stored_apart_from_its_session(user: MakeUser, calls: Any) -
 
 
 def bytes_of(value: dict[str, Any]) -> int:
-    """The size of a value in DynamoDB: a number takes a byte for two digits, plus one."""
+    """The size of a value in DynamoDB: a number takes one byte, and one more for every two digits."""
     return 1 + -(-len(value["N"]) // 2) if "N" in value else len(str(next(iter(value.values()))))
 
 

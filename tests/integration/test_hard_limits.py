@@ -1,4 +1,4 @@
-"""How holds, raises, records and settlements count in budgets and runs, and which limits a refusal lists."""
+"""Budgets and runs: how holds, usage records and settlements count in them, and which limits a refusal lists."""
 
 from functools import partial
 from typing import Any
@@ -120,7 +120,7 @@ def test_a_budget_of_all_members_counts_each_separately_and_limits_no_owner() ->
 
 
 def test_a_session_counts_in_the_window_of_its_start() -> None:
-    """Two sessions begin in November. In December, one is raised and settled, the other is swept and settled late."""
+    """Two sessions begin in November. In December, s1 is raised and settled, and s2 is swept, then settled late."""
     november, december = from_iso("2027-11-30T23:30:00Z"), from_iso("2027-12-01T00:10:00Z")
     grant(1_000, now=november)
     budget("member:u1", 20, window="month", now=november)
@@ -129,7 +129,7 @@ def test_a_session_counts_in_the_window_of_its_start() -> None:
     stream("s2", now=november)
     assert committed("member:u1", now=november) == 12
     sessions.heartbeat("u1", "s1", 7_000, now=december)
-    assert committed("member:u1", now=november) == 15, "raised to 7 credits and the buffer: 9"
+    assert committed("member:u1", now=november) == 15, "the hold is raised to 7 credits plus the buffer, rounded up: 9"
     finalize("s1", 7_000, now=december)
     assert sweep(december + 2 * HOUR, lambda: True).sessions == 1
     assert committed("member:u1", now=november) == 7
@@ -215,7 +215,7 @@ def test_a_raise_is_refused_by_a_budget_or_an_ended_run_and_the_report_is_kept()
     assert runs.show(ACME, "r1", by=BOSS).run.committed == 10
 
 
-def test_a_raise_of_a_session_older_than_the_budget_is_not_limited_by_it() -> None:
+def test_a_budget_does_not_limit_sessions_that_began_before_it() -> None:
     stream("s1")
     budget("member:u1", 1)
 
@@ -306,7 +306,7 @@ def test_a_counter_outlives_every_session_that_can_commit_to_it() -> None:
 
 
 @pytest.mark.parametrize("window", ["day", "total"])
-def test_a_counter_that_is_gone_when_its_session_is_settled_begins_again_as_a_whole_item(
+def test_settling_a_session_whose_counter_is_gone_creates_a_complete_counter(
     window: str, dynamodb: Any, table_name: str
 ) -> None:
     budget("member:u1", 10, window=window)
@@ -329,7 +329,10 @@ def test_a_counter_that_is_gone_when_its_session_is_settled_begins_again_as_a_wh
 
 
 def test_an_organizations_hold_with_every_limit_costs_what_the_data_model_says(user: MakeUser, calls: Calls) -> None:
-    """A hold and its settlement with a hint take 2 round trips each, and at most 15 and 23 units."""
+    """The hold takes 2 round trips and at most 15 write units.
+
+    A settlement that names the account takes 2 round trips and at most 23 write units.
+    """
     user("u1")
     key_id = make_key()
     budget("member:u1", 500, window="month")

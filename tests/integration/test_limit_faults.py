@@ -1,4 +1,4 @@
-"""The database may conflict or lose answers: an organization's wallet, budget and run still count each step once."""
+"""The database reports conflicts or loses answers: an organization's wallet, budget and run count each step once."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ ACME = stored("org:acme")
 BOSS = Requester("boss", is_administrator=True)
 TRANSACT = "TransactWriteItems"
 LOST_FOR_GOOD = (answer_lost,) * 3
-"""All answers are lost, because the wire sends a transaction at most three times."""
+"""The wire sends a transaction at most three times, so with three lost answers the caller gets none."""
 
 
 @pytest.fixture

@@ -257,7 +257,7 @@ def test_credits_move_once_even_if_an_organization_is_closed_many_times_at_once(
     assert_books_balance("u2")
 
 
-def test_credits_go_only_to_another_open_account(acme: Organization) -> None:
+def test_closing_moves_credits_only_to_another_open_account(acme: Organization) -> None:
     other = operations.create("Other", "boss", now=NOW, key=None).organization
     closed = operations.create("Gone", "boss", now=NOW, key=None).organization
     closing.close(closed.id, None, actor="admin", now=NOW)

@@ -166,7 +166,7 @@ def test_accounts_with_a_problem_are_named_and_one_whose_audit_fails_counts_as_u
     assert (stored_sums().drifting, stored_sums().unproved, stored_sums().accounts) == (2, 1, 11)
 
 
-def test_a_position_without_sums_begins_a_new_run(people: list[str]) -> None:
+def test_an_audit_position_without_sums_begins_a_new_run(people: list[str]) -> None:
     table.put_many([{**keys.audit_position(), "part": 7, "after": keys.AFTER_ALL_ACCOUNTS}])
 
     audit_all(NOW, always)

@@ -305,11 +305,12 @@ def test_an_import_costs_a_query_for_each_id_and_one_transaction(calls: Calls) -
     assert calls.write_units == 3 * 2 + 2
     calls.reset()
     import_list(*rules)
-    assert calls.operations == ["GetItem", "Query", "Query", "Query", "Query"]  # an alias leads to its model's rules
+    # The last query reads the rules of the alias's model.
+    assert calls.operations == ["GetItem", "Query", "Query", "Query", "Query"]
 
 
 def test_an_import_notices_a_rule_added_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another writer adds the same rule between reading and writing: then the list's rule is unchanged."""
+    """Another writer adds the same rule after the import has read the rules. The import reports it as unchanged."""
     read = store.find_many
 
     def read_then_add(places: Any) -> Any:

@@ -100,7 +100,7 @@ def test_a_rule_that_begins_while_the_price_is_cached_applies_from_its_beginning
     assert price(NOW + MINUTE) == 2
 
 
-def test_a_rule_from_before_many_short_ones_is_found() -> None:
+def test_a_rule_older_than_many_short_rules_is_found() -> None:
     put(PriceRule("m", per_thousand(7), NOW - 1_000_000))
     for number in range(30):
         begins = NOW - 900_000 + number * 1_000
@@ -116,7 +116,7 @@ def test_after_many_short_rules_the_default_price_applies() -> None:
     assert price() == 10_000
 
 
-def test_an_alias_has_its_models_newest_price_even_if_the_newest_rule_does_not_list_it() -> None:
+def test_an_alias_has_its_models_newest_price_even_if_the_newest_rule_does_not_list_the_alias() -> None:
     put(PriceRule("m", per_thousand(10_000), NOW - DAY, aliases=("latest",)))
     put(PriceRule("m", per_thousand(50_000), NOW - 1))
 

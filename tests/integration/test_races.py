@@ -67,7 +67,7 @@ def test_credits_for_ten_sessions_open_exactly_ten_of_32_sessions(user: MakeUser
 
 
 def test_a_wallet_stores_how_many_commands_overtook_its_writer(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A writer that no command overtook removes the number."""
+    """If no command overtook the next writer, that writer removes the number."""
     user("u1", 60)
     read, between = allowances.read, iter(("s2", "s3"))
 

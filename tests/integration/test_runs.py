@@ -106,7 +106,7 @@ def test_a_run_is_made_once_and_belongs_to_one_account(user: MakeUser) -> None:
     stream("s1", run_id="r1", user_id="u2")
 
 
-def test_usage_that_settles_after_the_run_has_expired_leaves_nothing_that_counts_as_a_run(
+def test_a_session_that_settles_after_its_run_was_deleted_does_not_bring_the_run_back(
     dynamodb: Any, table_name: str
 ) -> None:
     runs.begin(Spender("u1", ACME), "r1", 50, expires_at=None, metadata={}, now=NOW)

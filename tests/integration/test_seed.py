@@ -1,4 +1,4 @@
-"""`make seed` stores what the service would have stored: every wallet is proved, and all sums fit the records."""
+"""`make seed` stores what the service would have stored: every audit succeeds, and all sums equal a recount."""
 
 from __future__ import annotations
 

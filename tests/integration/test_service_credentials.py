@@ -67,7 +67,7 @@ def rotate(issued: Issued, *, overlap: int = DAY, keep_previous: bool = False, n
 
 
 def authorized(issued: Issued) -> dict[str, Any]:
-    """The context that the authorizer passes to the functions. If it denies, raise ServiceCredentialInvalid."""
+    """The context that the authorizer passes to the functions. Raises ServiceCredentialInvalid if it denies."""
     request = {"type": "TOKEN", "methodArn": "arn:a/v1/GET/x", "authorizationToken": f"Service {issued.text}"}
     authorizer = app("authorizer")
     vars(authorizer)["clock"] = lambda: NOW
@@ -234,7 +234,7 @@ READ = Access(Who.USERS, "credits:read")
 
 
 def admit(access: Access, caller: Caller) -> None:
-    access.admit(caller, None, {})  # type: ignore[arg-type]  # a service's request is not read
+    access.admit(caller, None, {})  # type: ignore[arg-type]  # for a service, admit does not read the request
 
 
 def test_a_service_is_refused_for_a_disabled_user(user: MakeUser) -> None:

@@ -1,4 +1,4 @@
-"""Lists of sessions are complete and in order, even while sessions begin and end, and for any ids of users."""
+"""Lists of sessions are complete and in order for any user ids, even while sessions begin and end."""
 
 from collections.abc import Callable, Iterator
 from itertools import chain

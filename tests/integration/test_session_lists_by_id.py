@@ -29,7 +29,7 @@ numbers = count()
 
 @dataclass(frozen=True)
 class StoredSession:
-    """A session. Earlier releases wrote an index entry even if the id has the start time; ``has_entry`` adds it."""
+    """A session. ``has_entry`` adds an index entry even if the id has the start time, as earlier releases did."""
 
     at: int
     session_id: str
@@ -130,7 +130,7 @@ def test_sessions_that_began_in_one_millisecond_are_listed_once() -> None:
     assert len(found) == len(set(found)) == 9
 
 
-def test_sessions_that_end_or_begin_between_two_pages_move_no_other(user: MakeUser) -> None:
+def test_sessions_that_end_or_begin_between_two_pages_do_not_shift_the_list(user: MakeUser) -> None:
     user("u1", 10_000)
     names = [uuid7(NOW + number) if number % 2 else f"s{number}" for number in range(9)]
     for number, name in enumerate(names):
@@ -175,7 +175,7 @@ def test_a_user_who_begins_many_sessions_with_false_times_gets_shorter_pages_and
         read.clear()
 
     assert found[0] == []
-    assert most <= 6 * 7, "at most four pages, and what is read ahead of each range"
+    assert most <= 6 * 7, "at most four pages of 7 keys, and one page more of each of the two ranges"
     assert list(chain(*found)) == [each.session_id for each in false + true[::-1]]
 
 

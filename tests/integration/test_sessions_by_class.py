@@ -127,7 +127,7 @@ def test_changed_inputs_are_priced_anew_and_raise_the_hold() -> None:
 
     after = heartbeat(None, Usage(40_000, 100))
 
-    assert after.allocated_credits == 50  # 40.4 is rounded up to 41, and a fifth more is 49.2
+    assert after.allocated_credits == 50  # 40.4 is rounded up to 41; a fifth more is 49.2, rounded up to 50
     assert assert_books_balance("u1").held == after.allocated_credits
 
 
@@ -223,7 +223,7 @@ def test_only_the_same_usage_counts_as_a_repeat_of_finalize() -> None:
             settling.finalize("u1", "s1", other, success=True, now=NOW + 9)
 
 
-def test_the_model_that_served_is_priced_as_it_was_when_the_session_began() -> None:
+def test_a_session_served_by_another_model_costs_that_models_price_at_the_sessions_start() -> None:
     price_rules.add(PriceRule("other", RateCard.flat(10 * THOUSAND), NOW - DAY), now=NOW, key=None)
     initialize()
     price_rules.add(PriceRule("other", RateCard.flat(99 * THOUSAND), NOW + 1), now=NOW + 1, key=None)
@@ -268,7 +268,7 @@ def test_the_end_of_a_session_without_a_heartbeat_charges_what_the_parameter_say
     assert records()[0].usage == used
 
 
-def test_a_sweep_charges_the_inputs_and_the_heartbeats_output(set_parameter: Callable[[str, str], None]) -> None:
+def test_a_sweep_charges_estimated_inputs_and_the_reported_output(set_parameter: Callable[[str, str], None]) -> None:
     set_parameter("SWEEP_CHARGES", "estimate")
     initialize()
     heartbeat(500)

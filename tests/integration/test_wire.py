@@ -38,7 +38,7 @@ CALLS_OF_THE_STORE = {
     for module in (queries, transactions)
     for name, function in vars(module).items()
     if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
-} - {"put", "update", "delete", "check"}  # these build a transaction's parts
+} - {"put", "update", "add", "delete", "check"}  # these build a transaction's parts
 
 
 class Twins:
@@ -68,7 +68,7 @@ class Twins:
         return ours.fields
 
     def counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function of the table, with its calls counted."""
+        """The same function of the module ``table``, with its calls counted."""
 
         def counted(*arguments: Any, **named: Any) -> Any:
             self.calls[function.__name__] += 1

@@ -255,7 +255,7 @@ def initialize(who: Who, session_id: str, model_id: str, estimate: int | Usage, 
 
 
 def heartbeat(who: Who, session_id: str, used: int | Usage) -> Request:
-    """A heartbeat. Once it is answered, a sweep charges at least its tokens. An end by the client reports its own."""
+    """A heartbeat. After its answer, a sweep charges at least its tokens. A client may end the session with fewer."""
     report = _report(used)
 
     def send(now: int) -> Any:

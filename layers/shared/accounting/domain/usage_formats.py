@@ -174,7 +174,7 @@ def _read_provider(form: _Format, raw: Mapping[str, object], field: str) -> Usag
 
     if form.input_excludes_cache:
         sums["input"] += sums["cached_input"] + written
-    # OpenAI's completion includes reasoning; xAI uses the same format, but its completion does not. The total shows it.
+    # OpenAI's completion includes reasoning. xAI uses the same format, but includes reasoning only in the total.
     if "total" in found and sums["total"] == sums["input"] + sums["output"] + sums["reasoning"]:
         sums["output"] += sums["reasoning"]
 

@@ -172,7 +172,11 @@ def remove_member(before: Member) -> Write:
 
 
 def bump_wallet(account_id: AccountId) -> Write:
-    """Change the version and the terms of the account's wallet, so that every hold in progress is decided again."""
+    """Change the version and the terms of the account's wallet, so that every hold in progress is decided again.
+
+    The wallet was created with the organization and is never deleted. So a refusal can only come from a defect, and has
+    no error of its own.
+    """
     return Write(
         table.update(
             keys.wallet(account_id),
