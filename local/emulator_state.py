@@ -108,7 +108,7 @@ class Saves:
         return done
 
     async def save_aside(self, services: Services) -> bool:
-        """Save as `save` does, but in a forked process, which has the data as they are now."""
+        """Save as `save` does, but on Linux in a forked process, which has the data as they are now."""
         if sys.platform != "linux":
             return self.save(services)
         async with self._one_at_a_time:
