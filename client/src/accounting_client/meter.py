@@ -150,7 +150,7 @@ class Meter:
         return max(0, progress.input - self._estimated_inputs)
 
     def _buffer(self, allocated: int) -> int:
-        """Tokens that the buffer of a hold surely pays for, if the buffer has the same share in every hold."""
+        """Tokens that the buffer of a hold surely pays for, if the buffer is the same share of every hold."""
         opened = self._opened
         return self._surely_within(allocated - allocated * opened.estimated_credits // (opened.allocated_credits or 1))
 

@@ -114,9 +114,8 @@ def abort(
 def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: int) -> Answer:
     """End an active session as the sweeper would, regardless of its age. The ledger gets ``actor`` and ``reason``.
 
-    It charges ``Session.swept_report``.
-
-    Raises SessionNotActive if there is no such session or its caller has settled it, Contention.
+    The session is charged ``Session.swept_report``. Raises SessionNotActive if there is no such session or its caller
+    has settled it, Contention.
     """
 
     def end(snapshot: Snapshot) -> Answer:
@@ -210,7 +209,10 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
 
 
 def _counter_writes(session: Session, ended: Session, record: UsageRecord) -> list[Write]:
-    """Correct the credits that the session committed to budgets and its run: its hold, or the sweep's charge."""
+    """Correct what the session committed to budgets and its run.
+
+    The final charge replaces the hold, or the sweep's charge.
+    """
     before = session.allocated_credits if session.active else session.settled.credits
     more = ended.settled.credits - before
     return [

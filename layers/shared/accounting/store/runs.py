@@ -138,7 +138,7 @@ def to_item(run: Run) -> Item:
 
 
 def if_whole(item: Item | None) -> Run | None:
-    """The run, if there is an item, and it has more than sums that ``settle`` added after the run had expired."""
+    """The run in an item. None if the item is missing, or has only sums that ``settle`` added after the run expired."""
     return from_item(item) if item and "run_id" in item else None
 
 

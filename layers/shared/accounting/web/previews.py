@@ -165,7 +165,11 @@ def _refusal_of(key: ApiKey, account_id: AccountId, now: int) -> AccountingError
 
 
 def _user_in(asked: AskPreview, caller: Caller) -> str:
-    """The user that a request asks about. Only supervisors and managers of the organization may ask about others."""
+    """The user that a request asks about.
+
+    Supervisors and administrators may ask about everybody, an organization's managers about its members, and others
+    only about themselves.
+    """
     if asked.user_id is None:
         return caller.user_id
     reference = named_by(caller, asked.user_id)
