@@ -124,13 +124,13 @@ def _sync(*, stream: bool, outbox: str | None = None) -> Call:
 
 
 async def _service_in_a_turn(request: Any) -> Any:
-    """As `_service`, after a turn of the event loop, because no network answers in the turn of the request."""
+    """As `_service`, but in a later turn of the event loop, because a network never answers at once."""
     await asyncio.sleep(0)
     return _service(request)
 
 
 async def _model_in_a_turn(request: Any) -> Any:
-    """As `_model`, after a turn of the event loop."""
+    """As `_model`, but in a later turn of the event loop."""
     await asyncio.sleep(0)
     return _model(request)
 

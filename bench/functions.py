@@ -76,7 +76,7 @@ def expect(answer: dict[str, Any], event: dict[str, Any], status: int) -> None:
 
 
 def be_patient() -> None:
-    """Allow the emulator more time than DynamoDB, because it looks through all items of a partition."""
+    """Allow the emulator more time than DynamoDB, because the emulator looks through all items of a partition."""
     from accounting.store.table import connection, exchange
 
     connection.client.cache_clear()
@@ -103,7 +103,10 @@ def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -
 
 
 def figures_of(once: Callable[[], object], times: int) -> Figures:
-    """Measure an action in this process, and return its figures. It must write no log."""
+    """Measure an action in this process, and return its figures. The action must write no log.
+
+    Round trips, units and items are counted in the first run. The other runs are timed.
+    """
 
     def timed() -> tuple[float, float]:
         wall, cpu = time.perf_counter(), time.process_time()

@@ -131,7 +131,7 @@ class Simulation:
                 seen = self._wallet
 
     def _refusal(self, seen: Wallet) -> StaleRead | Conflict | None:
-        """Return why an attempt that decided on ``seen`` is refused, if it is, and take its units."""
+        """Return why an attempt that decided on ``seen`` is refused, or None. Take its units unless it is throttled."""
         refilled = self._units + (self.now - self._refilled_at) * PARTITION_UNITS_A_SECOND
         self._units, self._refilled_at = min(refilled, PARTITION_UNITS_A_SECOND), self.now
         if self._units < self._attempt_units:

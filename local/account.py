@@ -26,7 +26,7 @@ def without_account(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def forget_account() -> None:
-    """Remove this machine's AWS account from this process's environment, and exempt the local AWS from its proxies."""
+    """Remove this machine's AWS account from this process's environment, and exempt the local AWS from proxies."""
     kept = without_account(os.environ)
     unproxied = kept.get("no_proxy") or kept.get("NO_PROXY")
     kept["no_proxy"] = ",".join(filter(None, [unproxied, HOST]))

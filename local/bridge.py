@@ -41,7 +41,7 @@ async def _serve(address: str, port: int) -> None:
     target = urlsplit(json.loads(STACK_JSON.read_text())["endpointUrl"])
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):  # one of the two ends has closed the connection
+        with contextlib.suppress(OSError):  # the local AWS did not answer, or one end has closed the connection
             far_reader, far_writer = await asyncio.open_connection(target.hostname, target.port)
             await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
         writer.close()

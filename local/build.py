@@ -40,7 +40,10 @@ class Build(NamedTuple):
 
 
 def build() -> Build:
-    """Return the build of the current sources. Build them if that has not been done. Raises Refused if SAM fails."""
+    """Return the build of the current sources. Build them if that has not been done.
+
+    Raises Refused if SAM fails, or if Lambda does not have this machine's architecture.
+    """
     BUILDS.mkdir(parents=True, exist_ok=True)
     with _locked():
         identity = build_id()
@@ -130,7 +133,7 @@ def _prune() -> None:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    """Prevent other builds of this folder during the block."""
+    """Prevent other processes from building in `BUILDS` during the block."""
     with (BUILDS / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

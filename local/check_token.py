@@ -1,6 +1,7 @@
 """`make check-token TOKEN=…`: shows what the service reads in a token, or why it refuses the token.
 
-ISSUERS=file.json names the issuers, as for `make run`. Without it, only tokens from `make token` are accepted.
+ISSUERS=file.json names the issuers, as for `make run`. Without it, only tokens of the platform's own issuer are
+accepted, which are signed with JWT_ACCESS_SECRET or else the secret of `make run`. `make token` makes such tokens.
 """
 
 from __future__ import annotations

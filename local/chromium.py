@@ -30,7 +30,7 @@ UNPACK = """
 const [packed, unpacked] = process.argv.slice(1), { readFileSync, writeFileSync } = require("fs");
 writeFileSync(unpacked, require("zlib").brotliDecompressSync(readFileSync(packed)));
 """
-"""The standard library has no Brotli; the Node that Playwright contains does."""
+"""Unpacks a file with the Node that Playwright contains, because Python's standard library has no Brotli."""
 
 FONTS = '<?xml version="1.0"?><fontconfig><dir prefix="relative">fonts</dir></fontconfig>'
 

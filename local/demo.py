@@ -1,6 +1,6 @@
 """`make demo`: what a chat proxy does with the service, and what its users see, over real HTTP.
 
-It calls the service that `make run` started here. Each run creates a new user, so you can repeat it.
+It calls the service that `make run` started here. Each run creates new users, so you can repeat it.
 """
 
 from __future__ import annotations

@@ -56,9 +56,9 @@ class Emulator:
         return client_of(service, self.endpoint_url, **config)
 
     def save(self) -> None:
-        """Make the local AWS save its data now. Raises Refused if it answers that it could not.
+        """Make a local AWS that was started with a folder `state` save its data now.
 
-        If it was started with a folder `state`, it also saves every few seconds.
+        Such a local AWS also saves every few seconds. Raises Refused if it answers that it could not save.
         """
         answer = httpx.post(f"{self.endpoint_url}/_accounting/save", trust_env=False, timeout=SAVE_SECONDS)
         if not answer.is_success:

@@ -108,7 +108,7 @@ class Saves:
         return done
 
     async def save_aside(self, services: Services) -> bool:
-        """Save as `save` does, but in a forked process, which has the data as they are now."""
+        """Save as `save` does, but on Linux in a forked process, which has the data as they are now."""
         if sys.platform != "linux":
             return self.save(services)
         async with self._one_at_a_time:
@@ -238,7 +238,10 @@ def save_while_serving(saves: Saves) -> None:
 
 
 def deploying() -> bool:
-    """Return whether a stack is being created or changed: the next start could not continue with half a stack."""
+    """Return whether a stack is being created or changed.
+
+    Nothing is saved then, because the next start could not continue with half a stack.
+    """
     statuses = {stack["StackStatus"] for stack in cloudformation._stacks.all_values()}
     # A stack in review has a change set and nothing else yet.
     return any(status.endswith("_IN_PROGRESS") for status in statuses - {"REVIEW_IN_PROGRESS"})

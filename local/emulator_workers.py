@@ -162,7 +162,7 @@ def fork_workers() -> None:
 
 
 class Forker:
-    """The process that forks the workers of one layer. It ends when this process ends."""
+    """The process that forks the workers of one layer. It ends when MiniStack's process ends."""
 
     def __init__(self, layer: str) -> None:
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -175,7 +175,10 @@ def _service(environ: Mapping[str, str]) -> httpx.Client:
 
 
 def _compare(http: httpx.Client, found: PriceList, options: Options) -> None:
-    """Show the difference and, with `apply`, import it. Nothing is imported if any part of the list is refused."""
+    """Show the difference and, with `apply`, import it.
+
+    A preview of each part of the list comes first. If the service refuses a preview, nothing is imported.
+    """
     batches = list(requests_for(found.rules))
     previews = [_import(http, batch, dry_run=True) for batch in batches]
     for answer in previews:

@@ -70,7 +70,10 @@ class Report:
     left_out: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def lines(self) -> Iterator[str]:
-        """Return what to print: a line for each model and day whose cost would change, and the sum of all."""
+        """Return what to print: a line for each model and day whose cost would change, and the sum of all costs.
+
+        The last lines count the records that were left out, by reason.
+        """
         total = Cost()
         rows: list[tuple[str, ...]] = [("model", "day", "records", "credits", "now", "difference")]
         for (model_id, of_day), cost in sorted(self.costs.items()):

@@ -1,7 +1,7 @@
 """Whether `make run` runs in this folder, and which process to stop. Standard library only.
 
-It uses a lock, which the kernel holds as long as the process lives. Unlike a bare process id, a lock cannot be left
-behind, and cannot be mistaken for another process.
+It uses a lock, which the kernel holds as long as the process lives. A stored process id would not do: it
+would remain after a kill, and another process could get the same id.
 """
 
 from __future__ import annotations

@@ -87,8 +87,8 @@ def seed(users: int, records: int) -> None:
     with step("Audit") as note, _without_metrics():
         note(_audited())
     with step(f"{records:,} usage records"):
-        # The records come last, because the stream brings them to the rollups function. It finds them counted already,
-        # but takes processor time from the other steps.
+        # The records come last, because the stream brings them to the rollups function. The function finds them counted
+        # already, but would take processor time from the other steps.
         _write(map(usage.to_item, books.records))
 
 

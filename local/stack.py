@@ -48,7 +48,7 @@ class Stack:
 
     @property
     def endpoint_url(self) -> str:
-        """Return the address of the local AWS that it runs on."""
+        """Return the address of the local AWS on which the service runs."""
         return self.aws.endpoint_url
 
     def as_json(self) -> str:

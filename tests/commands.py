@@ -33,12 +33,17 @@ _PROGRAM = r"(?:[A-Z_]+=\S+ +)*(?:make|sam|pip|aws|curl|http|python3|\.venv/bin/
 def commands(page: Path) -> list[str]:
     """Return the commands of a page, in order: the lines of its plain blocks, and the commands `in a sentence`.
 
-    A plain block is a code block without a language. A line that continues on the next one (with a backslash or a
-    here-document) is one command with it. Comments at the end of a line are left out.
+    A plain block is a code block without a language. Lines that a backslash or a here-document joins are one
+    command. Comments are left out.
     """
     if page.relative_to(ROOT).as_posix() in REPORTS:
         return []
-    found = re.finditer(r"^( *)```(\w*)\n(.*?)^ *```|`([^`\n]+)`", page.read_text(), re.DOTALL | re.MULTILINE)
+    return commands_in(page.read_text())
+
+
+def commands_in(text: str) -> list[str]:
+    """Return the commands of a page's text, as `commands` does."""
+    found = re.finditer(r"^( *)```(\w*)\n(.*?)^ *```|`([^`\n]+)`", text, re.DOTALL | re.MULTILINE)
     return [command for match in found for command in _commands_of(*match.groups())]
 
 
@@ -48,7 +53,8 @@ def _commands_of(indent: str | None, language: str | None, block: str | None, sp
     elif block and not language:
         plain = re.sub(rf"^{indent}", "", block, flags=re.MULTILINE)
         for command in re.finditer(r"^(?:.*<<(?P<end>\w+)\n(?:.*\n)*?(?P=end)|(?:.*\\\n)*.+)$", plain, re.MULTILINE):
-            yield re.sub(r"\s+# .*$", "", command[0])
+            if without_comment := re.sub(r"(^|\s+)# .*$", "", command[0]):
+                yield without_comment
 
 
 class Documentation:

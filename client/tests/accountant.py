@@ -18,10 +18,11 @@ TOKENS_A_CREDIT = 10
 class Accountant:
     """Opens and settles one session.
 
-    ``received`` has the steps of the requests, and the tokens of each. ``bodies`` has the steps and the bodies.
-    ``trouble`` has failures by step: answers or exceptions that replace the step. Those in ``afterwards`` replace only
-    the answer: the step is carried out first. Only the output tokens of a usage are read, in canonical form or in
-    OpenAI's or Anthropic's.
+    A step is the last part of a request's path, such as ``initialize``. ``received`` has the step and the tokens of
+    each request, and ``bodies`` has the step and the body of each request. ``trouble`` has answers or exceptions by
+    step. Each is used once, in place of the step. ``afterwards`` has answers or exceptions that are used once after the
+    step was carried out. Of a usage, only the output tokens are read: in the canonical format, in OpenAI's or in
+    Anthropic's.
     """
 
     def __init__(self, credits: int = 1000) -> None:
@@ -101,7 +102,7 @@ class Accountant:
 
 
 def tokens_in(body: dict[str, Any]) -> int:
-    """The tokens in a request: the largest of its numbers and its usage."""
+    """The tokens in a request: the largest of its counts, including the output tokens of its usage."""
     usage = body.get("usage") or body.get("estimatedUsage") or {}
     counts = {**body, **usage}
     names = ("estimatedTokens", "tokensGenerated", "actualTokens", "outputTokens", "output_tokens", "completion_tokens")
@@ -109,7 +110,7 @@ def tokens_in(body: dict[str, Any]) -> int:
 
 
 def answer_with(trouble: httpx.Response | BaseException) -> httpx.Response:
-    """Return a new copy of the trouble, because a response can be read only once; or raise it."""
+    """Raise the trouble if it is an exception. Otherwise, return a copy, because a response can be read only once."""
     if isinstance(trouble, BaseException):
         raise trouble
     return httpx.Response(trouble.status_code, content=trouble.content, headers=trouble.headers)

@@ -1,4 +1,4 @@
-"""The service's part in the sessions of many users: in this process, or over HTTP with answers that get lost."""
+"""A stand-in for the service, for many users: in this process, or over HTTP, where requests and answers get lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOST = httpx.ReadError("the answer was lost")
 
 @dataclass
 class KnownSession:
-    """A session, with the bodies of the requests that opened and settled it. ``beats`` are those of its heartbeats."""
+    """A session, with the bodies of the requests that opened and settled it. ``beats`` has the bodies of heartbeats."""
 
     user: str
     opened: dict[str, Any]

@@ -1,10 +1,15 @@
 """Makes accounted calls in child processes, which tests kill: `python caller.py`.
 
-Each line of its input is an object in JSON; for each, it forks a child, and prints the child's process id and, later,
-"ended". With the arguments of `make_calls`, the child calls the models until it is killed, and prints the session of
-each call that it has read to its end, or left; with ``is_last``, it ends when the outbox is empty. With a ``program``,
-its ``args`` and a file for its ``stderr``, the child runs that program and ends as a program does. Because of the fork,
-the SDKs are imported, and their models built, only once.
+Each line of its input is a JSON object, for which this program forks a child. It prints the child's process id, and
+"ended" after the child has ended. There are two kinds of objects:
+
+- The arguments of `make_calls`. The child calls the models until it is killed. It prints the session id of each call
+  whose answer it has read, or whose stream it has left. With ``is_last``, it makes no calls: it waits until the outbox
+  is empty, and ends.
+- A ``program``, its ``args``, and a file for its ``stderr``. The child runs that program. Unlike other children, it
+  then ends normally, with its exit handlers.
+
+The SDKs are imported, and their models are built, only once: before the first fork.
 """
 
 from __future__ import annotations

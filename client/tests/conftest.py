@@ -1,4 +1,4 @@
-"""Either client, with a transport on which a test imitates the service."""
+"""The fixture ``ask``: it runs a test with each of the two clients, while the test answers in the service's place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ type Service = Callable[[httpx.Request], httpx.Response]
 
 
 class Ask(Protocol):
-    """Makes a client of ``service`` do ``act``, and returns the result. An iterator's items are returned as a list."""
+    """Calls ``act`` with a client whose requests ``service`` answers, and returns the result.
+
+    If the result is an iterator, a list of its items is returned.
+    """
 
     def __call__(self, service: Service, act: Callable[[Any], Any], token: Any = "jwt", **options: Any) -> Any: ...
 

@@ -46,7 +46,7 @@ def dropped_with_its_stack(client: AccountingClient) -> None:
 
 
 def dropped_after_a_refusal(client: AccountingClient) -> None:
-    """A kept exception references the frames that it passed, and these reference the session."""
+    """The session keeps its refusal, and raises a copy: the traceback of a raised exception references the session."""
     session = client.streaming_session("m", 100, heartbeat_seconds=BEAT_SECONDS).__enter__()
     with suppress(InsufficientCredits):
         session.add_tokens(10**6)

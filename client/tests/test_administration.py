@@ -167,7 +167,7 @@ def test_a_price_by_class_is_sent_and_read_exactly(ask: Ask) -> None:
     assert (found.aliases, found.max_output_tokens, found.source) == (("m-latest",), 64_000, "a list")
 
 
-def test_a_list_of_prices_shows_what_changes(ask: Ask) -> None:
+def test_an_import_of_prices_shows_what_changes(ask: Ask) -> None:
     answer = {
         "added": [FULL],
         "changed": [{"modelId": "m", "before": FULL, "after": FULL | {"rates": {"input": "4", "output": "15"}}}],

@@ -182,7 +182,7 @@ def test_a_settlement_that_is_rejected_as_a_whole_is_sent_with_the_tokens_only(p
     assert (settlement["actualTokens"], settlement["metadata"]) == (42, {"estimated": True})
 
 
-def test_a_short_hold_is_made_for_as_much_output_as_the_user_can_pay_for(play: Play) -> None:
+def test_an_output_can_be_shortened_to_what_the_user_can_pay_for(play: Play) -> None:
     play.bank.credits = 40
     seen = []
 
@@ -213,7 +213,7 @@ def test_nothing_is_shortened_unless_the_caller_asks_for_it(play: Play) -> None:
     assert refused.value.affordable_output_tokens == 40
 
 
-def test_a_service_that_is_down_keeps_the_stream_from_beginning(play: Play) -> None:
+def test_a_stream_does_not_begin_while_the_service_is_down(play: Play) -> None:
     play.bank.is_down = True
     with pytest.raises(Unavailable):
         play(lambda _: pytest.fail("entered"), retries=BRIEF)
@@ -342,7 +342,7 @@ Limits = Callable[..., list[int]]
 
 @pytest.fixture(params=["sync", "async"])
 def limits(request: pytest.FixtureRequest) -> Limits:
-    """Return a function that lists how much output a client reserves for a model after each of some changes."""
+    """Return a function that makes some changes, and lists the output that a client reserves after each change."""
 
     def ask(service: Callable[[httpx.Request], httpx.Response], *changes: Callable[[], object]) -> list[int]:
         async def asked() -> list[int]:
@@ -419,9 +419,7 @@ def test_the_maximum_that_was_known_last_is_reserved_while_the_service_is_down(
 
 
 @pytest.mark.parametrize("refused", [refusal(400, "MODEL_UNKNOWN"), refusal(404, "PRICE_NOT_FOUND")], ids=repr)
-def test_that_a_model_has_no_price_is_cached(
-    limits: Limits, refused: httpx.Response, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_price_is_cached(limits: Limits, refused: httpx.Response, monkeypatch: pytest.MonkeyPatch) -> None:
     bank = Bank()
     monkeypatch.setattr(bank, "_price", lambda _: answer_with(refused))
 
@@ -429,8 +427,8 @@ def test_that_a_model_has_no_price_is_cached(
     assert bank.asked["price"] == 1
 
 
-def test_a_maximum_is_awaited_for_a_short_time(limits: Limits) -> None:
-    """Every request waits for it, and then waits again while its session is opened."""
+def test_a_request_waits_at_most_two_seconds_for_the_models_maximum_output(limits: Limits) -> None:
+    """The wait must be short, because the request then waits for its session, too. The next request asks again."""
     timeouts: list[dict[str, float]] = []
 
     def late(request: httpx.Request) -> httpx.Response:

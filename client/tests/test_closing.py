@@ -1,4 +1,4 @@
-"""Closing a client settles all of its streams at once, in no more time than its retries allow."""
+"""Closing a client settles all of its streams concurrently, in no more time than its retries allow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ABORTED = {"status": "aborted", "partialCredits": 0, "refund": 12, "overrun": 0,
 
 
 class Service:
-    """Holds and settles many sessions, and counts the concurrent settlements. ``trouble`` replaces settling."""
+    """Holds and settles many sessions, and counts the concurrent settlements. With ``trouble``, settling fails."""
 
     def __init__(self, trouble: httpx.Response | Exception | None = None) -> None:
         self.open: set[str] = set()
@@ -43,7 +43,7 @@ class Service:
         self._lock = threading.Lock()
 
     def begin(self, request: httpx.Request) -> httpx.Response | None:
-        """Answer at once, unless it is a request to settle."""
+        """Open a session, or return None for a request to settle: `end` answers that."""
         session_id = json.loads(request.content)["sessionId"]
         if request.url.path.endswith("initialize"):
             self.open.add(session_id)
@@ -121,7 +121,7 @@ both = pytest.mark.parametrize("close", [close_sync, close_async])
 
 
 @both
-def test_all_sessions_are_settled_at_once(close: Callable[..., Any]) -> None:
+def test_all_sessions_are_settled_concurrently(close: Callable[..., Any]) -> None:
     service, each_seconds = Service(), 1  # long enough for a busy machine to begin all of them before one ends
 
     seconds, sessions = close(service, QUICK, each_seconds, MANY)
@@ -235,7 +235,7 @@ def test_an_async_session_that_is_opening_is_released_before_the_client_is_close
 UNHELD: dict[str, Any] = {"estimated_usage": {"outputTokens": 100}, "on_unreachable": "allow"}
 
 
-def test_a_session_that_the_closed_client_could_not_open_does_not_begin_without_a_hold() -> None:
+def test_a_session_that_is_opening_when_its_client_closes_never_begins_without_a_hold() -> None:
     service, entered, raised = Service(), threading.Event(), []
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -265,7 +265,7 @@ def test_a_session_that_the_closed_client_could_not_open_does_not_begin_without_
     assert (service.open, len(service.settled)) == (set(), 1)
 
 
-def test_an_async_session_that_the_closed_client_could_not_open_does_not_begin_without_a_hold() -> None:
+def test_an_async_session_that_is_opening_when_its_client_closes_never_begins_without_a_hold() -> None:
     service = Service()
 
     async def handle(request: httpx.Request) -> httpx.Response:

@@ -51,7 +51,7 @@ def methods(client: object) -> dict[str, Callable[..., Any]]:
 
 
 def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
-    """The arguments that a method needs, and all that it accepts, with one of two alternatives at a time."""
+    """The required arguments of a method, and then all of its arguments, once with each choice among `ALTERNATIVES`."""
     parameters = inspect.signature(method).parameters.values()
     required = {each.name for each in parameters if each.default is each.empty}
     every = {each.name for each in parameters}

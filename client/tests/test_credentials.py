@@ -41,7 +41,7 @@ class Tokens:
 
 
 def accepting_only(token: str) -> Any:
-    """A service that accepts one token. Its answer to any other token is that it has expired."""
+    """A service that accepts one token. Any other token is refused as expired."""
 
     def service(request: httpx.Request) -> httpx.Response:
         accepted = request.headers["authorization"] == f"Bearer {token}"

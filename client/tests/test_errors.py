@@ -33,7 +33,7 @@ def test_every_error_code_has_one_exception() -> None:
     assert BY_CODE.keys() == STATUSES.keys() | {"RATE_LIMITED", "TIMEOUT"}
 
 
-def test_the_exception_of_a_code_is_also_that_of_its_status() -> None:
+def test_the_exception_of_a_code_is_a_subclass_of_the_exception_of_its_status() -> None:
     for code, status in STATUSES.items():
         assert issubclass(BY_CODE[code], BY_STATUS[status.value]), code
 

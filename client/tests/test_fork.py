@@ -94,13 +94,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def in_a_child(act: Callable[[], Any]) -> Any:
-    """Return what ``act`` returns, as JSON, from a forked process. If it raises, the test fails."""
+    """Run ``act`` in a forked process, and return its result, which must be JSON. If ``act`` raises, the test fails."""
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the tests are about a process that has threads
         child = os.fork()
     if child == 0:
-        signal.alarm(CHILD_SECONDS)  # so that a deadlock ends, too
+        signal.alarm(CHILD_SECONDS)  # ends a child that has a deadlock
         try:
             outcome = {"result": act()}
         except BaseException:
@@ -208,7 +208,7 @@ def test_a_child_of_an_unused_client_streams_and_settles_its_own_sessions(server
 
 
 def test_a_lock_held_during_the_fork_does_not_block_the_child(server: Server) -> None:
-    """Another thread fetches a token during the fork. The child lacks that thread, so the lock stays locked there."""
+    """Another thread holds the lock during the fork. The child lacks that thread, so its lock would stay locked."""
     fetching, go_on = threading.Event(), threading.Event()
 
     def token() -> str:

@@ -196,7 +196,7 @@ def list_keys(
     limit: Limit = MAX_LIMIT,
     cursor: Cursor = None,
 ) -> list[KeyView]:
-    """List a user's API keys, newest first, by default the caller's.
+    """List the API keys of the caller or of the user in ``userId``, newest first.
 
     The header ``X-Next-Cursor`` has the next page's cursor.
     """

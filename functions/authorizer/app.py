@@ -25,7 +25,7 @@ from accounting.times import clock
 from accounting.tokens import Claims, verify
 from accounting.web.policy import allow, deny, undecided
 
-if has_issuers():  # imported only with issuers; a snapshot then contains it
+if has_issuers():  # only issuers need this module; imported here, it is part of the function's snapshot
     from accounting.identity import tokens as identity_tokens
 
 logger = Logger()

@@ -46,7 +46,7 @@ api = Api()
     codes=("ACCOUNT_NOT_FOUND", "MEMBER_NOT_FOUND", "API_KEY_NOT_FOUND", "TOO_MANY_BUDGETS"),
 )
 def set_budget(account_id: AccountInPath, subject: SubjectInPath, body: SetBudget) -> BudgetView:
-    """Set the budget of a member, of all members, or of an API key.
+    """Set the budget of a member, of each member without a budget of their own, or of an API key.
 
     If only the limit changes, the count of committed credits stays. If the window or the time zone changes, the count
     begins at 0. Owners and admins set the budgets of an organization. Users set the budgets of their own account,

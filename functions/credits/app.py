@@ -227,8 +227,8 @@ class LineView(ResponseModel):
 class CalculateView(ResponseModel):
     """The cost of a usage of a model now: the sum of ``lines``, rounded up once.
 
-    ``ruleId`` names the price rule of a usage, and is left out for the default price. ``tier`` is the threshold of the
-    context tier that the usage is in.
+    ``ruleId`` names the price rule that applied to a usage. It is left out for the default price, and if the request
+    has only a number of tokens. ``tier`` is the threshold of the context tier that the usage is in.
     """
 
     model_id: str

@@ -213,9 +213,10 @@ class OutstandingView(ResponseModel):
     """The sums of all wallets, from the auditor's last complete run. Before the first one, all numbers are 0.
 
     The auditor has read the wallets between ``begunAt`` and ``asOf``, and both are null before its first complete run.
-    ``availableCredits`` is what can be spent: ``expiring`` has the credits that expire in each of the 24 months from
-    ``begunAt`` on, without months that have none, and ``expiringLater`` those that expire after that. Credits that have
-    expired but are still in a wallet are in none of these numbers.
+    ``availableCredits`` is what can be spent. It is the sum of ``expiring`` and ``expiringLater``. ``expiring`` has the
+    credits that expire in each of the 24 months from ``begunAt`` on, without months in which none expire.
+    ``expiringLater`` has the credits that expire after these months. Credits that have expired but are still in a
+    wallet are in none of these numbers.
 
     ``driftingAccounts`` counts the accounts in which the auditor found a problem, and ``drifting`` has the ids of the
     first 20. ``unprovedAccounts`` counts those that could not be checked: the auditor's log says why.

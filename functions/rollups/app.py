@@ -13,10 +13,10 @@ from accounting.telemetry import count, flush, logger
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Count a batch. If some records cannot be counted, the stream sends the batch again, from the first of them.
+    """Count a batch. If a chunk of it cannot be counted, the stream sends the batch again, beginning with this chunk.
 
-    The transaction that changes the sums also marks its records as counted. So batches may arrive in any order, twice,
-    or split differently.
+    The transaction that adds records to the sums also marks the records as counted. So batches may arrive in any order,
+    twice, or split differently.
     """
     sequence_numbers: dict[str, str | None] = {}
     fresh: dict[str, UsageRecord] = {}

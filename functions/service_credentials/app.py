@@ -47,8 +47,8 @@ class ChangeService(RequestModel):
 class RotateService(RequestModel):
     """Which older secret stays valid for ``overlapHours`` (default 24; 0 ends it at once).
 
-    By default, the ``current`` secret stays valid. Send ``previous`` to keep the older of two
-    valid secrets instead, if the service never received the current one.
+    ``keep`` names this secret. By default, it is the ``current`` secret. If the service never received the current
+    secret, send ``previous``: the older one of the two valid secrets then stays valid.
     """
 
     overlap_hours: OverlapHours | None = None

@@ -280,9 +280,9 @@ def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[Sess
 def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """List a user's sessions, active and ended, newest first.
 
-    If a session's id is a UUIDv7 made when it began, the list sorts it by the time in the id, which is at most 10
-    seconds from ``startedAt``. A page may be shorter than ``limit`` although ``X-Next-Cursor`` shows that more
-    sessions follow.
+    A session is sorted by ``startedAt``. If its id is a UUIDv7 whose time is at most 10 seconds before or after
+    ``startedAt``, the session is sorted by the time in the id instead. A page may be shorter than ``limit`` although
+    ``X-Next-Cursor`` shows that more sessions follow.
     """
     user = users.resolve(api.subject).user
     return _page(session_lists.recent_of_user(user.id, now=clock(), before=position_in(cursor), limit=limit))

@@ -138,7 +138,9 @@ class RecordView(ResponseModel):
     usage: UsageView | None = left_out("The usage by class, if it is known; negative counts correct an earlier record")
     usage_format: str | None = left_out("The format of the provider's usage object, if one was sent")
     provider_usage: dict[str, object] | None = left_out("The provider's usage object as it was sent")
-    provider_usage_dropped: bool | None = left_out("True if that object was larger than 2 KB or not UTF-8, so not kept")
+    provider_usage_dropped: bool | None = left_out(
+        "True if the provider's object was not kept: it was larger than 2 KB or not UTF-8"
+    )
     metadata: dict[str, object]
     actor: str | None = left_out("The service that acted for the user, as `service:` and its credential's id")
     timestamp: Instant
@@ -358,7 +360,7 @@ def _member(account: Account, member: str | None, key_id: str | None) -> str | N
 
 
 def _id_of(member: str) -> str:
-    """The id of the user that a text names, or the text itself if it names nobody: no usage is found for it."""
+    """The id of the user that a text names. If it names nobody, the text itself, for which no usage is found."""
     try:
         return users.resolve(named_by(api.caller, member)).user.id
     except UserNotFound:
@@ -384,8 +386,8 @@ def system_statistics(
 ) -> SystemView:
     """Show the usage statistics of all users, by default for the last 30 days.
 
-    ``top`` is how many users are in ``byUser``. With 0, the answer is faster, but if ``by`` is ``user`` or ``account``,
-    it has no services and models. With ``by``, the answer has ``series``.
+    ``top`` is how many users are in ``byUser``. With 0, the answer is faster. If ``by`` is then ``user`` or
+    ``account``, ``byService``, ``byModel`` and ``tokensByModel`` are empty. With ``by``, the answer has ``series``.
     """
     since, until = instants(start_date, end_date)
     found = system_usage.statistics(since, until, top=top, now=clock(), by=by)

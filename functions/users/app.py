@@ -176,7 +176,7 @@ def user_of(user_id: UserInPath) -> UserView:
 
 @api.post("/api/users/<user_id>/disable", access=ADMINS)
 def disable(user_id: UserInPath, body: Disable | None = None) -> UserView:
-    """Disable a user: refuse the requests of the user and their API keys, except to end open sessions."""
+    """Disable a user: refuse the requests of the user and their API keys, except those that end open sessions."""
     reason = (body and body.reason) or ""
     return UserView.of(operations.disable(api.subject, by=api.caller.user_id, reason=reason, now=clock()))
 

@@ -128,7 +128,9 @@ def test_a_pasted_token_shows_its_owners_balance(page: Page, people: People) -> 
     assert "/api/credits/balance" in block.locator(".request-url").inner_text()
 
 
-def test_a_pasted_api_key_may_do_what_its_permissions_allow(page: Page, people: People) -> None:
+def test_a_pasted_api_key_may_do_only_what_its_permissions_allow(
+    page: Page, opened: tuple[Page, Watched], people: People
+) -> None:
     owner = people(credits=12)
     key = owner.ok("POST", "api-keys", {"name": "page", "permissions": ["credits:read"]})["key"]
     _authorize(page, "apiKey", f"ApiKey {key}")
@@ -137,6 +139,9 @@ def test_a_pasted_api_key_may_do_what_its_permissions_allow(page: Page, people: 
     assert (status, shown["tokens"], shown["credits"]) == ("200", 4000, 1), "the document's example, sent unchanged"
     _, status, shown = _execute(page, "getApiCreditsBalance")
     assert (status, shown["totalCredits"]) == ("200", 12)
+    _, status, shown = _execute(page, "getApiUsageStats")
+    assert (status, shown["code"]) == ("403", "FORBIDDEN")
+    opened[1].errors.clear()  # Chromium reports the 403
 
 
 def test_a_pasted_internal_key_opens_an_internal_route(service: Stack, page: Page) -> None:

@@ -6,11 +6,17 @@ from pathlib import Path
 import pytest
 
 from local.paths import ROOT
-from tests.commands import PAGES
+from tests.commands import PAGES, commands_in
 from tests.contract.test_template import SNAPSHOTS, counted
 from tests.template import resources
 
 README = (ROOT / "README.md").read_text()
+
+
+def test_a_comment_is_no_command() -> None:
+    page = "```\n# First, look\nls -l  # a comment\ncat <<END\n# a heading\nEND\n```\n```python\nprint(1)\n```\n"
+
+    assert commands_in(page) == ["ls -l", "cat <<END\n# a heading\nEND"]
 
 
 def without_code(text: str) -> str:

@@ -160,8 +160,9 @@ def test_statistics_equal_a_recount_of_the_records(forty_days: list[UsageRecord]
 def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_records(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With half of the records, each day already has a record in every part of its sums.
+    """The statistics are read after half of the records, and again after all of them.
 
+    Half of the records are enough to write every part of each day's sums, so the second half adds no part.
     ``STATISTICS_RECORDS`` is the number of records, by default 800. ``--log-cli-level=INFO`` shows the counts. The
     emulator looks through all records of a user for any query, so the client needs more time.
     """
@@ -423,7 +424,7 @@ def test_counting_a_single_record_costs_what_the_data_model_says(
         spent.append((calls.round_trips, calls.write_units))
 
     assert spent == [(3, 13), (3, 16)], (
-        "of a day's first record, and of a record whose user and names already have sums"
+        "the cost of a day's first record, then that of a record whose user and names already have sums"
     )
     for chunk in system_usage.chunks([recorded("u1", 1, f"anthropic.model-{number}") for number in range(60)]):
         system_usage.count(chunk)
@@ -438,9 +439,10 @@ def test_counting_a_single_record_costs_what_the_data_model_says(
 def test_in_a_quiet_system_a_record_costs_at_most_two_units_in_the_systems_sums(
     user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A million sessions a month are 116 in five minutes: 29 in each of the stream shards of four partitions.
+    """A million sessions a month are 116 in five minutes. A stream with four shards has 29 of them in each shard.
 
-    Each active user sends a message each minute, to one of three models. The second batch finds all sums of the day.
+    Each active user sends a message each minute, to one of three models. The second batch is counted when all sums of
+    the day exist.
     """
     monkeypatch.setattr(system_usage, "any_below", lambda _: 0)
     people = [f"u{number}" for number in range(6)]
@@ -470,7 +472,7 @@ def test_marks_of_a_busy_time_are_spread_over_items(user: MakeUser, monkeypatch:
     items = list(table.query_all(part.pk, part.low, part.high, forward=True))
     assert (counted_at_once, again) == ([6] * 10, 0)
     assert [len(item["marks"]) // 8 for item in items] == [12] * 5
-    assert all(item["ttl"] * 1000 > NOW + 2 * DAY for item in items), "the stream can repeat a record for a day"
+    assert all(item["ttl"] * 1000 > NOW + 2 * DAY for item in items), "the stream can repeat a record up to a day later"
 
 
 def test_a_record_that_is_twice_in_a_batch_is_counted_once(user: MakeUser) -> None:
@@ -496,7 +498,7 @@ def test_the_users_with_the_most_credits_come_first_and_truncated_says_that_ther
 
 
 def test_statistics_tell_api_keys_apart(user: MakeUser) -> None:
-    """In the sums of whole days and in the records of partial days, whether the user or another account paid."""
+    """This holds for whole days, read as sums, and for partial days, read as records, whichever account paid."""
     user("u1", 100)
     organization = stored("org:ACME")
     organization_with(organization, "u1", now=NOW)

@@ -308,7 +308,7 @@ def test_days_without_usage_by_class_cost_no_more_reads(user: MakeUser, calls: C
 
     assert (plain.sums.counts, plain.sums.counts_by_model) == ({}, {})
     assert classes.sums.counts_by_model == {"m": counts_in(USED, 0)}
-    assert calls.round_trips == without + 1, "the models of the one day that has classes"
+    assert calls.round_trips == without + 1, "one more read: the models of the only day with usage by class"
 
 
 def test_the_systems_answer_is_bounded_even_with_the_longest_names_and_numbers(user: MakeUser) -> None:

@@ -55,7 +55,7 @@ def test_a_newer_token_without_new_information_causes_one_small_write(calls: Cal
     assert (calls.operations, calls.write_units) == (["BatchGetItem", "TransactWriteItems"], 2)
     user, _ = sync("u1", "b@example.com", 3, role="admin")
 
-    assert (user.email, user.role) == ("a@example.com", "user"), "the token in between is older"
+    assert (user.email, user.role) == ("a@example.com", "user"), "the last token is older than the one before it"
 
 
 def test_a_newer_token_updates_the_user() -> None:
@@ -135,7 +135,7 @@ def test_an_address_works_url_encoded_or_not(reference: str) -> None:
     assert credits.balance_of(reference, NOW).account_id == ACCOUNT
 
 
-def test_an_id_that_came_after_an_address_of_the_same_text_does_not_take_it() -> None:
+def test_a_new_user_whose_id_is_another_users_address_does_not_take_the_address() -> None:
     sync("u1", "x@example.com", 1)
     sync("x@example.com", "y@example.com", 2)
 
@@ -160,7 +160,7 @@ def test_a_user_can_claim_an_address_that_is_their_own_id() -> None:
     assert meaning("X@example.com") == "x@example.com"
 
 
-def test_an_address_older_than_an_id_still_moves_between_its_claimants() -> None:
+def test_an_address_that_is_also_a_newer_users_id_still_moves_between_its_claimants() -> None:
     sync("u1", "x@example.com", 1)
     sync("x@example.com", "y@example.com", 2)
     sync("u2", "x@example.com", 3)
@@ -194,7 +194,7 @@ def test_a_lookalike_is_a_different_address() -> None:
     assert meaning("\u212aate@example.com") == "u2"
 
 
-def test_an_address_returns_to_its_earlier_holder_when_the_other_gives_it_up() -> None:
+def test_an_address_returns_to_its_earlier_holder_when_the_later_holder_gives_it_up() -> None:
     sync("u1", "one@example.com", 1)
     sync("u2", "one@example.com", 2)
     sync("u3", "One@example.com", 3)
@@ -331,7 +331,7 @@ def test_an_older_token_does_not_take_an_address_that_its_holder_has_claimed_aga
     assert meaning("one@example.com") == "u1"
 
 
-def test_values_that_a_token_leaves_out_stay() -> None:
+def test_a_value_that_a_token_leaves_out_is_not_changed() -> None:
     sync("u1", "a@example.com", 1, name="Anna", role="supervisor")
     user, _ = users.sync(Description("u1", issued_at=9), NOW + 9)
 

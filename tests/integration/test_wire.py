@@ -68,7 +68,7 @@ class Twins:
         return ours.fields
 
     def counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function of the table, with its calls counted."""
+        """The same function of the module ``table``, with its calls counted."""
 
         def counted(*arguments: Any, **named: Any) -> Any:
             self.calls[function.__name__] += 1

@@ -10,7 +10,7 @@ The usages are random. The models are those of four providers, with tiers and va
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from math import ceil
@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from genai_prices.data import providers
-from genai_prices.types import ClauseEquals, ModelInfo, ModelPrice, PriceVariant, Tier, TieredPrices
+from genai_prices.types import (
+    ClauseEquals,
+    ConditionalPrice,
+    ModelInfo,
+    ModelPrice,
+    PriceVariant,
+    StartDateConstraint,
+    Tier,
+    TieredPrices,
+)
 from genai_prices.types import Usage as TheirUsage
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -202,9 +211,14 @@ def test_rates_are_rounded_half_to_even(usd: str, rate: str) -> None:
 
 
 def test_prices_that_begin_later_are_found() -> None:
-    dated = {model.id: changes_after(model, AT) for provider, model in PRICED if changes_after(model, AT)}
+    first, second = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 5))
+    price = ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(1))
+    later = [ConditionalPrice(StartDateConstraint(each.date()), prices=price) for each in (second, first)]
+    model = ModelInfo("m", ClauseEquals("m"), prices=[ConditionalPrice(prices=price), *later])
 
-    assert all(start > AT for starts in dated.values() for start in starts)
+    assert changes_after(model, first - timedelta(seconds=1)) == [first, second]
+    assert changes_after(model, first) == [second]
+    assert changes_after(model, second) == []
     assert [len(changes_after(model, datetime(2024, 1, 1, tzinfo=UTC))) > 0 for _, model in PRICED].count(True) > 20
 
 

@@ -18,12 +18,14 @@ from accounting.domain.api_keys import ApiKey
 from accounting.domain.audit import Proof
 from accounting.domain.ledger import SYSTEM, Entry
 from accounting.domain.model_usage import COUNTS, Usage
+from accounting.domain.runs import Run
 from accounting.domain.sessions import Session
 from accounting.domain.usage import Countable, UsageRecord, digest
 from accounting.domain.usage import Sums as UsageSums
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
 from accounting.store import allocations, api_keys, entries, keys, profiles, rollups, sessions, system, usage, wallets
+from accounting.store import runs as run_store
 from accounting.store.table import Item
 from accounting.times import day
 from tests.audit import assert_sound
@@ -56,6 +58,7 @@ class AccountBooks:
         self.pointers: dict[str, Countable] = {}
         self.days_paid_by_others: dict[str, UsageSums] = {}
         self.api_keys: dict[str, str] = {}
+        self.runs: dict[str, Run] = {}
         self.disabled = False
 
     def take(self, kind: str, item: Item) -> None:
@@ -105,7 +108,8 @@ class AccountBooks:
         settled_late = known is not None and known.awaits_late_usage and session._replace(late=None) == known
         assert known is None or known.active or settled_late, f"a session changed after it had ended: {session}"
         if known is not None and (known.usage is None) == (session.usage is None):
-            own = not session.active and session.settled.tokens != session.tokens  # the client ended it with its own
+            # A client may end a session with fewer tokens than it reported.
+            own = not session.active and session.settled.tokens != session.tokens
             assert own or session.tokens >= known.tokens, f"a heartbeat was lost: {known}, then {session}"
         self.sessions[session.session_id] = session
         if session.resolution and session.outcome == "swept" and not settled_late:
@@ -128,6 +132,14 @@ class AccountBooks:
         """Add an API key. A simulated client gives every key a different name."""
         self.api_keys[key.id] = key.name
         assert list(self.api_keys.values()).count(key.name) == 1, f"a key was made twice: {key}"
+
+    def take_run(self, run: Run) -> None:
+        """Add the current state of a run. Every request for a run has a different name."""
+        known = self.runs.setdefault(run.id, run)
+        begun = known.user_id, known.limit, known.created_at, known.expires_at
+        assert begun == (run.user_id, run.limit, run.created_at, run.expires_at), f"a run was begun twice: {run}"
+        assert known.stopped_at in (None, run.stopped_at), f"a run was stopped twice: {known}, then {run}"
+        self.runs[run.id] = run
 
     def check(self) -> None:
         """Check what must be true of an account at every instant."""
@@ -216,8 +228,8 @@ class Books:
                 account_id = stored(item["account_id"]) if kind == "SESSION" else personal(owner)
                 touched.add(account_id)
                 self.of(account_id).take(kind, item)
-            elif partition == "KEY":
-                self.of(personal(item["user_id"])).take_api_key(api_keys.from_item(item))
+            elif kind in ("KEY", "RUN"):
+                self._take_key_or_run(kind, item)
             elif partition == "COUNTED":
                 self._take_marks(item["marks"])
             elif partition == "SYSTEM":
@@ -240,6 +252,13 @@ class Books:
             record = usage.from_item(account_id, item)
             self.new_records.append(record)
             self._by_mark[system.mark_of(record)] = record
+
+    def _take_key_or_run(self, kind: str, item: Item) -> None:
+        if kind == "KEY":
+            self.of(personal(item["user_id"])).take_api_key(api_keys.from_item(item))
+        else:
+            run = run_store.from_item(item)
+            self.of(run.account_id).take_run(run)
 
     def _take_marks(self, marks: str) -> None:
         found = ["".join(mark) for mark in batched(marks, system.MARK_LENGTH, strict=True)]

@@ -106,7 +106,10 @@ class Clients:
         return Usage(inputs, output, cached_input=cached, reasoning=reasoning)
 
     def _end(self, who: Who, session_id: str, number: int, inputs: int) -> Request:
-        """Return a request that ends a session. By its tokens, if it has any, the table shows which request counted."""
+        """Return a request that ends a session.
+
+        Requests with tokens have different tokens, so the table shows which of them counted.
+        """
         random = self._random
         hint = random.choice((None, who.account_id, personal("nobody")))
         kind, tokens = random.choice(("finalize", "finalize", "abort")), random.randrange(3_000) * 10 + number + 1

@@ -123,7 +123,7 @@ class Database:
         return {}
 
     def _judge(self, write: dict[str, Any]) -> Answer:
-        """Check a condition; return the reason for a cancelled transaction if it fails."""
+        """Check a write's condition. Return the reason that a cancelled transaction gives for this write."""
         pk, sk = _key(write)
         current = self._backend.get_item(TABLE, {"pk": {"S": pk}, "sk": {"S": sk}})
         condition = get_filter_expression(

@@ -183,10 +183,18 @@ def run(name: str, who: Who, limit: int) -> Request:
     def send(now: int) -> runs.BegunRun:
         return runs.begin(spender, name, limit, expires_at=None, metadata={}, now=now)
 
-    def agrees(_books: AccountBooks, begun: runs.BegunRun) -> bool:
-        return (begun.run.id, begun.run.limit) == (name, limit)
+    def effects(books: AccountBooks) -> int:
+        return int(name in books.runs)
 
-    return Request(name, "run", who.account_id, True, send, None, agrees)
+    def agrees(books: AccountBooks, begun: runs.BegunRun) -> bool:
+        stored = books.runs[name]
+        answered = begun.run
+        return (answered.id, answered.limit, stored.limit) == (name, limit, limit) and (
+            (answered.user_id, answered.created_at, answered.expires_at)
+            == (stored.user_id, stored.created_at, stored.expires_at)
+        )
+
+    return Request(name, "run", who.account_id, True, send, effects, agrees)
 
 
 def stop(name: str, who: Who) -> Request:
@@ -195,8 +203,8 @@ def stop(name: str, who: Who) -> Request:
     def send(now: int) -> Run:
         return runs.stop(who.account_id, name, by=budgets.Requester(SUPERVISOR, is_administrator=True), now=now)
 
-    def agrees(_books: AccountBooks, stopped: Run) -> bool:
-        return stopped.stopped_at is not None
+    def agrees(books: AccountBooks, stopped: Run) -> bool:
+        return stopped.stopped_at is not None and books.runs[name].stopped_at == stopped.stopped_at
 
     return Request(name, "stop run", who.account_id, True, send, None, agrees)
 
@@ -247,7 +255,7 @@ def initialize(who: Who, session_id: str, model_id: str, estimate: int | Usage, 
 
 
 def heartbeat(who: Who, session_id: str, used: int | Usage) -> Request:
-    """A heartbeat. Once it is answered, a sweep charges at least its tokens. An end by the client reports its own."""
+    """A heartbeat. After its answer, a sweep charges at least its tokens. A client may end the session with fewer."""
     report = _report(used)
 
     def send(now: int) -> Any:

@@ -39,7 +39,7 @@ class Nothing(RequestModel):
 
 @pytest.fixture(autouse=True)
 def disabled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Find every user as an admin, so that no stored role is below a token's. Return the set of disabled users' ids."""
+    """Store every user as an admin, because a lower stored role would limit a token. Return the disabled users' ids."""
     ids: set[str] = set()
 
     def find(user_id: str) -> User:

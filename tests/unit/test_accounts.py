@@ -21,7 +21,7 @@ def test_an_organizations_account_belongs_to_no_user() -> None:
         owner_of(organization)
 
 
-def test_a_request_names_an_account_by_its_prefix() -> None:
+def test_an_account_in_a_request_has_a_prefix_and_an_id() -> None:
     assert [parsed(text) for text in ("user:u1", "user:org:o1", "org:01H")] == ["user:u1", "user:org:o1", "org:01H"]
     assert organization_of(parsed("org:01H")) == "01H"
     assert organization_of(parsed("user:org:o1")) is None

@@ -149,10 +149,12 @@ def test_a_duplicate_entry_is_found_as_inserted_and_the_rest_is_still_read() -> 
     wallet, entries = history(2)
 
     assert findings(wallet, [*entries[:3], entries[2], *entries[3:]]) == [Finding("inserted", 3)]
-    assert findings(wallet, [*entries[:3], entries[1], *entries[3:]]) == [Finding("inserted", 2)], "its own number"
+    assert findings(wallet, [*entries[:3], entries[1], *entries[3:]]) == [Finding("inserted", 2)], (
+        "the number of the duplicate"
+    )
 
 
-def test_a_ledger_that_ends_too_soon_is_missing_its_next_entry() -> None:
+def test_if_a_ledger_ends_too_soon_the_first_entry_after_its_end_is_found_missing() -> None:
     wallet, entries = history(2)
     last = wallet.entry_seq
 

@@ -165,12 +165,12 @@ def test_a_question_ignores_a_number_with_a_huge_exponent_in_a_field_it_does_not
     ],
     ids=lambda field: field[:20],
 )
-def test_an_unknown_field_never_loses_the_usage_of_a_report(function: Function, field: str) -> None:
+def test_a_report_with_an_unknown_field_never_loses_its_usage(function: Function, field: str) -> None:
     for body in (f'{{"sessionId": "s", "tokens": 5, {field}}}', f'{{{field}, "sessionId": "s", "tokens": 5}}'):
         assert function.ask("report", body) == (200, {"tokens": 5, "ignored": ["zz"]})
 
 
-def test_a_parameter_in_the_query_that_the_route_takes_is_not_called_ignored(function: Function) -> None:
+def test_a_query_parameter_that_the_route_takes_is_not_listed_as_ignored(function: Function) -> None:
     query = {"limit": "7", "zz": "1"}
     sent: dict[str, Any] = {
         "queryStringParameters": query,

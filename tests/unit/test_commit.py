@@ -21,7 +21,7 @@ EMPTY = Snapshot(Wallet(ACCOUNT))
 
 
 class World:
-    """A wallet that others change once during each pause, while ``busy``. Time passes only in pauses."""
+    """A wallet. While it is ``busy``, others change it once during each pause. Time passes only in pauses."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -77,7 +77,7 @@ def test_when_others_have_waited_longer_everything_is_read_again_after_a_pause(w
     assert world.now > 0
 
 
-def test_a_full_counter_refuses_even_if_the_command_has_waited_for_the_wallet(world: World) -> None:
+def test_a_budget_without_room_refuses_a_command_that_has_waited_for_the_wallet(world: World) -> None:
     counter, allowance = Counter("member", 1, "total"), Allowance(Spender("u1", ACCOUNT))
     wallets = iter(StaleRead(wallet=Wallet(ACCOUNT, version=number)) for number in range(AT_ONCE + 1))
     world.busy = False
@@ -152,7 +152,7 @@ def test_endless_stale_reads_raise_contention_when_time_is_up(world: World) -> N
         retry_until_committed(attempt, read=world.read, first=EMPTY)
 
 
-def test_values_missing_from_a_stale_read_are_unchanged(world: World) -> None:
+def test_values_that_a_stale_read_does_not_bring_stay_as_they_were(world: World) -> None:
     seen: list[Snapshot] = []
 
     def attempt(snapshot: Snapshot) -> None:

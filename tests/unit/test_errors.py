@@ -51,7 +51,7 @@ CONTRACT = {
     "CONTENTION": 503,
     "UNAVAILABLE": 503,
 }
-"""Every code of the contract, with the status that it must keep. A new code needs a line here too."""
+"""Every code that a function answers with, and its fixed status. A new code needs a line here too."""
 
 
 def refusals() -> list[type[AccountingError]]:

@@ -80,7 +80,9 @@ def refusal(token: str) -> tuple[type[AccountingError], str] | None:
         refused = error
     else:
         return None
-    assert json.dumps(refused.message) == f'"{refused.message}"', "the gateway puts it into JSON as it is"
+    assert json.dumps(refused.message) == f'"{refused.message}"', (
+        "the gateway inserts the message into JSON without escaping"
+    )
     return type(refused), refused.message
 
 

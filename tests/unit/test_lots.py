@@ -28,7 +28,7 @@ LOTS = st.lists(
 
 
 @given(LOTS)
-def test_lots_are_read_back_unchanged_and_in_burn_order(lots: list[Lot]) -> None:
+def test_lots_are_read_back_unchanged_and_in_the_order_of_spending(lots: list[Lot]) -> None:
     lots.sort(key=lambda lot: (*lot.order, lot.granted_at, lot))
 
     read = stored.from_text(stored.to_text(lots))
@@ -85,7 +85,7 @@ def test_credits_of_one_grant_that_expire_together_are_one_lot() -> None:
     assert lots == [Lot(1, 4, NOW - DAY, NOW), Lot(1, 7, NOW, NOW), Lot(1, 3, NOW, NOW, grace=True)]
 
 
-def test_holds_merge_in_burn_order() -> None:
+def test_merged_holds_are_in_the_order_of_spending() -> None:
     first, second = Lot(2, 5, NOW + DAY, NOW), Lot(1, 3, NOW + 2 * DAY, NOW)
 
     assert merged([second], [first, second._replace(credits=4)]) == (first, second._replace(credits=7))
@@ -100,7 +100,7 @@ def test_the_parts_that_expire_soonest_are_used_first() -> None:
     assert split([late, soon], 9) == (8, [])
 
 
-def test_of_the_closest_pairs_that_differ_only_in_expiry_and_credits_the_first_is_chosen() -> None:
+def test_nearest_pair_finds_the_first_of_the_closest_pairs_that_can_be_merged() -> None:
     lots = [Lot(number, 1, NOW + at, NOW) for number, at in enumerate((0, 5_000, 7_000, 9_000))]
 
     assert nearest_pair(lots) == 1

@@ -8,7 +8,7 @@ from accounting.domain.organizations import MAX_MEMBERS, Member, Organization, R
 
 OPEN = Organization("o1", "Acme", 1, members=3, owners=1)
 PLATFORM_ADMINISTRATOR = None
-"""``require_may_change`` gets no member for an administrator of the platform."""
+"""For an administrator of the platform, ``require_may_change`` gets None in place of a member."""
 
 
 def test_an_organization_pays_from_its_own_account() -> None:

@@ -65,7 +65,7 @@ def test_a_list_ordered_by_user_refuses_a_position_without_a_user() -> None:
         paging.position_by_user_in(paging.cursor_of(position))
 
 
-def test_no_cursor_is_the_first_page() -> None:
+def test_a_missing_cursor_means_the_first_page() -> None:
     assert paging.number_in(None) is None
     assert paging.position_in(None) is None
 

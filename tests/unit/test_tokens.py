@@ -60,7 +60,9 @@ def refused_with(text: str) -> AccountingError | None:
     else:
         return None
     assert refused.message.isascii()
-    assert json.dumps(refused.message) == f'"{refused.message}"', "the gateway puts it into JSON as it is"
+    assert json.dumps(refused.message) == f'"{refused.message}"', (
+        "the gateway inserts the message into JSON without escaping"
+    )
     return refused
 
 

@@ -1,4 +1,7 @@
-"""Starts the heartbeat threads of sync sessions. Most streams end earlier and need no thread of their own."""
+"""Starts the heartbeat thread of a sync session some time after the stream has begun.
+
+Most streams end before that and need no thread of their own.
+"""
 
 from __future__ import annotations
 

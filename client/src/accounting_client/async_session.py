@@ -42,7 +42,10 @@ def task_of(work: Coroutine[Any, Any, T], *, at_once: bool = False) -> asyncio.T
 
 
 class TaskHold(Hold):
-    """A hold whose heartbeats a task sends. The task starts when the stream is first checked: most streams end earlier.
+    """A hold whose heartbeats a task sends.
+
+    The task starts at the first check of the stream, or earlier if a heartbeat is needed. Most streams end before that
+    and need no task.
 
     If the caller is cancelled, settling continues, and closing the client waits for it.
     """

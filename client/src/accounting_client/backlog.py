@@ -167,7 +167,10 @@ class Backlog:
         logger.info("session %s was settled late: %d credits", pending.session_id, settled.charged_credits)
 
     def _delete(self, pending: PendingSettlement) -> None:
-        """Delete a session from the outbox at once: one that began without a hold must not be opened a second time."""
+        """Delete a session from the outbox at once.
+
+        If the stream began without a hold, the next process would otherwise open the session a second time.
+        """
         if self.outbox and pending.key:
             self.outbox.delete(pending.key)
 

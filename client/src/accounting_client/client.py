@@ -135,7 +135,10 @@ class AccountingClient:
         return self._background.get()
 
     def outbox_key(self, session_id: str) -> Key | None:
-        """The session's key in the outbox; None without an outbox. Raises ValueError if a restart loses the token."""
+        """The session's key in the outbox; None without an outbox.
+
+        Raises ValueError for a client that `with_token` made: a restart would lose its token.
+        """
         if self.background.backlog.outbox is None:
             return None
         if self._restart_loses_token:

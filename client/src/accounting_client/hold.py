@@ -1,7 +1,7 @@
 """The credits held for one stream: what is known about them, what is sent to the service, and what is logged.
 
-Clients, threads and tasks refer only to the hold, not to the session object of the ``with`` block. So if nothing can
-leave the block any more, the session object is garbage-collected, and the heartbeats notice this.
+Clients, threads and tasks refer only to the hold, not to the session object. So if a session was entered by hand and
+its caller drops the session object, this object is garbage-collected. The heartbeats notice this and abort the session.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ UNHELD = Initialized("", 0, 0, datetime.max.replace(tzinfo=UTC), "")
 LEFT = TimeoutError("the client was closed, or its program ended, before the session was settled")
 
 IsGone = Callable[[], bool]
-"""Whether the session object was garbage-collected, so that nothing can leave its ``with`` block any more."""
+"""Whether the session object was garbage-collected, so that its caller can no longer settle the session."""
 
 
 WhenShort = Literal["raise", "shorten"]
@@ -336,7 +336,10 @@ class Hold(ABC):
         self._beat_at = time.monotonic() + left / PART_OF_TIME_OUT
 
     def _missed(self, error: Exception, report: Progress) -> None:
-        """Log that a heartbeat failed. If its usage was rejected, send the next one without it. Note other refusals."""
+        """Log that a heartbeat failed.
+
+        If the service rejected the heartbeat's usage, send another heartbeat without a usage. Note any other refusal.
+        """
         logger.warning("heartbeat of session %s failed: %s", self.session_id, error)
         self._beat_at = 0.0
         if not isinstance(error, AccountingError) or self._may_be_renewed(error) or self.meter is None:
@@ -348,7 +351,7 @@ class Hold(ABC):
             self.meter.missed(error)
 
     def _abandoned(self) -> None:
-        """Log that nothing can leave the ``with`` block any more."""
+        """Log that the session object was garbage-collected before the session was settled."""
         logger.warning("session %s was abandoned with %d tokens: it is aborted", self.session_id, self.progress.tokens)
 
     def _pause_after(self, error: Exception, settling: Settling) -> float | None:
@@ -364,7 +367,7 @@ class Hold(ABC):
         """Log, once, that the session could not be settled, and what will become of it."""
         ended = isinstance(error, SessionNotActive | SessionEnded)
         if self.meter is None and ended:
-            return  # only this answer shows that the session was never opened
+            return  # the opening got no answer; this one shows that the session was never opened
         outlook = "it had ended before" if ended else self._outlook()
         self._log_once(
             logging.ERROR,

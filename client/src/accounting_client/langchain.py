@@ -149,9 +149,9 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
 
     @property
     def ignore_chat_model(self) -> bool:
-        """Always False. LangChain reads this before each call, in the thread of the call.
+        """Always False. LangChain reads this before each call, in the thread of the call. Reading it marks the thread.
 
-        LangChain's async methods then call `_open` in another thread, which `_open` refuses.
+        LangChain's async methods then call `_open` in another thread, where `_open` raises RuntimeError.
         """
         self._this_thread.is_calling = True
         return False
@@ -317,7 +317,7 @@ def _usage_in(response: LLMResult) -> dict[str, int] | None:
 
 
 def canonical_usage(usage: Mapping[str, Any]) -> dict[str, int]:
-    """LangChain's ``usage_metadata`` of any provider in the service's canonical form."""
+    """Convert LangChain's ``usage_metadata``, of any provider, to the service's canonical form."""
     inputs, outputs = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
     written_1h = _part(inputs, "ephemeral_1h_input_tokens")
     by_lifetime = written_1h + _part(inputs, "ephemeral_5m_input_tokens")

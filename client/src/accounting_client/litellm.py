@@ -38,7 +38,7 @@ logger = logging.getLogger("accounting_client")
 SESSION = "accounting_session_id"
 """The name of the session's id in the proxy's metadata of a request."""
 FURTHER_CALLS_SECONDS = 600.0
-"""How long after a request's end its further calls, such as a guardrail's, are still charged."""
+"""How long further calls that belong to a request, such as a guardrail's, are charged after the request's end."""
 CALLERS_FAULT = {400, 402, 403, 404, 409}
 """The statuses of refusals that are passed to the proxy's caller. Other failures are not the caller's."""
 IDS = ("user_id", "user_email", "team_id", "team_alias", "org_id", "key_alias", "end_user_id")

@@ -88,7 +88,7 @@ def output_tokens_in(chunk: object) -> int:
 
 
 def canonical_usage(usage: Mapping[str, Any]) -> dict[str, int] | None:
-    """LiteLLM's usage object of any provider in the service's canonical form; None if it has no counts."""
+    """Convert LiteLLM's usage object, of any provider, to the service's canonical form; None if it has no counts."""
     if not isinstance(usage.get("prompt_tokens"), int):
         return None
     inputs, outputs = _details(usage, "prompt_tokens_details"), _details(usage, "completion_tokens_details")

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Progress:
     """How far a stream is.
 
-    ``tokens`` is its number of tokens, or of output tokens once the provider has reported a ``usage``. ``beyond`` of
-    them were counted after the newest usage. ``counted`` is what to settle for if the service rejects the usage: the
-    tokens that were counted, or the usage's output if that is more.
+    ``tokens`` is the number of its tokens or, once the provider has reported a ``usage``, of its output tokens.
+    ``beyond`` is how many of them were counted after the newest usage. ``counted`` is what to settle for if the service
+    rejects the usage: the tokens that were counted, or the usage's output if that is more.
     """
 
     tokens: int = 0
@@ -116,13 +116,15 @@ class Meter:
         self._rejected = report.usage
 
     def answered(self, heartbeat: Heartbeat, report: Progress) -> None:
-        """Note the answer to the heartbeat that sent ``report``.
+        """Note the answer to the heartbeat that sent ``report``, and after how many tokens the next heartbeat is due.
+
+        If the service raised the hold for a number of tokens, the estimate shows how many tokens the new hold pays for.
+        If it raised the hold for a usage, the estimate does not show this. The next heartbeat is then due after as many
+        more tokens as the new hold's buffer surely pays for.
 
         If the service did not raise the hold, the tokens fit it, although the estimate's rounded cost did not show
-        this. How many more would fit is unknown. So the next heartbeat is due after as many tokens as the hold's buffer
-        surely pays for, or after half of ``tokens_generated`` if that is more. The cost of a usage cannot be computed
-        from the estimate. So if the hold was raised for a usage, only the hold's buffer is known to pay for more
-        tokens.
+        this. How many more would fit is unknown. The next heartbeat is then due after as many more tokens as the hold's
+        buffer surely pays for, or after half of ``tokens_generated`` if that is more.
         """
         tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
         weight = tokens + self._beyond_estimate(report)
@@ -148,15 +150,15 @@ class Meter:
         return max(0, progress.input - self._estimated_inputs)
 
     def _buffer(self, allocated: int) -> int:
-        """Tokens that surely fit the buffer of a hold, if the buffer is the same share of it as in the first hold."""
+        """Tokens that the buffer of a hold surely pays for, if the buffer is the same share of every hold."""
         opened = self._opened
         return self._surely_within(allocated - allocated * opened.estimated_credits // (opened.allocated_credits or 1))
 
     def _surely_within(self, credits: int) -> int:
         """Tokens that this many credits surely pay for. They may pay for more: the estimate's cost was rounded up.
 
-        While the hold covers the estimate, this is also true of output tokens: a whole estimate by class costs at least
-        as much as its output.
+        For an estimate by class, these are output tokens. The number is never too high while the hold covers the
+        estimate, because the whole estimate costs at least as much as its output.
         """
         if self._opened.estimated_credits == 0:
             return MAX_TOKENS

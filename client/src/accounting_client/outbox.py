@@ -1,8 +1,8 @@
 """Settlements on disk: the next process settles the sessions that a killed process leaves open.
 
-A session takes two transactions: its row is added before its credits are held, and gets the settlement before that is
-sent. Rows whose settlement the service has answered are deleted many at a time. If the process is killed before that,
-the next process settles them again, which changes nothing.
+A session takes two transactions: its row is added before its credits are held, and gets the settlement before the
+settlement is sent. Rows whose settlement the service has answered are deleted many at a time. If the process is killed
+before it deletes a row, the next process settles the session again, which changes nothing.
 
 Processes may share the file: each leases its rows and renews the leases, and takes over rows whose lease has ended. If
 two processes send the same settlement, it counts once, because the session's id identifies it.
@@ -32,11 +32,11 @@ FORMAT = 1
 PAGE_BYTES = 2048
 """The page size of a new file. A transaction writes whole pages, and such a page has room for a few sessions."""
 OPEN_LEASE_SECONDS = 600.0
-"""After this time without a sign of its process, an open stream is aborted: no process pauses for so long."""
+"""If a process gives no sign of life for this time, its open streams are aborted: no process pauses for so long."""
 LEASE_SECONDS = 60.0
-"""After this time without a sign of its process, another process sends the settlement of a stream that has ended.
+"""If a process gives no sign of life for this time, another process sends the settlements of its ended streams.
 
-This can be short, because sending a settlement twice does no harm.
+The time can be short, because sending a settlement twice does no harm.
 """
 CLAIMED_AT_ONCE = 100
 DELETED_AT_ONCE = 20
@@ -66,7 +66,7 @@ WHERE service = ? AND sender = ? AND owner != ? AND leased_until < ? LIMIT ?
 
 
 class Outbox:
-    """The file as one process uses it, with the settlements of one ``service``, which is an address.
+    """The file as one process uses it. It keeps the settlements for the service at the address ``service``.
 
     Opening it raises sqlite3.Error or OSError if it can't be written, and ValueError if another version wrote it. If a
     later write fails, this is logged: the stream continues, and its settlement is kept in memory.
@@ -75,7 +75,7 @@ class Outbox:
     def __init__(self, path: str | os.PathLike[str], service: str) -> None:
         where = Path(path)
         self._service = service
-        where.touch(mode=0o600)  # it shows what users used
+        where.touch(mode=0o600)  # only for the file's owner: it shows what users used
         self._owner = uuid4().hex
         self._lock = threading.Lock()
         self._is_closed = False

@@ -51,10 +51,10 @@ class Route:
     """A route of a provider whose calls are accounted for.
 
     ``inputs`` are the fields of a request that the model reads; ``limits`` those that limit its output. To shorten the
-    output of a request without a limit, the first one is set. ``text_of_part`` is a fast path: the text of a part of a
-    stream that has nothing else to count, and None for any other part. ``refuses`` says why a request can't be
-    accounted for. ``asks_for_usage`` changes the body of a streamed request so that its stream reports the usage, and
-    returns whether a change was needed.
+    output of a request without a limit, the first field of ``limits`` is set. ``text_of_part`` is a fast path for parts
+    of a stream in which only a text counts: it returns this text, and None for any other part. ``refuses`` says why a
+    request can't be accounted for. ``asks_for_usage`` changes the body of a streamed request so that its stream reports
+    the usage, and returns whether a change was needed.
     """
 
     inputs: tuple[str, ...]
@@ -161,7 +161,7 @@ class Request:
         return bool(self._route.limits) and self._limit_name is None
 
     def estimate(self, limit: int) -> dict[str, Any]:
-        """The usage to hold credits for. ``limit`` is that of the output if the request sets none."""
+        """The usage to hold credits for. ``limit`` limits the output if the request does not."""
         if not self._route.limits:
             limit = 0
         elif self._limit_name is not None:

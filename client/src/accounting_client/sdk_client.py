@@ -241,7 +241,10 @@ def wrapped(client: Any, kind: type, accounting: Accounting[Any]) -> Any:
 
 
 def _twin(client: Any, kind: type) -> Any:
-    """The same client, of another class. Cached parts such as ``chat`` are left out: they would use the old client."""
+    """A copy of the client, with the class ``kind``.
+
+    Cached parts of the client, such as ``chat``, are left out: they would call the old client.
+    """
     twin: Any = object.__new__(kind)
     own = {name: each for name, each in vars(client).items() if getattr(each, "_client", None) is not client}
     vars(twin).update(own)

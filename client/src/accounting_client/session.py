@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class ThreadHold(Hold):
-    """A hold whose heartbeats a thread sends. The thread starts when the stream is first checked: most end earlier.
+    """A hold whose heartbeats a thread sends.
+
+    The thread starts at the first check of the stream, or earlier if a heartbeat is needed. Most streams end before
+    that and need no thread.
 
     Any thread may settle the hold; only the first one does.
     """
@@ -48,7 +51,7 @@ class ThreadHold(Hold):
 
     def wake(self) -> None:
         self._woken.set()
-        with suppress(RuntimeError):  # the next count of tokens, or the alarm, tries again
+        with suppress(RuntimeError):  # no more threads can start; the next count of tokens or the alarm tries again
             self.begin_beating()
 
     def begin_beating(self) -> None:

@@ -38,8 +38,8 @@ class Ending:
 
     ``progress`` is None for an aborted stream whose progress only the service knows. ``model_id`` is the model that
     served, if it is not the session's. ``is_estimated`` is true if the service rejected the provider's usage, so that
-    the tokens counted are settled. ``unheld`` has arguments of `initialize` if nothing was held, because the service
-    could not be reached. ``account_id`` is the account that pays, if the caller named one.
+    the tokens counted are settled. If nothing was held because the service could not be reached,
+    ``unheld`` has the arguments for `initialize`. ``account_id`` is the account that pays, if the caller named one.
     """
 
     session_id: str
@@ -70,9 +70,11 @@ class Ending:
         return sessions.initialize(self.session_id, estimated_usage=NO_USAGE, **(self.unheld or {}))
 
     def without_rejected(self, error: InvalidRequest | PayloadTooLarge) -> Ending:
-        """The same ending without the rejected values: the metadata or the model if the error names it, else the usage.
+        """The same ending without the values that the service rejected.
 
-        If this changes nothing, the model and the metadata are left out too, so that only the number of tokens remains.
+        The metadata and the model are left out if the error names them. If this changes nothing, or if the error also
+        names the usage, the usage is left out. If nothing has changed yet, the model and the metadata are left out, so
+        that only the number of tokens remains.
         """
         errors = error.errors if isinstance(error, InvalidRequest) else ()
         named = {str(each.get("field")).partition(".")[0] for each in errors}

@@ -83,9 +83,9 @@ class Stream(Generic[H]):
         """Count generated tokens. This never waits.
 
         In a session with ``estimated_usage``, and after `set_usage`, they are output tokens. If the service refused a
-        heartbeat, this raises the refusal after it has counted the tokens, such as `InsufficientCredits` if the hold
-        could not be raised. Stop the stream then. Raises TypeError if ``tokens`` is not a whole number, ValueError if
-        it is negative or impossibly large, and RuntimeError unless the session is open.
+        heartbeat, this counts the tokens and then raises the refusal, such as `InsufficientCredits` if the hold could
+        not be raised. Stop the stream then. Raises TypeError if ``tokens`` is not a whole number, ValueError if it is
+        negative or impossibly large, and RuntimeError unless the session is open.
         """
         if tokens < 0:
             raise ValueError(f"{tokens} can't be added: set_tokens corrects the count")

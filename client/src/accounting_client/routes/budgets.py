@@ -16,9 +16,9 @@ Window = Literal["day", "week", "month", "total"]
 class Budget:
     """A budget and its window now. ``committed_credits`` is what is held and what was spent in this window.
 
-    ``committed_credits`` and ``remaining_credits`` are None for a budget of all members, unless one member is asked
-    about. ``from_administrator`` is true for a budget that an administrator has set. On a user's own account, only an
-    administrator can change it.
+    A budget of ``members`` counts each member separately. Its ``committed_credits`` and ``remaining_credits`` are None,
+    unless you ask for the budgets of one member. ``from_administrator`` is true for a budget that an administrator has
+    set. On a user's own account, only an administrator can change it.
     """
 
     account_id: str
@@ -44,8 +44,8 @@ class _Budgets:
 class Run:
     """A run. ``committed_credits`` is what its sessions and records hold and have spent.
 
-    ``status`` is ``active``, ``stopped`` or ``expired``. ``by_model`` and ``metadata`` are empty unless ``run`` reads
-    them.
+    ``status`` is ``active``, ``stopped`` or ``expired``. Only the function `run` fills in ``by_model`` and
+    ``metadata``; they are empty elsewhere.
     """
 
     account_id: str
@@ -78,7 +78,8 @@ def set_budget(
     """Limit what ``member:<user id>``, ``members`` or ``key:<key id>`` spends from an account in each window.
 
     ``time_zone`` is an IANA name, by default UTC. If only the limit changes, the count of committed credits stays.
-    Another window or time zone begins at 0. Raises AccountNotFound, MemberNotFound, ApiKeyNotFound, TooManyBudgets.
+    If the window or the time zone changes, the count begins at 0. Raises AccountNotFound, MemberNotFound,
+    ApiKeyNotFound, TooManyBudgets.
     """
     warnings = None if warn_at_percent is None else list(warn_at_percent)
     body = json_fields(limit_credits=limit_credits, window=window, time_zone=time_zone, warn_at_percent=warnings)

@@ -46,7 +46,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class PriceTier:
-    """Rates for all of a request that exceeds ``above_input_tokens``. A missing class keeps its rate."""
+    """Rates for a whole request with more input tokens than ``above_input_tokens``. A missing class keeps its rate."""
 
     above_input_tokens: int
     rates: Rates

@@ -45,9 +45,9 @@ class Finalized:
     """What a session cost, in credits.
 
     ``overrun`` is the part that exceeded the hold; ``debt`` is the part of the overrun that the wallet could not cover.
-    ``usage`` is the usage by class, None if only a number of tokens is known. ``late_credits`` is None unless the
-    sweeper had ended the session: it is how much more than the sweeper this call charged, negative if it refunded.
-    ``ignored`` are the request's fields that the service does not know.
+    ``usage`` is the usage by class, None if only a number of tokens is known. If the sweeper had
+    ended the session, ``late_credits`` is what this call charged in addition to the sweeper's charge, negative if this
+    call refunded credits; otherwise it is None. ``ignored`` are the request's fields that the service does not know.
     """
 
     session_id: str

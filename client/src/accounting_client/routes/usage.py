@@ -62,8 +62,8 @@ class Recorded:
 class UsageRecord:
     """A usage record.
 
-    ``usage`` is the usage by class, if it is known. ``provider_usage`` is the provider's object as it was sent, unless
-    it was too large or not UTF-8, so not kept (``provider_usage_dropped``).
+    ``usage`` is the usage by class, if it is known. ``provider_usage`` is the provider's object as it was sent. An
+    object that was too large or not UTF-8 is not kept; ``provider_usage_dropped`` is then true.
     """
 
     id: str
@@ -78,6 +78,7 @@ class UsageRecord:
     usage_format: str | None = None
     provider_usage: dict[str, Any] | None = None
     provider_usage_dropped: bool = False
+    actor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -187,10 +188,10 @@ def usage_stats(
 ) -> Call[Statistics]:
     """The usage of the caller or, as a supervisor, of another user.
 
-    With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. Members who do not manage
-    the account get what it paid for them. With ``key_id``, it is only the usage with this API key. Dates are in UTC; an
-    ``end_date`` without a time includes that whole day. ``by="model"`` and ``by="service"`` add ``series``; they need a
-    ``start_date`` at most 400 days before the end.
+    With ``account_id``, this is the usage that the account paid for: that of all its users, or of ``user_id``. Members
+    who do not manage the account get only their own. With ``key_id``, only the usage with this API key counts. Dates
+    are in UTC; an ``end_date`` without a time includes that whole day. ``by="model"`` and ``by="service"`` add
+    ``series``; they need a ``start_date`` at most 400 days before the end.
 
     Raises UserNotFound, AccountNotFound, ApiKeyNotFound, and ValueError if ``user_id`` and ``key_id`` are given without
     ``account_id``.

@@ -86,9 +86,10 @@ class Counter(NamedTuple):
 class Budget(NamedTuple):
     """A limit in credits for each window. A budget of ``members`` counts each of them separately.
 
-    ``begun`` is a number that the account never used before, and is part of the counters' keys. So a budget whose
-    window or zone changes begins at 0. ``warn_at`` are percentages of the limit. In a budget of an API key, ``owner``
-    is the key's user. ``by_platform`` marks a budget that an administrator of the platform set.
+    ``begun`` is a number that the account never used before, and is part of the counters' keys. A budget whose window
+    or zone changes gets a new ``begun``, so its counters start at 0. ``warn_at`` are percentages of the limit. In a
+    budget of an API key, ``owner`` is the key's user. ``by_platform`` marks a budget that an administrator of the
+    platform set.
     """
 
     account_id: AccountId

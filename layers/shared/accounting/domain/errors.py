@@ -87,7 +87,10 @@ class Forbidden(AccountingError):
 
 
 class RightMissing(AccountingError):
-    """The service credential lacks the right in ``details.right``. For an unknown user, that is ``users:sync``."""
+    """The service credential lacks the right in ``details.right``.
+
+    To act for a user that does not exist yet, a service needs ``users:sync``.
+    """
 
     code = "RIGHT_MISSING"
 

@@ -63,8 +63,8 @@ class Entry(NamedTuple):
 
     ``credits`` is the signed change of what can be spent; ``charged`` is what left the account for good. If a hold of 5
     is settled for 4, ``credits`` is 1 (the refund) and ``charged`` is 4. ``key_id`` is the API key that was used, if
-    any, and ``run_id`` the run that it counts for. The hash covers ``reason_digest`` instead of ``reason``, so that
-    personal text can be erased and the chain can still be proved.
+    any. ``run_id`` is the run that the entry counts for, if any. The hash covers ``reason_digest`` instead of
+    ``reason``, so that personal text can be erased and the chain can still be proved.
     """
 
     account_id: AccountId

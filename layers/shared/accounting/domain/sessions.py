@@ -51,7 +51,10 @@ class Report(NamedTuple):
 
     @classmethod
     def of(cls, tokens: int | None, usage: Usage | None) -> "Report | None":
-        """A report of a number, a usage, or both: the larger output then counts. None if both are None."""
+        """A report of a number, a usage, or both; None if both are None.
+
+        If both are given, the larger output counts.
+        """
         if usage is None:
             return None if tokens is None else cls(tokens)
         output = max(usage.output, tokens or 0)
@@ -62,8 +65,8 @@ class Settled(NamedTuple):
     """How a session was settled: what its ``tokens`` cost, and how that changed its hold and the wallet.
 
     ``usage`` is what it used by class, if that is known. ``model_id`` is the model that served, if it is not the
-    session's. ``refund`` is what came back. ``overrun`` is what exceeded the hold, or the earlier charge if the usage
-    was late. ``debt`` is the part of the overrun that the wallet could not cover.
+    session's. ``refund`` is what came back. ``overrun`` is what exceeded the hold. For late usage, it is what
+    exceeded the sweep's charge. ``debt`` is the part of the overrun that the wallet could not cover.
     """
 
     outcome: Outcome
@@ -88,14 +91,15 @@ class Session(NamedTuple):
 
     Times are epoch milliseconds; ``card`` has the rates with which the session began. ``initial_credits`` and
     ``initial_expires_at`` are what initialize answered, so that a repeat answers the same. ``revision`` counts the
-    changes of the hold and of the inputs, not the heartbeats that fit the hold. ``tokens`` is what the heartbeats
-    reported: output tokens if ``usage`` is known, else the number of all tokens. ``usage`` has the newest values of
-    everything but the output; at first they are the estimate's. ``usage_output`` is the output of the newest reported
-    usage, -1 before the first. ``fitting_tokens`` is the most tokens that a heartbeat may report before the hold must
-    be raised. ``due_at`` is when the sweeper next looks at the session; a heartbeat moves ``last_seen_at`` instead.
+    heartbeats that changed the inputs or exceeded the hold, and no others. ``tokens`` is what the heartbeats reported:
+    output tokens if ``usage`` is known, else the number of all tokens. ``usage`` has the newest values of everything
+    but the output; at first they are the estimate's. ``usage_output`` is the output of the newest reported usage, -1
+    before the first. ``fitting_tokens`` is the most tokens that a heartbeat may report before the hold must be raised.
+    ``due_at`` is when the sweeper next looks at the session. A heartbeat moves ``last_seen_at``, but not ``due_at``.
     ``late`` is the settlement that arrived after the sweep had ended the session. ``counters`` are those of the budgets
-    that it committed to. ``key_id`` is the API key that opened it, if any, and ``run_id`` the run that it counts for. A
-    newer version may have written ``format`` and ``more``; this version keeps them unchanged.
+    that the session committed to. ``key_id`` is the API key that opened the session, if any. ``run_id`` is the run that
+    the session counts for, if any. A newer version may have written ``format`` and ``more``; this version keeps them
+    unchanged.
     """
 
     user_id: str
@@ -333,7 +337,7 @@ def resolved(
 ) -> Session:
     """The session after it ended, or after late usage corrected a sweep.
 
-    Raises SessionNotActive if the session has ended, unless it awaits late usage and ``outcome`` is not ``swept``.
+    A session that has ended accepts only the late usage that it awaits. Anything else raises SessionNotActive.
     """
     settled = Settled(
         outcome=outcome,

@@ -160,7 +160,7 @@ def effective_role(claimed_role: str, issued_at: int, known: User | None) -> str
 
     A newer statement with a lower role counts at once. A newer statement with a higher role only counts for tokens that
     claim that role too. A token that arrived before its own ``iat``, and every token that is not newer than that one,
-    may be older than the newest statement.
+    may be older than the newest statement, so the lower of the two roles counts.
     """
     if known is None or (issued_at >= known.role_at and not known.is_no_newer_than_ahead(issued_at)):
         return claimed_role

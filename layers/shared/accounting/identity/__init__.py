@@ -1,4 +1,5 @@
 """Access tokens of other identity providers: the accepted issuers, their public keys, and what their claims mean.
 
-Imported only where issuers are configured: it needs pydantic and, in the authorizer's package, cryptography.
+The authorizer imports this package only if issuers are configured. The package needs pydantic and cryptography. Only
+the authorizer's dependencies include cryptography.
 """

@@ -68,7 +68,7 @@ def _genuine(token: str, header: dict[str, Any], issuer: Issuer, keys: Callable[
         raise TokenInvalid("The access token is not signed with an algorithm of its issuer")
     if "crit" in header:
         raise TokenInvalid("The access token has a critical header, which is not supported")
-    if not isinstance(key_id, str) or not key_id:  # PyJWT has refused other types
+    if not isinstance(key_id, str) or not key_id:  # absent or empty; PyJWT has refused a kid that is not a text
         raise TokenInvalid("The access token does not name its key: the header kid is missing")
     if len(key_id) > MAX_KEY_ID:
         raise TokenInvalid(f"The header kid of the access token has more than {MAX_KEY_ID} characters")

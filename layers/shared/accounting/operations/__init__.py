@@ -1,1 +1,1 @@
-"""The operations of routes and schedules. Most read, decide with the domain, and write one transaction."""
+"""The operations of routes and schedules. Most of them read, decide with the domain, and write one transaction."""

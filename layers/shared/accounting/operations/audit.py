@@ -36,7 +36,7 @@ class Audited:
 
 
 def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
-    """The proof of one account, its wallet, and the number of the first entry to read.
+    """The proof of one account, its wallet, and the number of the first entry that the proof read.
 
     Raises ValueError if this service cannot have written the wallet.
     """
@@ -52,7 +52,7 @@ def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
 def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
     """Prove every wallet, starting where the last run stopped. Usually, read only the entries since the last proof.
 
-    A ledger is read from its first entry if that was never done, or last at least ``settings().full_audit`` ago. If
+    A ledger is read from its first entry if that was never done, or if ``settings().full_audit`` has passed since. If
     time runs out, ``complete`` is False, and the next audit continues. The failure of one account is logged and
     counted; it does not stop the others. The sums of all wallets are stored once every wallet was read, even if that
     took several runs.

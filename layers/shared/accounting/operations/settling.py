@@ -84,9 +84,9 @@ def finalize(  # noqa: PLR0913 what a session is settled with
 ) -> Answer:
     """Charge what was really used and give the rest of the hold back; after a sweep, settle the difference, once.
 
-    ``account_id`` hints which account pays (see ``sessions.read_with_wallet``). ``actor`` acts for the user, and is by
-    default the user. Raises SessionNotActive if there is no such session or it was settled in another way,
-    ModelUnknown, Contention.
+    ``account_id`` hints which account pays (see ``sessions.read_with_wallet``). ``actor`` is the service that acts for
+    the user, or by default the user. Raises SessionNotActive if there is no such session or it was settled in another
+    way, ModelUnknown, Contention.
     """
     end = End("finalized", success, Report.of_number(used), actor or user_id, particulars=particulars)
     return _settle_once(user_id, session_id, end, now, account_id)
@@ -114,9 +114,8 @@ def abort(
 def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: int) -> Answer:
     """End an active session as the sweeper would, regardless of its age. The ledger gets ``actor`` and ``reason``.
 
-    It charges ``Session.swept_report``.
-
-    Raises SessionNotActive if there is no such session or its caller has settled it, Contention.
+    The session is charged ``Session.swept_report``. Raises SessionNotActive if there is no such session or its caller
+    has settled it, Contention.
     """
 
     def end(snapshot: Snapshot) -> Answer:
@@ -210,7 +209,10 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
 
 
 def _counter_writes(session: Session, ended: Session, record: UsageRecord) -> list[Write]:
-    """Correct the credits that the session committed to budgets and its run: its hold, or the sweep's charge."""
+    """Correct what the session committed to budgets and its run.
+
+    The final charge replaces the hold, or the sweep's charge.
+    """
     before = session.allocated_credits if session.active else session.settled.credits
     more = ended.settled.credits - before
     return [

@@ -122,8 +122,8 @@ def commitments(
 ) -> list[Write]:
     """The writes that count ``credits`` in the counter of each bound, and in the run.
 
-    ``stored`` counters that no bound has now are counted without a condition. ``in_run`` is added to the run's other
-    sums. A refusal is a StaleRead with the allowance as it is now.
+    Counters in ``stored`` that belong to no bound now get the credits without a condition. ``in_run`` is added to the
+    run's other sums. A refusal is a StaleRead with the allowance as it is now.
     """
     spender, writes = allowance.spender, list[Write]()
     for bound in bounds:

@@ -56,9 +56,9 @@ def count(records: Sequence[UsageRecord]) -> int:
 class SystemStatistics:
     """Sums over whole days: in total, of the users who spent most, and of the names with the most merit (decision 11).
 
-    Usage by class is shown for the models among those names that cost most. Each sum is exact. ``truncated``
-    means that some users or names are not shown, or the usage of some shown models. ``series`` is None unless a caller
-    asks for it.
+    Among those names, the models that cost most also have their usage by class. Each sum is exact. ``truncated`` means
+    that some users or names are not shown, or the usage of some shown models. ``series`` is None unless a caller asks
+    for it.
     """
 
     sums: Sums

@@ -1,6 +1,6 @@
 """The limits of a spender, read together with the wallet: membership, budgets and the run.
 
-For a personal account without a run, the first call reads only the wallet, which shows whether the account has budgets.
+For a personal account, the first call reads no budgets. The wallet shows whether a second call must read them.
 """
 
 from accounting.domain.accounts import organization_of, user_of

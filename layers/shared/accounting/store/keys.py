@@ -19,7 +19,10 @@ SHARDS = 8
 """The number of partitions over which a long system-wide list is spread. A list with few entries has one partition."""
 
 PAYER_SHARDS = 2
-"""The same for the ranking of accounts that pay for others. A batch of records changes each account's key only once."""
+"""The same for the ranking of accounts that pay for others.
+
+Few are enough, because a batch of records changes each account's key only once.
+"""
 
 BY_OWNER = "by_owner"
 BY_KIND = "by_kind"

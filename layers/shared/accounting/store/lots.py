@@ -1,4 +1,4 @@
-"""Lots as one short text. No condition of a write needs a single lot.
+"""Lots as one short text. That is enough, because no condition of a write needs a single lot.
 
 ``granted,credits,life,number,grace,more…;…`` has a row for each lot, in the order of their numbers, with integers in
 base 36. ``granted`` (seconds) and ``number`` are differences from the row before, ``life`` is the seconds from grant to

@@ -53,7 +53,7 @@ def give_up(address: str, user: User) -> list[Write]:
     if pointer and user.id in pointer.former:
         return [_put_pointer(pointer, pointer.without(user.id))]
     if pointer is None or pointer.user_id != user.id:
-        # The current holder may give the address back to the user at the same moment. This is then decided again.
+        # The current holder may give the address back to the user at the same moment. Then this transaction is refused.
         not_theirs = "attribute_not_exists(pk) OR user_id <> :user"
         action = table.check(keys.email(address), condition=not_theirs, values={":user": user.id})
         return [Write(action, refused=lambda _: Raced())]

@@ -1,9 +1,9 @@
 """An account's sums for each UTC day, service and model. They change in the transaction that adds the usage record.
 
-In a user's personal account, separate items have the sums of what another account paid for the user (``paid_by``) and
-of what was used with each API key (``key_id``). Otherwise, each pair of service and model has up to ``PARTS`` items. A
-record that deducts credits counts in the first. Any other record counts in a random one, so that the writers of such
-records rarely wait for each other.
+Each pair of service and model has up to ``PARTS`` items. A record that deducts credits counts in the first. Any other
+record counts in a random one, so that the writers of such records rarely wait for each other. In a user's personal
+account, a pair has further items, up to ``PARTS`` each, for what another account paid for the user (``paid_by``) and
+for what was used with an API key (``key_id``).
 
 A write has no condition and reads nothing. No item grows with the number of names.
 """

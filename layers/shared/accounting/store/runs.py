@@ -98,7 +98,7 @@ def commit(run: Run, credits: int, refused: Callable[[Run], Exception], sums: Ma
 
 
 def settle(spender: Spender, record: UsageRecord, more: int) -> list[Write]:
-    """Count a usage record, and add ``more`` to the commitments: negative if a hold gives credits back.
+    """Count a usage record, and add ``more`` to the commitments. ``more`` is negative if a hold gives credits back.
 
     The writes have no condition, so they are never refused. If the run has expired, an item with only these sums
     remains for another day. It does not count as a run.
@@ -138,7 +138,7 @@ def to_item(run: Run) -> Item:
 
 
 def if_whole(item: Item | None) -> Run | None:
-    """The run, if there is an item, and it has more than sums that ``settle`` added after the run had expired."""
+    """The run in an item. None if the item is missing, or has only sums that ``settle`` added after the run expired."""
     return from_item(item) if item and "run_id" in item else None
 
 

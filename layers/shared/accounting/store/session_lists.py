@@ -63,8 +63,8 @@ def recent_of_user(user_id: str, *, now: int, before: str | None, limit: int) ->
 def _by_id(user_id: str, now: int, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
     """The user's sessions in the range of UUIDv7s that stored sessions can have: positions and items, last first.
 
-    The range is read lazily. Other ids can sort between these UUIDv7s. A position is a time, and each query begins at
-    the last one, so it skips what remains of the other ids before the next UUIDv7.
+    The range is read lazily. Other ids can sort between these UUIDv7s. If one page of a query ends at such an id,
+    the next page begins at the UUIDv7s below the id, and so skips the other ids in between.
     """
     since = now - settings().session_retention - settings().session_max_life
     until = now + session_ids.TOLERANCE + 1

@@ -63,8 +63,8 @@ class Disabled(Enum):
 
     REFUSED = auto()
     OPERATION_DECIDES = auto()
-    """The operation refuses the user, but still answers repeats. That the user is disabled is in the wallet, which it
-    has to read in any case."""
+    """The operation refuses the user, but still answers repeats. The wallet, which the operation reads in any case,
+    records that the user is disabled."""
     SERVED = auto()
 
 

@@ -54,7 +54,7 @@ class Caller(NamedTuple):
         return personal(self.user_id)
 
     def account(self, asked: AccountId | None) -> AccountId:
-        """The account that a request is about: the one that it names, by default the API key's or the caller's own.
+        """The account that a request is about: the one that it names, else the API key's, else the caller's own.
 
         Raises Forbidden if the API key is for another account. Whether the caller may use the account is not checked.
         """
@@ -142,7 +142,7 @@ def caller_of(authorizer: Mapping[str, Any], now: int, on_behalf_of: Sequence[st
     The gateway caches the authorizer's answer. Meanwhile a token may have expired, or a key or secret may have been
     revoked, so they are checked again. ``on_behalf_of`` are the request's ``X-On-Behalf-Of`` headers, which only a
     service's request needs. Raises TokenRequired if the context has no identity, TokenExpired, ApiKeyInvalid,
-    ServiceCredentialInvalid, and Invalid unless a service names one user.
+    ServiceCredentialInvalid, and Invalid if a service does not name one user.
     """
     service_id = authorizer.get("serviceId")
     if service_id:

@@ -215,7 +215,8 @@ PAYER_HINT: Any = Field(
     description="The account that pays for the session. Sending it saves a database call; a wrong account is ignored",
 )
 PAYER_UNUSED: Any = Field(
-    default=None, description="The account that pays for the session. It changes nothing here: the session names it"
+    default=None,
+    description="The account that pays for the session. This field changes nothing: the session names its account",
 )
 IN_RUN: Any = Field(default=None, description="A run of the account. It counts and limits what this request spends")
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]

@@ -1,4 +1,4 @@
-"""Writes: of one item, or of all items of a transaction or none.
+"""Writes: of one item, or of a transaction, which writes all of its items or none.
 
 A transaction has a token, so that the client can send it again after a lost answer and it still happens only once. If a
 transaction is refused for certain, the caller gets the error that the refused write carries. Imports settings,
@@ -114,7 +114,7 @@ def delete_one(key: Key) -> None:
 def update_one(
     key: Key, expression: str, *, condition: str, values: Item, names: Mapping[str, str]
 ) -> tuple[bool, Item | None]:
-    """Update one item. Return whether the condition held, and the item after the update or, if it did not, as it was.
+    """Update one item. Return True and the updated item or, if the condition failed, False and the item as it was.
 
     Raises Conflict if other transactions keep changing the item.
     """
