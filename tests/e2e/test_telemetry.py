@@ -28,7 +28,7 @@ def _messages(service: Stack, group: str) -> list[str]:
 def _lines(
     service: Stack, group: str, wanted: Callable[[dict[str, Any]], bool], since: int = 0
 ) -> list[dict[str, Any]]:
-    """Wait for structured lines that are ``wanted`` after the first ``since`` messages, and return them."""
+    """Skip the first ``since`` messages, wait for structured lines that are ``wanted``, and return them."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         found = [line for message in _messages(service, group)[since:] if wanted(line := _structured(message))]
