@@ -171,7 +171,7 @@ def _behind_the_scenes(database: Database) -> dict[str, Part]:
     token = mint(JWT_SECRET, "cost")
     times = scaled(TIMES, least=3)
     batches = [_batch(seed.first_instant() + number * SLOT) for number in range(times)]
-    count(batches.pop())  # not measured: a record costs most if its user and names have sums that day already
+    count(batches.pop())  # not measured: it creates the sums of the day, and later batches cost more than the first
 
     def authorize() -> None:
         verify(token, lambda **_: [JWT_SECRET.encode()])

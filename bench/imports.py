@@ -76,7 +76,7 @@ def run(report: Report, database: Database) -> None:
     for number in range(compiling + rounds):
         for name in (REFERENCE, *FIRST_REQUESTS):
             start = _start(name, database)
-            if number >= compiling:  # the rounds before only compile the bytecode
+            if number >= compiling:  # the first rounds only compile the bytecode
                 starts[name].append(start)
     medians = {name: Cold(*map(median, zip(*found, strict=True))) for name, found in starts.items()}
     reference = medians[REFERENCE]

@@ -17,7 +17,7 @@ WIDTH = 118
 
 @dataclass(frozen=True)
 class Section:
-    """A table with its title, an explanation before it, and conclusions after it."""
+    """A table with its title, an explanation before it, and further text after it."""
 
     title: str
     about: str
@@ -35,7 +35,7 @@ class Section:
 
 @dataclass
 class Report:
-    """The results, part by part: sections to read, and figures that other parts use."""
+    """The results of all parts: sections to read, targets, and figures that other parts use."""
 
     sections: list[Section] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)

@@ -97,7 +97,7 @@ def write_locks() -> None:
                 "--output-file",
                 f"requirements/{name}.txt",
             )
-        # Lambda gets these only, in the versions that the tests ran with.
+        # Lambda gets only the packages in these locks, in the versions that the tests ran with.
         for lock, name in DEPLOYED_LOCKS.items():
             uv(*compile_all, "--python-platform", "linux", "--constraints", "requirements/dev.txt",
                f"requirements/{name}.in", "--output-file", lock.relative_to(ROOT))  # fmt: skip

@@ -238,7 +238,10 @@ def save_while_serving(saves: Saves) -> None:
 
 
 def deploying() -> bool:
-    """Return whether a stack is being created or changed: the next start could not continue with half a stack."""
+    """Return whether a stack is being created or changed.
+
+    Nothing is saved then, because the next start could not continue with half a stack.
+    """
     statuses = {stack["StackStatus"] for stack in cloudformation._stacks.all_values()}
     # A stack in review has a change set and nothing else yet.
     return any(status.endswith("_IN_PROGRESS") for status in statuses - {"REVIEW_IN_PROGRESS"})

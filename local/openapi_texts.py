@@ -146,7 +146,7 @@ def _open(name: str, summary: str, content_type: str, schema: Json) -> Json:
 
 
 def _asset(name: str, summary: str, files: Collection[str], *parameters: str) -> Json:
-    """The route of the files with these names. `parameters` are those of the path before the file's name."""
+    """The route of the files with these names. `parameters` come before the file's name in the path."""
     operation = _open(name, summary, "text/javascript", TEXT)
     if any(file.endswith(".css") for file in files):
         operation["responses"]["200"]["content"]["text/css"] = {"schema": TEXT}

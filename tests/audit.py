@@ -1,4 +1,4 @@
-"""Checks that a user's books balance: the wallet is computed again from its ledger, sessions and usage records."""
+"""Checks that a user's books balance: the wallet must match its ledger, the sessions and the usage records."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def assert_sound(wallet: Wallet) -> None:
 def assert_books_balance(user_id: str, account_id: AccountId | None = None) -> Wallet:
     """Check that everything stored about an account agrees, and return the wallet.
 
-    Without ``account_id``, it is the user's own account. Otherwise ``user_id`` must be the only user of the account.
+    Without ``account_id``, the account is the user's own. Otherwise ``user_id`` must be the account's only user.
     """
     account_id = account_id or personal(user_id)
     wallet = wallets.get(account_id)

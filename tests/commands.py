@@ -33,8 +33,8 @@ _PROGRAM = r"(?:[A-Z_]+=\S+ +)*(?:make|sam|pip|aws|curl|http|python3|\.venv/bin/
 def commands(page: Path) -> list[str]:
     """Return the commands of a page, in order: the lines of its plain blocks, and the commands `in a sentence`.
 
-    A plain block is a code block without a language. A line that continues on the next one (with a backslash or a
-    here-document) is one command with it. Comments are left out.
+    A plain block is a code block without a language. Lines that a backslash or a here-document joins are one
+    command. Comments are left out.
     """
     if page.relative_to(ROOT).as_posix() in REPORTS:
         return []

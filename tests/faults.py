@@ -103,5 +103,5 @@ def answers(content: bytes, status: int = 200, checksum: str | None = None) -> F
 
 
 def cancelled(*codes: str) -> Fault:
-    """A transaction is cancelled, with one of these reasons for each item."""
+    """A transaction is cancelled. ``codes`` has the reason for each of its items, in order."""
     return refused("TransactionCanceledException", CancellationReasons=[{"Code": code} for code in codes])

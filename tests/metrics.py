@@ -14,7 +14,7 @@ class Uncounted:
 
 
 class Counted:
-    """The counters of one invocation."""
+    """Adds up metrics by name, and writes none."""
 
     metric_set: ClassVar[dict[str, Any]] = {}
 

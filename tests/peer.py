@@ -48,7 +48,7 @@ class Peer:
 
     @property
     def request(self) -> bytes:
-        """The request to which the deed that asks reacts. Every connection has a thread of its own."""
+        """The request to which the running deed reacts. Each connection has its own thread and request."""
         request: bytes = self._of_this_thread.request
         return request
 

@@ -1,9 +1,9 @@
 """Finds every definition that an invocation of a Lambda function could use, by reading the source.
 
 A definition reaches what its body names: functions, classes (with all of their methods) and constants of the accounting
-package, directly or as attributes of its modules. An import statement reaches the statements that it
-runs. This finds everything that an invocation uses, provided that the code looks up no computed names in modules.
-``test_imports`` checks this. A computed name may be looked up in an object (``getattr``): the object's class is reached
+package, directly or as attributes of its modules. An import statement reaches the statements that it runs. This finds
+everything that an invocation uses, provided that the code looks up no computed names in modules. ``test_imports``
+checks that it looks up none. A computed name may be looked up in an object (``getattr``): the object's class is reached
 with all of its methods where the object is made.
 """
 

@@ -28,7 +28,8 @@ class Plan:
 
     With a ``status`` other than 200, the answer is an error. A stream waits for `Provider.go` after ``pause_after``
     words, and breaks off after ``cut_after`` words. A whole answer waits if ``pause_after`` has any value. Without
-    ``reports_usage``, the answer has no usage.
+    ``reports_usage``, the answer has no usage. There are two exceptions: a whole message of Anthropic's has a usage of
+    zeros, and embeddings have their usual one.
     """
 
     words: int = 4

@@ -34,7 +34,7 @@ class Slow:
 
 
 def cancelling(scenario: Callable[[AsyncAccountingClient, Slow], Awaitable[None]]) -> Accountant:
-    """Run a scenario with a client, close the client, and return what the service received."""
+    """Run a scenario with a client, close the client, and return the accountant that received the requests."""
     accountant = Accountant(credits=100_000)
 
     async def run() -> None:

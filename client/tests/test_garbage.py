@@ -35,6 +35,7 @@ from accounting_client.reading import Misread, camel, json_in, read
 from client.tests.conftest import BASE_URL, Ask
 from client.tests.played import BALANCE, GRANTED, Played, ok, refusal
 from client.tests.test_contract import arguments, methods
+from local.openapi import document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,6 +114,10 @@ HEADERS: list[dict[str, str]] = [
     {"Set-Cookie": "=;;;=\x00"},
 ]
 ONCE = Retries(attempts=1)
+NOT_READ = {"page", "problems"}
+"""Fields that the client does not need. It has cursors instead of pages, and an import's problems are in its errors."""
+WITHOUT_A_DATACLASS = {"ClosedView": {"role"}, "ProblemView": {"field", "index"}}
+"""Views that resemble a dataclass without being read as one, and what this dataclass lacks. ``role`` is never sent."""
 
 
 def answers() -> Iterator[httpx.Response]:
@@ -127,6 +132,23 @@ def answers() -> Iterator[httpx.Response]:
         for status in (200, 302, 401, 429):
             raw = [(name.encode(), text.encode("latin-1")) for name, text in headers.items()]
             yield httpx.Response(status, content=b"{}", headers=raw)
+
+
+def test_every_field_of_an_answer_can_be_read() -> None:
+    """Each view of the service is compared with the dataclass that has most of its fields."""
+    fields = {kind: {camel(each.name) for each in dataclasses.fields(kind)} for kind in kinds()}
+    views = {
+        name: schema["properties"].keys()
+        for name, schema in document()["components"]["schemas"].items()
+        if name.endswith("View") and "properties" in schema
+    }
+    unread = {}
+    for name, view in views.items():
+        closest = max(fields.values(), key=lambda names: len(view & names) / len(view | names))
+        unread[name] = view - closest - NOT_READ
+
+    assert len(unread) > 50
+    assert {name: names for name, names in unread.items() if names} == WITHOUT_A_DATACLASS
 
 
 def test_the_shapes_and_methods_were_found() -> None:
@@ -146,7 +168,7 @@ def test_every_method_turns_any_answer_into_a_result_or_an_error() -> None:
                 except AccountingError as error:
                     errors.append(error)
 
-    assert results, "an empty list is an answer, too"
+    assert results, "some of the answers are valid, such as an empty list"
     assert len(errors) > 5000
     assert all(str(error) and repr(error) for error in errors)
     assert {error.retry_after_seconds for error in errors} == {None}
@@ -220,7 +242,7 @@ def spoiled(value: Any) -> Iterator[Any]:
             yield [replaced]
 
 
-def test_a_wrong_type_at_any_depth_is_misread_or_gives_a_valid_result() -> None:
+def test_a_wrong_type_at_any_depth_raises_misread_or_gives_a_valid_result() -> None:
     misread = 0
     for kind in kinds():
         assert isinstance(read(kind, sample(kind)), kind)
@@ -259,7 +281,7 @@ def assert_typed(kind: Any, value: Any) -> None:
 @pytest.mark.parametrize(
     "name", ["no UTF-8", "half a surrogate pair", "NaN", "a field without end", "nested to the end"]
 )
-def test_a_body_that_cannot_be_read_as_json_is_misread(name: str) -> None:
+def test_a_body_that_cannot_be_read_as_json_raises_misread(name: str) -> None:
     with pytest.raises(Misread):
         json_in(BODIES[name])
 
@@ -290,7 +312,7 @@ def test_details_of_a_wrong_type_are_ignored(ask: Ask, wrong: Any) -> None:
     assert invalid.value.errors == []
 
 
-def test_only_a_refusal_can_count_as_an_answer(ask: Ask) -> None:
+def test_a_server_error_is_raised_even_if_its_body_looks_like_an_answer(ask: Ask) -> None:
     broken = httpx.Response(503, json={"valid": False, "code": "EXPIRED", "message": "no"})
 
     with pytest.raises(AccountingError):

@@ -23,7 +23,7 @@ from client.tests.test_outbox import rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.xdist_group("killed calls")  # one forker for all of them
+pytestmark = pytest.mark.xdist_group("killed calls")  # all of these tests share one `Forker`
 ROOT = Path(__file__).parent.parent.parent
 KILLS = 12
 MOST_KILLS = 60
@@ -55,7 +55,7 @@ class Slow(Provider):
 
 
 class Forker:
-    """Runs processes of `caller.py`, one after another. Killed processes print what they had ended before."""
+    """Runs child processes of `caller.py`, one after another."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -74,7 +74,7 @@ class Forker:
     def run(self, order: dict[str, Any], kill_after: float | None = None) -> set[str]:
         """Run a process to its end, or kill it after this many calls: 2.5 kills it in the middle of the third.
 
-        Return the sessions of the calls that it had read to their end, or left.
+        Return the session ids that the process printed: those of the calls that it had completed or left.
         """
         process = self._process
         assert process.stdin
@@ -105,10 +105,13 @@ class Callers:
         self._forker = forker
         self._order = {"kind": kind, "url": url, "origin": provider.origin, "file": outbox and str(outbox)}
         self.ended: set[str] = set()
-        """The sessions of the calls that a process had read to their end, or left, before it was killed."""
+        """The session ids that the processes printed: those of the calls that they had completed or left."""
 
     def run_and_kill(self, least: int, chance: random.Random, *, until: Callable[[], bool]) -> int:
-        """Kill at least this many processes at random moments, and more until a condition is met; return how many."""
+        """Kill at least this many processes at random moments. Then kill more until a condition is true.
+
+        Return the number of killed processes, which is at most `MOST_KILLS`.
+        """
         kills = 0
         while kills < least or (not until() and kills < MOST_KILLS):
             self.ended |= self._forker.run({**self._order, "is_last": False}, chance.random() * MOST_CALLS)
@@ -231,7 +234,7 @@ asyncio.run(main())
 
 
 class Failing(Bank):
-    """A bank that is down once it is asked to be."""
+    """A bank that is down after a request to ``/down``."""
 
     def answer(self, path: str, content: bytes, user: str) -> Any:
         if path.endswith("/down"):

@@ -1,4 +1,4 @@
-"""Sessions that could not be opened: credits that may be held are released; otherwise nothing is sent or logged."""
+"""Sessions that could not be opened. If credits may be held, they are released. If not, nothing is sent or logged."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_token_function_that_fails_before_anything_is_sent_leaves_nothing_to_r
 
 
 @pytest.mark.parametrize("trouble", [refusal(401, "TOKEN_EXPIRED"), refusal(403, "USER_DISABLED")], ids=repr)
-def test_a_refusal_after_a_lost_answer_does_not_mean_that_nothing_is_held(
+def test_a_refusal_after_a_lost_answer_releases_what_may_be_held(
     stream: Run,  # noqa: F811
     trouble: httpx.Response,
 ) -> None:

@@ -171,7 +171,7 @@ def test_a_settlement_is_taken_over_once_and_only_from_a_process_that_is_gone(
     assert other.claim(KEY.sender) == []
 
 
-def test_a_stream_that_a_killed_process_left_open_is_aborted_without_tokens_of_the_client(
+def test_a_stream_that_a_killed_process_left_open_is_aborted_without_a_count_of_tokens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "OPEN_LEASE_SECONDS", -1)

@@ -104,7 +104,7 @@ def test_repeats_of_a_command_share_one_key_and_every_command_has_its_own(ask: A
 
 
 @pytest.mark.parametrize("key", ["", "two words", "schlüssel", "line\n"])
-def test_a_key_that_is_not_valid_in_a_header_is_refused_and_not_replaced(ask: Ask, key: str) -> None:
+def test_an_idempotency_key_that_is_not_valid_in_a_header_is_refused_and_not_replaced(ask: Ask, key: str) -> None:
     service = Played(ok(GRANTED))
 
     with pytest.raises(ValueError, match="the idempotency key is empty"):
@@ -112,7 +112,7 @@ def test_a_key_that_is_not_valid_in_a_header_is_refused_and_not_replaced(ask: As
     assert service.requests == []
 
 
-def test_the_callers_own_key_is_sent_unchanged(ask: Ask) -> None:
+def test_the_callers_own_idempotency_key_is_sent_unchanged(ask: Ask) -> None:
     service = Played(ok(GRANTED))
 
     ask(service, lambda client: client.allocate("u", 5, idempotency_key="order-7"))

@@ -51,7 +51,7 @@ class Leave(Exception):
 
 
 class Sdk:
-    """One API of one SDK, sync or async, accounted by a bank. It calls the model, and has the settlement."""
+    """One API of one SDK, sync or async, accounted by a bank. ``settled`` is the body that settled the only session."""
 
     def __init__(self, api: str, kind: str, provider: Provider, bank: Bank) -> None:
         self.api, self.kind, self.provider, self.bank = api, kind, provider, bank
@@ -116,7 +116,10 @@ class Sdk:
 
 
 class Talk:
-    """An accounted client, for tests that are written once for both kinds: it runs async calls on the client's loop."""
+    """An accounted client for tests that use a sync client and an async client with the same code.
+
+    The calls of an async client run on its event loop.
+    """
 
     def __init__(self, sdk: Sdk, client: Any) -> None:
         self.sdk, self.client = sdk, client
@@ -403,7 +406,7 @@ def test_a_client_acts_for_the_user_of_the_call(sdk: Sdk) -> None:
     assert (opened["metadata"], opened["accountId"], opened["runId"]) == ({"chat": 7}, "org:acme", "r1")
 
 
-def test_an_account_and_a_run_may_pay_for_all_calls_of_a_client(sdk: Sdk) -> None:
+def test_an_account_and_a_run_can_be_set_for_all_calls_of_a_client(sdk: Sdk) -> None:
     def body(talk: Talk) -> None:
         talk.ask()
         talk.ask(talk.client.with_accounting(account_id=None, run_id=None))

@@ -338,7 +338,7 @@ def test_details_that_the_service_rejects_are_left_out(accounted: Run, trouble: 
     assert service.bodies_of("finalize")[1] == {"usage": OPENAI, "usageFormat": "openai", "success": True} | kept
 
 
-def test_a_settlement_rejected_without_a_usage_is_not_repeated(
+def test_a_rejected_settlement_that_has_no_usage_is_not_repeated(
     accounted: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = Accountant()
@@ -407,7 +407,10 @@ def test_output_that_needs_no_heartbeat_never_costs_more_than_is_held(input_cred
 
 
 def test_a_usage_above_the_estimate_causes_a_heartbeat_before_the_buffer_is_used_up() -> None:
-    """A tier reached during the stream doubles the cost of the whole request: 190,000 tokens were 600 credits."""
+    """The stream reaches a price tier that doubles the cost of the whole request.
+
+    The estimate was 190,000 tokens of input and 4,000 of output, for 600 credits.
+    """
     meter = Meter(4_000, Initialized("s", 720, 600, AT, ""), estimated_inputs=190_000)
     meter.use({"prompt_tokens": 210_000, "completion_tokens": 1_000}, "openai")
     was_outgrown = meter.outgrown

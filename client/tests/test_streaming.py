@@ -90,7 +90,7 @@ def counting(*numbers: int, seconds: float = 0) -> Body:
 
 
 def until(done: Callable[[], object], *, at_most: int = 3000) -> Body:
-    """A stream of one token at a time, until something is true or the stream is stopped."""
+    """A stream of one token at a time that ends when ``done`` is true. After ``at_most`` tokens, the test fails."""
 
     def body(session: Any) -> Iterator[float]:
         for _ in range(at_most):
@@ -239,7 +239,7 @@ def test_a_fast_stream_sends_at_most_ten_heartbeats_for_each_interval(stream: Ru
 
 
 def test_a_tiny_price_does_not_cause_a_heartbeat_for_every_chunk() -> None:
-    """One token is estimated at one credit, which pays for a thousand: the hold fits more tokens than estimated."""
+    """The estimate is one token and, rounded up, one credit. But one credit pays for a thousand tokens."""
     at, beats = datetime.now(UTC), 0
     meter = Meter(1, Initialized("s", 2, 1, at, "Holding"))
 
@@ -468,7 +468,7 @@ def test_ctrl_c_during_the_opening_releases_the_hold() -> None:
     assert service.outcome == ("abort", 0)
 
 
-def test_ctrl_c_during_settling_leaves_it_to_the_background() -> None:
+def test_ctrl_c_during_settling_leaves_the_settlement_to_the_background() -> None:
     service = Accountant()
     service.trouble["finalize"] = [KeyboardInterrupt()]
     with (

@@ -1,4 +1,4 @@
-"""The network between the client and the gateway, which a test can cut."""
+"""The network between the client and the gateway. A test can cut this network."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from tests.browser.browser import Watched
     from tests.e2e.client import Person
 
-expect.set_options(timeout=PATIENCE_MILLISECONDS)  # a function's first call starts a worker
+# The default timeout is too short for the first call of a Lambda function, which starts a worker process.
+expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
 MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
 """A text that a page must show as it is."""

@@ -80,7 +80,7 @@ class Project:
 
 
 class Running:
-    """A command in a terminal of its own."""
+    """A command that runs as if in a terminal of its own."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
@@ -104,7 +104,7 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Press Ctrl-C, which all processes in its terminal receive, and wait for its end."""
+        """Interrupt all processes of the command, as Ctrl-C in a terminal does, and wait for the command's end."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGINT)
         self._process.wait(PATIENCE_SECONDS)

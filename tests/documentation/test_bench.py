@@ -161,7 +161,9 @@ def test_an_invalid_scale_is_refused(monkeypatch: pytest.MonkeyPatch, value: str
 
 
 @pytest.mark.parametrize("value", ["", "1"])
-def test_without_a_scale_everything_is_measured_in_full(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_everything_is_measured_in_full_at_scale_1_or_without_a_scale(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     monkeypatch.setenv("SCALE", value)
 
     assert [scaled(count, least=2) for count in (0, 1, 2, 9, 350)] == [0, 1, 2, 9, 350]
@@ -176,7 +178,7 @@ def test_a_small_scale_keeps_the_minimum_and_the_order(monkeypatch: pytest.Monke
     assert growing((0, 1_000, 10_000)) == [0, 10, 100]
 
 
-def test_the_page_on_scale_matches_the_simulation(project: Project, documentation: Documentation) -> None:
+def test_the_table_in_docs_scale_matches_the_simulation(project: Project, documentation: Documentation) -> None:
     output = project.type(documentation.line("PYTHONPATH=layers/shared .venv/bin/python -m bench.queueing"))
 
     table = output[output.index("| commands sent") :]

@@ -34,7 +34,7 @@ TOKEN = KEY.sign(claims_of(ISSUER["issuer"], "jane", typ="Bearer", realm_access=
 
 @pytest.fixture(scope="module")
 def identity_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Return a copy of the project with an issuers.json, while the provider's keys are available."""
+    """Return a copy of the project with an issuers.json, and serve the provider's keys during the tests."""
     with providers.key_server() as server:
         server.answers["/keys"] = key_set(KEY)
         project = Project(with_environments(copy(tmp_path_factory.mktemp("identity") / "project")))

@@ -72,7 +72,7 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
         service = deployed_service(aws, deployed)
         create_user_and_administrator(service)
         publish_versions(aws)
-        # The queue has no message unless something failed, so this one about an existing record takes its place.
+        # Nothing has failed, so the queue has no message. A message about an existing record stands in for it.
         (project.folder / "sent.json").write_text(LETTER % tuple(usage_in_stream(service, "boss").values()))
         (second_stack,) = [command for command in page if " STACK=" in command]
         rest = [command.replace("cat letter.json", "cp sent.json letter.json") for command in page[first_use:]]

@@ -1,4 +1,4 @@
-"""The commands and code of README.md, other pages and examples/, run against the service that they start."""
+"""The commands and code of README.md, other pages and examples/, run against the service that `make run` starts."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_the_example_of_a_litellm_proxy_charges_a_known_user_and_refuses_an_unkn
     assert balance(project)["totalCredits"] == before - 1
 
 
-def test_the_example_of_an_agent_works_until_its_runs_credits_are_spent(
+def test_the_example_of_an_agent_works_until_its_run_has_too_few_credits_for_a_step(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
     before = balance(project)["totalCredits"]

@@ -1,4 +1,4 @@
-"""The variables of `make run`, `make stop`, and a start after a kill."""
+"""`make run` with its variables, `make stop`, and a start after a kill."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def until(wanted: Callable[[], bool]) -> bool:
 
 
 def readable_by_others(folder: Path) -> list[Path]:
-    """Return the files with secrets, and their folder, that other users can read."""
+    """Return the files and folders with secrets to which other users have any access."""
     local = folder / ".local"
     secret = [local / name for name in ("state", "scratch")]
     secret += [path for each in secret for path in each.rglob("*")]

@@ -28,7 +28,7 @@ def sources(folder: Path) -> dict[str, str]:
     }
 
 
-def test_make_help_names_the_targets(project: Project, documentation: Documentation) -> None:
+def test_make_help_names_the_most_important_targets(project: Project, documentation: Documentation) -> None:
     targets = re.findall(r"^  make ([\w-]+) +\S", project.type(documentation.line("make help")), re.MULTILINE)
 
     assert {"run", "stop", "demo", "example", "test", "test-tools", "check", "deploy", "help"} <= set(targets)

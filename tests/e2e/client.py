@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 # 1 credit per 1,000 tokens, as any model without a price of its own.
 MODEL = "plain-model"
 PLAIN = False
-"""For ``verify`` of a client that uses HTTP only: loading certificates takes longer than several requests."""
+"""The ``verify`` argument of a client that uses only HTTP. Without it, httpx loads certificates, which takes longer
+than several requests."""
 
 SECURITY_HEADERS = {
     "cache-control": "no-store",
@@ -137,7 +138,11 @@ def references(person: Person) -> dict[str, str]:
 
 
 def path_references(person: Person) -> dict[str, str]:
-    """Return every way to name a user in a path. The address encoded twice arrives encoded, as behind some gateways."""
+    """Return every way to name a user in a path.
+
+    The address that is encoded twice is still encoded when a function gets it. Behind some gateways, every encoded
+    address arrives like this.
+    """
     return references(person) | {"twice encoded e-mail address": quote(quote(person.email, safe=""), safe="")}
 
 

@@ -42,7 +42,7 @@ class People(Protocol):
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put these tests in one group, and let ``test_contract.py``, which checks the answers to all others, run last."""
+    """Put these tests in one group. Run ``test_contract.py`` last, because it checks the answers to all other tests."""
     for item in items:
         if item.nodeid.startswith(FOLDER):
             item.add_marker(pytest.mark.e2e)
@@ -59,7 +59,7 @@ def key_server() -> Iterator[KeyServer]:
 
 @pytest.fixture(scope="session")
 def service(key_server: KeyServer) -> Iterator[Stack]:
-    """Deploy the service, apart from any `make run`; each folder that uses this fixture has its own."""
+    """Deploy the service, separate from that of `make run`. Each folder that uses this fixture deploys one."""
     document = json.dumps([providers.issuer(name, key_server) for name in ("one", "two", "huge", "nonsense")])
     with stack.start(issuers=document, CorsAllowOrigin=ORIGIN) as running:
         yield running
@@ -129,7 +129,8 @@ def people(http: httpx.Client, token: Mint, admin: Person) -> People:
 def revoked_key(http: httpx.Client, people: People) -> str:
     """Return an API key that was used, and revoked before all tests.
 
-    The gateway caches a key for a while. This key is revoked first, so that its cache entry ends while other tests run.
+    The functions cache a key for up to 30 seconds. This key is revoked first, so that they forget it while other tests
+    run.
     """
     owner = people(credits=5)
     made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})

@@ -75,7 +75,7 @@ def test_users_are_listed_by_page_and_by_cursor_newest_first(admin: Person, peop
     assert_refused(admin.get("users", page=101, limit=100), 400, "VALIDATION_ERROR")
 
 
-def test_a_key_acts_for_its_owner_as_a_user_within_its_permissions(
+def test_a_key_acts_in_the_role_user_and_within_its_permissions(
     http: httpx.Client, people: People, internal: dict[str, str]
 ) -> None:
     owner = people("admin", credits=50)
@@ -289,8 +289,8 @@ def test_the_systems_statistics_are_the_sum_of_the_users_within_seconds(admin: P
         page = admin.ok("GET", "users", params={"limit": 100, **({"cursor": cursor} if cursor else {})})
         users += [user["userId"] for user in page["users"]]
         cursor = page.get("nextCursor")
-    # If a user's id is another user's address, the id means that other user. Other tests make such users; they use
-    # nothing, so they can be left out.
+    # If a user's id is another user's address, the id means that other user. Other tests create users with such ids.
+    # Those users have no usage, so this test leaves them out.
     reachable = [each for each in users if admin.ok("GET", f"users/{quote(each, safe='')}")["userId"] == each]
     assert len(reachable) > len(users) // 2
     of_users = {user_id: admin.ok("GET", f"usage/stats/{quote(user_id, safe='')}") for user_id in reachable}

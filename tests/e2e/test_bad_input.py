@@ -66,7 +66,7 @@ def test_a_field_of_each_function_is_sent_over_http() -> None:
 
 
 def _beginnings(fields: Sequence[tuple[Any, ...]]) -> set[str]:
-    """Return the first parts of the routes' paths. No two functions with bodies share one."""
+    """Return the first part of each path. Among routes with bodies, this part identifies the Lambda function."""
     return {path.partition("/")[0] for (_, path, _), *_ in fields}
 
 

@@ -269,7 +269,7 @@ def test_a_bad_id_of_a_resource_is_refused(
     codes[404] += ["SERVICE_CREDENTIAL_NOT_FOUND", "ACCOUNT_NOT_FOUND", "MEMBER_NOT_FOUND"]
     codes[404] += ["BUDGET_NOT_FOUND", "RUN_NOT_FOUND"]
     with nothing_moves(service, person):
-        # The emulator's policies match no line break in the middle of a path.
+        # The emulator refuses a path with a line break in the middle, because its policy wildcards match no line break.
         for bad in (each for each in BAD_IDS if each != "%0A"):
             answer = person.call(method, path.replace("{bad}", bad), body)
             assert answer.json()["code"] in codes.get(answer.status_code, []), described(answer)

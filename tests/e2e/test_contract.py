@@ -21,7 +21,7 @@ CODES = {(status.value, code) for code, status in STATUSES.items()} | {(429, "RA
 ONLY_OF_FAILURES = {(500, "INTERNAL_ERROR"), (503, "CONTENTION"), (503, "UNAVAILABLE")}
 """Codes that `tests/outages` provokes and checks."""
 ELSEWHERE = {
-    (400, "MODEL_UNKNOWN"),  # only with a parameter: tests/integration/test_price_routes.py
+    (400, "MODEL_UNKNOWN"),  # needs UnknownModels=refuse: tests/integration/test_price_routes.py
     (403, "USER_DISABLED"),  # tests/outages/test_disabled.py
     (409, "USER_ERASED"),  # tests/integration/test_erasing.py
     (409, "TOO_MANY_SERVICE_CREDENTIALS"),  # tests/integration/test_service_credentials.py

@@ -167,7 +167,7 @@ def test_more_credits_than_available_cannot_be_taken(
 
 
 def _fill_with_lots(service: Stack, person: Person) -> None:
-    """Store the most lots that a wallet can have. None can be merged: only every second lot is in its grace."""
+    """Store as many lots as a wallet can have. No two neighbors can be merged: only one of them is in its grace."""
     wallet, now = Wallet(personal(person.id)), clock()
     for number in range(MAX_LOTS):
         wallet = grant(wallet, 1, expires_at=now + DAY + number * 1_000, cause=Cause("test", now)).wallet

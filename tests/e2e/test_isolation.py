@@ -183,7 +183,7 @@ def test_an_unverified_address_claims_nothing(people: People, admin: Person) -> 
     assert admin.ok("POST", "credits/allocate", {"userId": owner.email, "credits": 5})["userId"] == owner.id
 
 
-def test_an_address_returns_when_the_other_user_gives_it_up(
+def test_an_address_returns_to_the_earlier_user_when_the_later_user_gives_it_up(
     http: httpx.Client, token: Mint, people: People, admin: Person
 ) -> None:
     now = int(time.time())

@@ -1,4 +1,4 @@
-"""Tokens of identity providers: whose keys are used and when they are fetched, over HTTP."""
+"""Tokens of identity providers, over HTTP: which keys verify the tokens, and when the service fetches the keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def server(service: Stack, key_server: KeyServer) -> Iterator[KeyServer]:
     """Return the providers' server in its default state. The authorizers have not fetched any keys yet."""
     key_server.silent.clear()
     key_server.answers = {"/one": key_set(RSA, EC, ED), "/two": key_set(EC), "/nonsense": b"<html>Sign in</html>"}
-    # another environment replaces the running processes
+    # a changed environment variable makes Lambda start new processes, which have fetched no keys
     with with_environment(service, "authorizer", FRESH=new_id("fresh")):
         key_server.asked.clear()
         yield key_server

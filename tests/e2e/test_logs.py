@@ -73,7 +73,7 @@ def requests(lines: list[Line]) -> list[dict[str, Any]]:
 
 
 def of_request(service: Stack, answer: httpx.Response, since: int) -> tuple[list[Line], list[dict[str, Any]]]:
-    """Return every line since a time, and the request lines with the gateway's id from the refusal."""
+    """Return every line since a time, and the request lines of the request that ``answer`` refuses."""
     request_id = answer.json()["requestId"]
     lines = lines_with(service, lambda line: line.json().get("correlation_id") == request_id, since)
     return lines, [found for found in requests(lines) if found.get("correlation_id") == request_id]

@@ -1,4 +1,4 @@
-"""Who may do what in an organization: routes that take one, for every role in it and for outsiders."""
+"""Who may do what in an organization. All its roles and outsiders call the routes about organizations and accounts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import People
 
 ROLES = ("owner", "admin", "member", "outsider", "supervisor", "administrator")
-"""Three roles in the organization, then three of callers outside: the platform's roles user, supervisor and admin."""
+"""First the three roles in the organization. Then three callers outside of it, with the platform's roles user,
+supervisor and admin."""
 
 SERVED, UNSEEN, FORBIDDEN = "served", (404, "ACCOUNT_NOT_FOUND"), (403, "FORBIDDEN")
 MEMBERS = dict(zip(ROLES, (SERVED, SERVED, SERVED, UNSEEN, UNSEEN, SERVED), strict=True))

@@ -38,7 +38,8 @@ RATES = {
     "webSearch": 10_000,
 }
 LONG_CONTEXT = {"aboveInputTokens": 200_000, "rates": {"input": 6_000, "output": 22_500}}
-"""The rates are credits for a million tokens or a thousand searches, of a frontier model at 1,000 credits per USD."""
+"""These rates and ``RATES`` are a frontier model's prices at 1,000 credits per USD. They are in credits for a million
+tokens, or for a thousand searches."""
 
 
 class Provider:
@@ -215,7 +216,7 @@ def model(admin: Person) -> str:
 
 
 def only_record(service: Stack, person: Person) -> dict[str, Any]:
-    """Assert that the books of a user who got 10,000 credits agree, without a hold or debt. Return the only record."""
+    """Check the books of a user who got 10,000 credits: one record, no hold and no debt. Return the record."""
     balance = audited(service, person).balance
     assert (balance["heldCredits"], balance["debt"]) == (0, 0)
     (record,) = person.ok("GET", "usage/stats")["recentActivity"]

@@ -24,7 +24,7 @@ WARMING_ROUNDS = 4
 
 @pytest.fixture(scope="module", autouse=True)
 def warm(http: httpx.Client, token: Mint, people: People) -> None:
-    """Start as many workers of the authorizer and two functions as the emulator will, so requests meet in the database.
+    """Make the emulator start all its workers of the authorizer and two functions, so requests meet in the database.
 
     A call that finds no free worker starts one, which takes a second of processor time. On a busy machine, some calls
     then time out; the workers that have started remain for the next calls.

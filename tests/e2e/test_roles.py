@@ -47,8 +47,8 @@ REFUSALS = {
     "users of the account": NOT_MEMBERS,
     "supervisors, and the managers of an organization": {"user": SUPERVISOR, "supervisor": None, "admin": None},
 }
-"""The message of each role's refusal, or None. Here nobody is a member of an organization; ``test_organization_roles``
-tests the roles in one."""
+"""For each group of callers, the message that refuses a role, or None if the role is served. No caller here is a member
+of an organization: ``test_organization_roles`` tests the roles in organizations."""
 
 
 class Route(NamedTuple):
@@ -65,8 +65,8 @@ class Route(NamedTuple):
 class Things(NamedTuple):
     """Things that routes need besides the caller and the target: a model with a price, and a user to disable and erase.
 
-    The functions make new ones: ``to_come`` a model with a future price, ``credential`` a service credential, and
-    ``organization`` an organization with a member.
+    Each function makes something new: ``to_come`` makes a model with a future price, ``credential`` a service
+    credential, and ``organization`` an organization with a member.
     """
 
     model: str
@@ -483,7 +483,7 @@ def test_a_demotion_counts_at_once_for_older_tokens(
     grant = {"userId": somebody.id, "credits": 77}
     assert_refused(boss.post("credits/allocate", grant), 403, "FORBIDDEN", SUPERVISOR)
     assert_refused(boss.post("pricing", {"modelId": "m", "pricePerThousandTokens": 1}), 403, "FORBIDDEN", ADMIN)
-    assert boss.balance()["userId"] == boss.id, "as a user they are let in"
+    assert boss.balance()["userId"] == boss.id, "a demoted administrator can still read their own balance"
     _sync(service, boss)
     assert_refused(boss.post("credits/allocate", grant), 403, "FORBIDDEN", SUPERVISOR)
 

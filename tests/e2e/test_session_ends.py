@@ -46,8 +46,8 @@ def test_the_id_of_an_ended_session_cannot_be_used_again(
     assert person.balance()["heldCredits"] == 0
 
 
-def test_initialize_racing_with_the_end_of_its_session_holds_or_is_refused(people: People) -> None:
-    """An answer of 200 repeats the hold, which finalize then settles; 409 comes after the end. Nothing stays held."""
+def test_initialize_racing_with_the_end_of_its_session_is_a_repeat_or_is_refused(people: People) -> None:
+    """Before the end, initialize is a repeat and answers 200. After the end, it answers 409. Nothing stays held."""
     person = people(credits=1_000)
     session = person.open(10_000)
     request = {"sessionId": session, "modelId": MODEL, "estimatedTokens": 10_000}

@@ -1,4 +1,4 @@
-"""The functions' metrics, and their logs: no key of an earlier request, no idempotency key and no error."""
+"""The functions' metrics, and their logs: no fields of an earlier request, no idempotency key and no error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _messages(service: Stack, group: str) -> list[str]:
 def _lines(
     service: Stack, group: str, wanted: Callable[[dict[str, Any]], bool], since: int = 0
 ) -> list[dict[str, Any]]:
-    """Wait for structured lines that are ``wanted`` after the first ``since`` messages, and return them."""
+    """Skip the first ``since`` messages, wait for structured lines that are ``wanted``, and return them."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         found = [line for message in _messages(service, group)[since:] if wanted(line := _structured(message))]
@@ -47,7 +47,7 @@ def _structured(message: str) -> dict[str, Any]:
     return line if isinstance(line, dict) else {}
 
 
-def test_log_keys_of_one_request_are_not_kept_for_the_next(service: Stack, people: People) -> None:
+def test_a_log_line_has_no_fields_of_an_earlier_request(service: Stack, people: People) -> None:
     person = people()
     person.post("credits/check", {"requiredCredits": 0})
     refused = person.post("credits/calculate", {"modelId": MODEL, "tokens": -1}).json()["requestId"]

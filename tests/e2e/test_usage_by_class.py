@@ -85,7 +85,7 @@ REJECTED = {
 
 
 @pytest.mark.parametrize("step", ["heartbeat", "finalize", "abort"])
-def test_a_rejected_usage_leaves_the_session_open_for_a_corrected_one(
+def test_after_a_rejected_usage_the_session_accepts_a_corrected_usage(
     step: str, service: Stack, people: People
 ) -> None:
     person = people(credits=100)

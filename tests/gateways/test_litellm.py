@@ -211,7 +211,7 @@ def test_a_call_that_is_not_accounted_is_refused(people: People, proxy: Proxy, p
 def test_a_caller_cannot_name_the_session_that_pays(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
-    """A caller chooses the metadata of a call. It must neither make another user pay nor make a call free."""
+    """A caller chooses a call's metadata. The metadata must neither make another user pay nor make the call free."""
     victim, liar = people(credits=100), people(credits=100)
     provider.plans(words=5, pause_after=2, input_tokens=1_000, output_tokens=1_000)
     with proxy.ask("/v1/chat/completions", chat(stream=True), user_id=victim.id) as running:

@@ -32,7 +32,7 @@ def aws() -> Iterator[Emulator]:
 
 @pytest.fixture(scope="session")
 def dynamodb(aws: Emulator) -> Any:
-    """A client of the local AWS's DynamoDB, with which the tests read the table."""
+    """A client of the local AWS's DynamoDB, with which the tests read and change the table."""
     return aws.client("dynamodb", max_pool_connections=64)
 
 

@@ -92,7 +92,7 @@ def test_a_disabled_member_gets_nothing_new(user: MakeUser) -> None:
     assert finalize("s1", 4_000).settled.credits == 4
 
 
-def test_a_hold_is_decided_again_if_a_budget_is_set_after_its_first_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hold_is_decided_again_if_a_budget_is_set_after_the_limits_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     from accounting.store import allowances
 
     read, once = allowances.read, [True]

@@ -1,4 +1,4 @@
-"""The local AWS runs functions in separate processes, and answers queries as MiniStack does."""
+"""The local AWS runs functions in separate processes. Its faster queries and parsers have MiniStack's own results."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ print("the same")
 """
 
 
-def test_queries_have_the_same_answers_as_ministacks_own() -> None:
+def test_faster_queries_and_parsers_have_the_same_results_as_ministacks_own() -> None:
     compared = subprocess.run(
         [EMULATOR_PYTHON, "-c", COMPARED, ROOT], capture_output=True, text=True, check=False, timeout=120
     )

@@ -84,7 +84,7 @@ def test_models_without_a_rule_are_listed() -> None:
     assert (found.rules, found.without) == ([], {"openai/w": "it has no price for tokens"})
 
 
-def test_a_request_imports_99_rules_and_aliases_at_most() -> None:
+def test_no_request_has_too_many_rules_and_aliases_or_too_many_bytes() -> None:
     rules: list[dict[str, Any]] = [{"modelId": f"m{each}", "aliases": [f"a{each}"]} for each in range(120)]
     large: list[dict[str, Any]] = [{"modelId": f"n{each}", "source": "x" * 20_000} for each in range(5)]
 

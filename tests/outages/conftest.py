@@ -1,8 +1,8 @@
 """A second deployed service, for tests that break it, mostly wait, or leave much data.
 
-They run in parallel with `tests/e2e`. Those marked `waits` also run in parallel with each other: they begin together,
-and the generated requests, which take about as long, are sent meanwhile. A test that breaks the service begins when
-all of these have ended.
+These tests run in parallel with `tests/e2e`. The tests marked `waits` begin together and run in parallel. Meanwhile,
+`test_fuzz.py` sends its generated requests, which takes about as long. The tests that break the service begin after
+all of those.
 """
 
 from __future__ import annotations

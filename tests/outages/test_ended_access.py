@@ -1,6 +1,6 @@
-"""30 seconds after a caller leaves an organization, is disabled or loses the key, they can begin nothing new there.
+"""Callers who leave an organization, are disabled or lose their API key can begin nothing new there after 30 seconds.
 
-Their open sessions are still settled on the organization's account, and its history stays.
+Their open sessions are still settled on the organization's account, which keeps its history.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ class Caller:
     def send(self, case: Case[Any]) -> None:
         """Send a request, and assert that the answer is documented. A failure prints how to repeat the request."""
         if "%0A" in case.formatted_path:
-            return  # the emulator's policies match no line break in a path
+            return  # the emulator refuses line breaks: its policy wildcards match none
         if case.path.endswith("/erase") and _satisfies_the_document(case):
             case.path_parameters["userId"] = "fuzz-erased"  # nothing else can be tried with a user after this
         for values in (case.path_parameters, case.body):
@@ -163,7 +163,7 @@ def _is_a_removal_by_query(case: Case[Any]) -> bool:
 
 
 def _refuses_what_the_document_forbids(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
-    # A request may be accepted with a parameter that no route has. The query of a removal is no violation either.
+    # Two kinds of requests may be accepted: those with a parameter that no route has, and removals with a query.
     if UNKNOWN_PARAMETER not in case.query and not (case.path == REMOVE and case.query):
         openapi_checks.negative_data_rejection(ctx, response, case)
 
@@ -213,7 +213,7 @@ def _with_examples() -> dict[str, Any]:
 
 
 def _generated(examples: int, *, edges: bool) -> BaseSchema:
-    """Return a source of requests: ``examples`` random ones for each route, and with ``edges`` those at all limits."""
+    """Return a source of requests: ``examples`` random ones for each route, and with ``edges`` also those at limits."""
     generation = {
         "deterministic": True,
         "database": "none",

@@ -108,7 +108,8 @@ class AccountBooks:
         settled_late = known is not None and known.awaits_late_usage and session._replace(late=None) == known
         assert known is None or known.active or settled_late, f"a session changed after it had ended: {session}"
         if known is not None and (known.usage is None) == (session.usage is None):
-            own = not session.active and session.settled.tokens != session.tokens  # the client ended the session
+            # A client may end a session with fewer tokens than it reported.
+            own = not session.active and session.settled.tokens != session.tokens
             assert own or session.tokens >= known.tokens, f"a heartbeat was lost: {known}, then {session}"
         self.sessions[session.session_id] = session
         if session.resolution and session.outcome == "swept" and not settled_late:

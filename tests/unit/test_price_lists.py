@@ -34,7 +34,7 @@ OLD = RULE._replace(effective_from=5, source_version="1", aliases=("b", "a"))
 
 
 def in_force(rule: PriceRule, **known: PriceRule) -> dict[str, PriceRule | None]:
-    """For each id of a rule: the rule in force when this rule begins, or None."""
+    """For the model id and each alias of ``rule``: the stored rule in force when ``rule`` begins, or None."""
     return {**dict.fromkeys((rule.model_id, *rule.aliases)), **known}
 
 

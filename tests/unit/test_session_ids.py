@@ -1,4 +1,4 @@
-"""A session's id shows when the session began if the id is a UUIDv7 of that time, in the standard form."""
+"""A session's id can show when the session began: it must be a UUIDv7 of that time, in the standard form."""
 
 from uuid import UUID
 
@@ -59,7 +59,7 @@ def test_no_time_is_read_from_other_ids(other: str) -> None:
 @pytest.mark.parametrize(
     ("apart", "tells"), [(0, True), (10_000, True), (-10_000, True), (10_001, False), (-10_001, False)]
 )
-def test_the_time_of_an_id_may_be_ten_seconds_from_the_beginning(apart: int, tells: bool) -> None:
+def test_the_time_of_an_id_may_differ_from_the_sessions_beginning_by_ten_seconds(apart: int, tells: bool) -> None:
     session_id = uuid7(NOW + apart)
 
     assert session_ids.tells_its_beginning(session_id, NOW) is tells
@@ -72,7 +72,7 @@ def test_the_time_of_an_id_may_be_ten_seconds_from_the_beginning(apart: int, tel
         | st.builds(uuid7, st.integers(0, 2**48 - 1), st.integers(0, 9))
     )
 )
-def test_ids_of_any_form_have_places_in_the_order_of_the_ids(ids: list[str]) -> None:
+def test_place_in_time_keeps_the_order_of_ids_of_any_form(ids: list[str]) -> None:
     places = [session_ids.place_in_time(each) for each in sorted(ids)]
 
     assert places == sorted(places)

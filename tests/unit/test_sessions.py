@@ -53,7 +53,7 @@ def test_a_new_session_stores_its_first_hold_and_the_tokens_that_fit_it() -> Non
     assert session == SESSION._replace(parts=hold.parts, initial_credits=3, fitting_tokens=1_000)
 
 
-def test_the_hold_fits_as_many_tokens_as_it_pays_for() -> None:
+def test_as_many_tokens_fit_as_the_hold_pays_for() -> None:
     assert sessions.fitting(SESSION).fitting_tokens == 1_333
     assert SESSION.cost(Report(1_333)) == 4
     assert SESSION.cost(Report(1_334)) == 5

@@ -119,7 +119,7 @@ def test_the_first_usage_always_replaces_the_estimate() -> None:
     assert (after.reported_usage, after.tokens) == (Usage(8_000, 900), 900)
 
 
-def test_a_session_of_numbers_counts_output_from_its_first_usage_on() -> None:
+def test_a_session_that_began_with_a_number_counts_output_after_its_first_usage() -> None:
     numbers = session()._replace(estimated_usage=None, usage=None, tokens=700)
 
     after = beat(numbers, Report(50, Usage(600, 50)))

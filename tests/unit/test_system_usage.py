@@ -1,6 +1,7 @@
 """The system's sums: what a batch adds, which names get merit, and which names an answer shows.
 
-A name's merit is the credits from users who had it among the first names that they used that day.
+A user's first names are the ones that the user used first on a day, up to a limit. The merit of a name is the credits
+spent on it by users who have it among their first names.
 """
 
 import json
@@ -195,7 +196,7 @@ def test_a_batch_is_as_long_as_its_items_allow(kinds: int) -> None:
 
 
 def items(batch: list[UsageRecord]) -> int:
-    """Return how many items are written when a batch is counted: each slot's marks, and the sums."""
+    """Return how many items counting a batch writes: one for each slot of five minutes, and one for each sum."""
     return len({slot(each) for each in batch}) + len({place for each in batch for place in places(each, 0)})
 
 

@@ -1,4 +1,4 @@
-"""Which characters texts from people may have. Only lines may have control characters: tabs and line breaks."""
+"""Which characters texts from people may have. Tabs and line breaks are allowed in texts of several lines only."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How long each command waits for a busy wallet."""
+"""How long each command waits for a busy wallet. A command is passed each time that another one writes first."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_the_longer_a_command_waits_the_fewer_go_first(chance: float) -> None:
     assert pauses[-1] == 0
 
 
-def test_commands_that_have_the_same_turn_give_way_after_a_few_refusals(chance: float) -> None:
+def test_a_command_whose_turn_it_is_gives_way_after_a_few_refusals(chance: float) -> None:
     turns = Turns(10)
 
     pauses = [turns.pause(stale(version=11 + number, passed=0), TURN_SECONDS) for number in range(AT_ONCE + 2)]

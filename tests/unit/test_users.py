@@ -112,7 +112,7 @@ def test_a_token_that_is_ahead_and_arrives_after_a_sync_is_newer(later: int) -> 
 
 
 @pytest.mark.parametrize("now", [NOW, NOW + 25_000])
-def test_a_sync_counts_at_the_arrival_and_at_the_issue_time_of_a_token_that_is_ahead(now: int) -> None:
+def test_a_sync_counts_if_it_arrives_with_a_token_that_is_ahead_or_at_that_tokens_issue_time(now: int) -> None:
     after_token = of_a_token(SECOND + 25, role="admin", email="t@x.y").applied_to(KNOWN, NOW)
     synced = of_a_sync(now, "user").applied_to(after_token, now)
 
@@ -137,7 +137,7 @@ def test_a_sync_that_arrives_after_a_newer_one_of_the_same_second_does_not_undo_
 
     assert of_a_sync(NOW + 300, "admin").applied_to(newer, NOW + 600).role == "user"
     assert of_a_sync(NOW + 500, "admin").applied_to(newer, NOW + 600).role == "admin", (
-        "the last to arrive of two syncs with the same time counts"
+        "of two syncs with the same time, the last to arrive counts"
     )
 
 
@@ -167,7 +167,7 @@ def test_a_token_that_may_be_older_than_a_sync_does_not_lower_its_role() -> None
     assert of_a_token(SECOND + 10, role="user").applied_to(synced, NOW + 10_000).role == "supervisor"
 
 
-def test_the_last_to_arrive_of_two_tokens_of_the_same_second_decides_the_role() -> None:
+def test_of_two_tokens_of_the_same_second_the_last_to_arrive_decides_the_role() -> None:
     assert of_a_token(5, role="user").applied_to(KNOWN, NOW).role == "user"
 
 

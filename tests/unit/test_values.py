@@ -1,4 +1,4 @@
-"""Default mappings are shared, so nobody can change them."""
+"""Objects share the mappings that are default values. Changing such a mapping raises an error."""
 
 from typing import NamedTuple
 

@@ -406,7 +406,7 @@ def test_a_lot_beyond_the_limit_merges_the_two_with_the_closest_expiries() -> No
 
 
 @pytest.mark.parametrize("command", [decisions.grant, decisions.set_available])
-def test_lots_with_different_terms_do_not_merge(command: Callable[..., Decision]) -> None:
+def test_a_grant_beyond_the_limit_of_lots_is_refused_if_no_two_lots_can_merge(command: Callable[..., Decision]) -> None:
     full = full_wallet()
     alternating = tuple(lot._replace(grace=bool(place % 2)) for place, lot in enumerate(full.lots))
 

@@ -1,4 +1,4 @@
-"""Windows of budgets: where they begin and end in a zone, over changes of its clock, month ends and leap days."""
+"""Windows of budgets: when they begin and end in a time zone, across clock changes, month ends and leap days."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, available_timezones

@@ -1,4 +1,4 @@
-"""The wire compared with botocore: the same signatures, the same retries, and the same address of DynamoDB."""
+"""The wire, which is our client of DynamoDB, compared with botocore: the same signatures, retries and address."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Scripted(Wire):
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The limit of each pause that was requested, in seconds. The tests make no pauses."""
+    """The longest time that each requested pause may take, in seconds. The tests make no pauses."""
     limits: list[float] = []
 
     def no_pause(longest: float) -> float:
@@ -295,7 +295,7 @@ def no_botocore() -> Iterator[None]:
         yield
 
 
-def test_the_client_of_an_environment_that_is_read_here_needs_no_session_of_botocore() -> None:
+def test_if_the_environment_is_read_without_botocore_the_client_needs_no_botocore_session() -> None:
     code = """
 import sys
 from accounting.store import table

@@ -1,4 +1,4 @@
-"""The wire compared with boto3's client, on a network with many kinds of faults."""
+"""The wire, which is our client of DynamoDB, compared with boto3's client on a network with many kinds of faults."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_an_answer_that_boto3_reads_as_empty_counts_as_lost(
 ) -> None:
     ours, theirs = both(peer.url, monkeypatch)
     peer.does(deed)
-    assert outcome(theirs) == {}, "otherwise the wire need not be stricter"
+    assert outcome(theirs) == {}, "boto3 no longer reads this as empty: the wire need not be stricter"
 
     assert outcome(ours) is ConnectionClosedError
 

@@ -29,6 +29,8 @@ class Entry:
     session_id: str | None = None
     allocation_id: str | None = None
     usage_id: str | None = None
+    key_id: str | None = None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)

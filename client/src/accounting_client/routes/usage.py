@@ -78,6 +78,7 @@ class UsageRecord:
     usage_format: str | None = None
     provider_usage: dict[str, Any] | None = None
     provider_usage_dropped: bool = False
+    actor: str | None = None
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,8 @@ class Proof:
     """How far an account's ledger was read, its sums up to there, and the problems found.
 
     ``seq`` is the number of the last entry read, and ``head`` its hash. ``since`` (epoch milliseconds) is when the
-    proof started at the first entry; entries proved since then are not read again. ``unread`` means that the ledger
-    continues in a newer format: this version does not judge those entries.
+    proof last began with the first entry. Entries proved since then are not read again. ``unread`` means that the
+    ledger continues in a newer format: this version does not judge those entries.
     """
 
     account_id: AccountId

@@ -17,9 +17,9 @@ class _Format(NamedTuple):
     """Where the counts of a provider are, and what they mean.
 
     A count is the sum of the values at its paths. ``list[name=value].path`` means every entry of the list with this
-    value. Some counts are not fields of ``Usage``: ``written`` is everything written to the cache (without it, the sum
-    of the writes by lifetime); ``cached_audio`` is the part of ``input_audio`` that came from the cache; ``total`` is
-    the provider's total.
+    value. Some counts are not fields of ``Usage``: ``written`` is everything written to the cache (if the provider does
+    not report it, the sum of the writes by lifetime); ``cached_audio`` is the part of ``input_audio`` that came from
+    the cache; ``total`` is the provider's total.
     """
 
     requires: tuple[str, ...]

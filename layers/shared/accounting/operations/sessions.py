@@ -56,10 +56,10 @@ def initialize(  # noqa: PLR0913 what a session is opened with
 ) -> Answer:
     """Open a session: hold its estimate plus the buffer, at the price in force.
 
-    ``key_id`` is the API key that is used, if any. ``run_id`` is the run that the session counts for, if any.
-    ``actor`` acts for the user, and is by default the user. With ``estimated_usage``, the session is priced by class,
-    and ``estimated_tokens`` must be the output of that usage. If the credits cover the estimate but not the buffer,
-    ``HoldBufferWhenShort`` decides. ``metadata`` becomes part of the session's usage record.
+    ``key_id`` is the API key that is used, if any. ``run_id`` is the run that the session counts for, if any. ``actor``
+    is the service that acts for the user, or by default the user. With ``estimated_usage``, the session is priced by
+    class, and ``estimated_tokens`` must be the output of that usage. If the credits cover the estimate but not the
+    buffer, ``HoldBufferWhenShort`` decides. ``metadata`` becomes part of the session's usage record.
 
     Raises AccountNotFound if the user may not spend from the account, OrganizationClosed, UserDisabled, Invalid for a
     variant that the price lacks or a run that the account lacks, RunEnded, ModelUnknown, InsufficientCredits and
@@ -129,9 +129,9 @@ def initialize(  # noqa: PLR0913 what a session is opened with
 def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, actor: str | None = None) -> Session:
     """Note how far the stream is, keep the session alive, and raise the hold if the tokens no longer fit it.
 
-    ``actor`` acts for the user, and is by default the user. The report is kept even if the hold can't be raised: the
-    tokens were generated. Raises SessionNotActive, InsufficientCredits, BudgetExceeded, RunEnded, UserDisabled,
-    AccountNotFound, OrganizationClosed, Contention.
+    ``actor`` is the service that acts for the user, or by default the user. The report is kept even if the hold can't
+    be raised: the tokens were generated. Raises SessionNotActive, InsufficientCredits, BudgetExceeded, RunEnded,
+    UserDisabled, AccountNotFound, OrganizationClosed, Contention.
     """
     report = Report.of_number(used)
     done, session = store.beat(user_id, session_id, report, now)

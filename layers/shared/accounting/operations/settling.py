@@ -84,9 +84,9 @@ def finalize(  # noqa: PLR0913 what a session is settled with
 ) -> Answer:
     """Charge what was really used and give the rest of the hold back; after a sweep, settle the difference, once.
 
-    ``account_id`` hints which account pays (see ``sessions.read_with_wallet``). ``actor`` acts for the user, and is by
-    default the user. Raises SessionNotActive if there is no such session or it was settled in another way,
-    ModelUnknown, Contention.
+    ``account_id`` hints which account pays (see ``sessions.read_with_wallet``). ``actor`` is the service that acts for
+    the user, or by default the user. Raises SessionNotActive if there is no such session or it was settled in another
+    way, ModelUnknown, Contention.
     """
     end = End("finalized", success, Report.of_number(used), actor or user_id, particulars=particulars)
     return _settle_once(user_id, session_id, end, now, account_id)

@@ -48,8 +48,9 @@ class Recorded(NamedTuple):
 class Event(NamedTuple):
     """A billable event to record. With ``deduct``, the transaction that records it also takes its credits.
 
-    ``cost`` is a number of credits, or the call of a model, which is priced. ``actor`` acts for the user, and is by
-    default the user. ``key_id`` is the API key that is used, if any, and ``run_id`` the run that the event counts for.
+    ``cost`` is a number of credits, or the call of a model, which is priced. ``actor`` is the service that acts for the
+    user, or by default the user. ``key_id`` is the API key that is used, if any, and ``run_id`` the run that the event
+    counts for.
     """
 
     user_id: str

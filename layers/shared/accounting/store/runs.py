@@ -98,7 +98,7 @@ def commit(run: Run, credits: int, refused: Callable[[Run], Exception], sums: Ma
 
 
 def settle(spender: Spender, record: UsageRecord, more: int) -> list[Write]:
-    """Count a usage record, and add ``more`` to the commitments: negative if a hold gives credits back.
+    """Count a usage record, and add ``more`` to the commitments. ``more`` is negative if a hold gives credits back.
 
     The writes have no condition, so they are never refused. If the run has expired, an item with only these sums
     remains for another day. It does not count as a run.

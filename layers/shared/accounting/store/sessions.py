@@ -130,8 +130,8 @@ def settle_late(after: Session) -> Write:
 def beat(user_id: str, session_id: str, report: Report, now: int) -> tuple[bool, Session | None]:
     """Store a heartbeat's report in one conditional write; return whether it was stored, and the session as it is now.
 
-    It is stored if the session is active, and the report is not below the last one, fits the hold, and changes nothing
-    but the number of tokens.
+    The report is stored if the session is active and if the report is not below the last one, fits the hold, and
+    changes nothing but the number of tokens.
     """
     still_active = "#status = :active"
     not_backwards = "tokens <= :tokens"

@@ -21,7 +21,7 @@ class Account(NamedTuple):
 
     @property
     def manages(self) -> bool:
-        """Whether the caller sees all of the account. Everybody who may name it does, except plain members."""
+        """Whether the caller sees all of the account. Only plain members do not."""
         return self.member is None or self.member.manages
 
 

@@ -54,7 +54,7 @@ class Caller(NamedTuple):
         return personal(self.user_id)
 
     def account(self, asked: AccountId | None) -> AccountId:
-        """The account that a request is about: the one that it names, by default the API key's or the caller's own.
+        """The account that a request is about: the one that it names, else the API key's, else the caller's own.
 
         Raises Forbidden if the API key is for another account. Whether the caller may use the account is not checked.
         """

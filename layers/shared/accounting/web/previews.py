@@ -50,7 +50,7 @@ class AskPreview(RequestModel):
         default=None, description="The user who would call: an id or e-mail address, by default the caller"
     )
     account_id: AccountText | None = Field(
-        default=None, description="The account that would pay, by default the key's or the user's own"
+        default=None, description="The account that would pay, by default the key's account, else the user's own"
     )
     key_id: Identifier | None = Field(default=None, description="An API key of the user, with which they would call")
     run_id: Identifier | None = IN_RUN
@@ -132,7 +132,7 @@ class PreviewView(ResponseModel):
 
 
 def spender_in(asked: AskPreview, caller: Caller, now: int) -> tuple[Spender, AccountingError | None]:
-    """The spender that a request asks about, and the refusal of their API key, None if they could use it.
+    """The spender that a request asks about, and the error that refuses their API key, or None.
 
     Raises Forbidden if the caller may not ask about this user or API key, UserNotFound, MemberNotFound, ApiKeyNotFound.
     """
