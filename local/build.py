@@ -105,7 +105,10 @@ def _make(folder: Path) -> None:
 
 
 def with_defaults(template: str, values: dict[str, str]) -> str:
-    """Return the template with `values` as its parameters' defaults. Raises Refused if it lacks such a default."""
+    """Return the template with `values` in place of the defaults of its parameters.
+
+    Raises Refused unless each of these parameters is in the template and has a default there.
+    """
     for name, value in values.items():
         before = re.search(rf"^  {name}:\n(?:    .*\n)*?    Default: ", template, re.MULTILINE)
         if not before:

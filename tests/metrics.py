@@ -1,4 +1,4 @@
-"""Metrics for processes in which no invocation of Lambda writes them."""
+"""Replacements for Powertools' metrics in tests and benchmarks, which do not run on Lambda."""
 
 from collections import Counter
 from typing import Any, ClassVar

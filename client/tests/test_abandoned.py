@@ -46,7 +46,11 @@ def dropped_with_its_stack(client: AccountingClient) -> None:
 
 
 def dropped_after_a_refusal(client: AccountingClient) -> None:
-    """The session keeps its refusal, and raises a copy: the traceback of a raised exception references the session."""
+    """Drop a session that has raised a refusal.
+
+    An exception that was raised references the session through its traceback. So the session must not store that
+    exception; otherwise it would never be abandoned.
+    """
     session = client.streaming_session("m", 100, heartbeat_seconds=BEAT_SECONDS).__enter__()
     with suppress(InsufficientCredits):
         session.add_tokens(10**6)
@@ -78,7 +82,7 @@ def test_an_abandoned_session_is_aborted_with_its_tokens(
     assert "was abandoned with 30 tokens" in caplog.text
 
 
-def test_a_session_that_is_only_entered_is_not_abandoned() -> None:
+def test_a_session_without_a_variable_is_not_abandoned_inside_its_block() -> None:
     """The block still references it, although nothing else does."""
     service = Accountant()
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
@@ -125,7 +129,7 @@ def test_an_abandoned_async_session_is_aborted_with_its_tokens(
     assert "was abandoned with 30 tokens" in caplog.text
 
 
-def test_an_async_session_that_is_only_entered_is_not_abandoned() -> None:
+def test_an_async_session_without_a_variable_is_not_abandoned_inside_its_block() -> None:
     service = Accountant()
 
     async def run() -> None:

@@ -41,6 +41,11 @@ curl() {
 """
 ONLY_TWO_FUNCTIONS = "functions=$(grep -E -o '\\S+-(credits|sweeper)' <<< $functions)"
 """Commands for all functions are run for only two, because each call of the AWS CLI takes most of a second."""
+NAMED = {
+    *("AWS::Lambda::Function", "AWS::Scheduler::Schedule", "AWS::Logs::LogGroup", "AWS::SQS::Queue", "AWS::SNS::Topic"),
+    *("AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard"),
+}
+"""The kinds of resources to which the template gives names."""
 LETTER = """{"DDBStreamBatchInfo": {"streamArn": "%s", "shardId": "%s", "startSequenceNumber": "%s"}}"""
 
 
@@ -102,7 +107,7 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
 
 
 def assert_is_a_second_stack(aws: Emulator, name: str, tags: dict[str, str]) -> None:
-    """Assert that a second stack answers, and has the first's functions, schedules and alarms under its own name."""
+    """Assert that a second stack answers, and has everything that bears the first's name under its own name."""
     second = stack(aws, name)
     outputs = {each["OutputKey"]: each["OutputValue"] for each in second["Outputs"]}
     assert {each["Key"]: each["Value"] for each in second["Tags"]} == tags
@@ -117,6 +122,22 @@ def assert_is_a_second_stack(aws: Emulator, name: str, tags: dict[str, str]) -> 
         first = {each.removeprefix(STACK_NAME) for each in names if each.startswith(STACK_NAME)}
         assert first, kind
         assert first == {each.removeprefix(name) for each in names if each.startswith(name)}, kind
+    of_first = resources(aws, STACK_NAME)
+    assert all(STACK_NAME in physical_id for _, _, physical_id in of_first)
+    assert resources(aws, name) == {(*of, physical_id.replace(STACK_NAME, name)) for *of, physical_id in of_first}
+
+
+def resources(aws: Emulator, name: str) -> set[tuple[str, str, str]]:
+    """Return the kind, the logical id and the name of each resource of a stack to which the template gives a name."""
+    pages = aws.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
+    found = {
+        (each["ResourceType"], each["LogicalResourceId"], each["PhysicalResourceId"])
+        for page in pages
+        for each in page["StackResourceSummaries"]
+        if each["ResourceType"] in NAMED
+    }
+    assert {kind for kind, _, _ in found} == NAMED
+    return found
 
 
 def deployed_service(aws: Emulator, output: str) -> Stack:

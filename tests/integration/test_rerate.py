@@ -70,7 +70,7 @@ def test_unchanged_costs_have_no_line() -> None:
     assert total.split() == ["total", "1", "4", "4", "+0"]
 
 
-def test_records_without_usage_by_class_or_price_are_left_out_and_counted() -> None:
+def test_records_without_a_price_or_without_usage_by_class_are_left_out_and_counted() -> None:
     made = [
         record(None, 5, priced_as=None),
         record(None, 5, service="chat-streaming", unclassified=700),

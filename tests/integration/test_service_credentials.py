@@ -247,7 +247,7 @@ def test_a_service_is_refused_for_a_disabled_user(user: MakeUser) -> None:
         admit(READ, caller)
 
 
-def test_an_unknown_user_needs_the_right_users_sync_and_is_then_created(clock: Clock) -> None:
+def test_an_unknown_user_needs_the_right_users_sync_and_is_then_created() -> None:
     introducing = Access(Who.USERS, "credits:read", introduce=users.introduce)
     with pytest.raises(RightMissing) as refused:
         admit(introducing, acting(create("read"), "new"))

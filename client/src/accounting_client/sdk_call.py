@@ -232,7 +232,11 @@ class AccountedCall(Generic[S]):
             self.session.set_usage(used.usage, self.route.usage_format)
             self.has_usage = True
         except (TypeError, ValueError) as error:  # not a usage object
-            logger.warning("session %s is settled with the tokens counted: %s", self.session.session_id, error)
+            logger.warning(
+                "session %s: the usage was not accepted, so the counted tokens are settled: %s",
+                self.session.session_id,
+                error,
+            )
         return self.hides_usage and used.is_usage_only
 
     def note_answer(self, answer: object) -> None:

@@ -1,4 +1,4 @@
-"""Price rules: add (once, even if the request is repeated), end and withdraw, each together with its aliases."""
+"""Adding, ending and withdrawing price rules, which have aliases. A repeated request adds a rule only once."""
 
 import json
 from typing import NamedTuple
@@ -24,7 +24,8 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
     try:
         require_order(rule.effective_from, rule.effective_to)
     except Invalid:
-        # By default a rule begins when it is sent. A repeat may be sent after the rule's end, and is still a repeat.
+        # If a request names no beginning, the rule begins when the request is sent. So in a repeat of the request, the
+        # rule may begin after its end.
         if key and (known := idempotency.find(key, now)):
             return _replayed(key, known)
         raise
@@ -65,7 +66,7 @@ def end(model_id: str, effective_from: int, effective_to: int, now: int) -> Pric
 
 
 def withdraw(model_id: str, effective_from: int, now: int) -> None:
-    """Remove a rule. Raises PriceNotFound, PriceBegun if a process may know the rule already, Contention."""
+    """Remove a rule. Raises PriceNotFound, PriceBegun if processes may have cached the rule already, Contention."""
     soonest = now + prices.FORESIGHT
 
     def attempt() -> None:
