@@ -11,7 +11,9 @@ def organization_with(account_id: AccountId, *user_ids: str, role: Role = "membe
     """Make an organization with these members, and its wallet."""
     organization_id = organization_of(account_id)
     assert organization_id is not None
-    made = Organization(organization_id, organization_id, now, members=len(user_ids), owners=1)
+    made = Organization(
+        organization_id, organization_id, now, members=len(user_ids), owners=len(user_ids) if role == "owner" else 0
+    )
     members = [organizations.add_member(Member(organization_id, user_id, role, now)) for user_id in user_ids]
     empty = Wallet(account_id)
     transact([organizations.put(made), wallets.put(empty, with_new_terms(empty)), *members])

@@ -7,19 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from accounting.domain.accounts import personal
+from accounting.domain.accounts import personal, stored
 from accounting.domain.budgets import Spender
-from accounting.domain.errors import AccountingError, Invalid, UserDisabled
+from accounting.domain.errors import AccountingError, Invalid, MemberNotFound, UserDisabled
 from accounting.domain.model_usage import Usage
+from accounting.domain.users import Description
 from accounting.operations import closing, credits, runs, sessions, users
 from accounting.operations.budgets import Requester
 from accounting.operations.credits import Request
 from accounting.operations.previews import Preview, preview
 from accounting.settings import settings
 from accounting.store import table
+from accounting.store import users as user_store
 from accounting.store.users import ById
+from accounting.times import DAY
+from accounting.web.caller import Caller
+from accounting.web.previews import AskPreview, spender_in
 from tests.integration.acme import ACME, budget, make_key, make_organization, stream
 from tests.integration.conftest import ACCOUNT, NOW
+from tests.members import organization_with
 
 if TYPE_CHECKING:
     from tests.calls import Calls
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 
 OWN = Spender("u1", ACCOUNT)
 MEMBER = Spender("u1", ACME)
+OWNED = stored("org:owned")
 
 
 def ask(spender: Spender = OWN, tokens: int = 5_000, usage: Usage | None = None, **more: Any) -> Preview:
@@ -193,6 +200,31 @@ def test_an_unknown_run_or_variant_is_a_bad_request(user: MakeUser) -> None:
         ask(OWN._replace(run_id="none"))
     with pytest.raises(Invalid):
         ask(OWN, variant="none")
+
+
+@pytest.mark.parametrize("platform_role", ["supervisor", "admin"])
+def test_a_supervisor_who_manages_the_organization_keeps_the_right_to_ask_about_everybody(
+    user: MakeUser, calls: Calls, platform_role: str
+) -> None:
+    for name in ("boss", "member", "stranger"):
+        user(name)
+    organization_with(OWNED, "boss", "member", role="owner")
+
+    def ask_about(user_id: str, role: str) -> Spender:
+        asked = AskPreview.model_validate({"modelId": "m", "estimatedTokens": 1, "userId": user_id, "accountId": OWNED})
+        return spender_in(asked, Caller("boss", "", role, issued_at=NOW // 1000), NOW)[0]
+
+    for name in ("member", "stranger"):
+        assert ask_about(name, platform_role) == Spender(name, OWNED)
+    assert ask_about("member", "user") == Spender("member", OWNED)
+    with pytest.raises(MemberNotFound):
+        ask_about("stranger", "user")
+    calls.reset()
+    ask_about("member", "user")
+    assert calls.round_trips == 3, "the manager, the user and the member"
+    user_store.sync(Description("boss", role="user", issued_at=NOW // 1000, role_at=NOW + DAY), NOW + DAY)
+    with pytest.raises(MemberNotFound):
+        ask_about("stranger", platform_role)
 
 
 def test_a_preview_does_not_count_expired_credits(user: MakeUser) -> None:

@@ -21,6 +21,8 @@ from accounting.store import api_keys, service_credentials, users
 from accounting.web.on_behalf import user_id_in
 
 CLOCK_LEEWAY_SECONDS = 30
+SUPERVISORS = ("supervisor", "admin")
+"""The roles that supervise the platform."""
 
 type Permission = Literal["credits:read", "sessions:write", "usage:read", "usage:write"]
 
@@ -69,8 +71,15 @@ class Caller(NamedTuple):
 
     def require_supervisor(self) -> None:
         """Raise Forbidden unless the caller is a supervisor or administrator now, UserDisabled if they are disabled."""
-        if self._role_now("supervisor", "admin") not in ("supervisor", "admin"):
+        if self._role_now(*SUPERVISORS) not in SUPERVISORS:
             raise Forbidden("Supervisor access required")
+
+    def is_supervisor(self) -> bool:
+        """Whether the caller is a supervisor or administrator now. Reads nothing if the token's role is a lower one.
+
+        Raises UserDisabled if the token's role is one of the two.
+        """
+        return self.role in SUPERVISORS and self._role_now(*SUPERVISORS) in SUPERVISORS
 
     def require_admin(self) -> None:
         """Raise Forbidden unless the caller is an administrator now, UserDisabled if they are disabled."""

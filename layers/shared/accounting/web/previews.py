@@ -175,13 +175,15 @@ def _user_in(asked: AskPreview, caller: Caller) -> str:
     reference = named_by(caller, asked.user_id)
     if reference == ById(caller.user_id):
         return caller.user_id
+    if caller.is_supervisor():
+        return users.resolve(reference).user.id
     organization_id = organization_of(asked.account_id) if asked.account_id else None
     if organization_id and not caller.service:
         own = organizations.member(organization_id, caller.user_id)
         if own and own.manages:
             return _member(organization_id, asked.user_id)
-    caller.require_supervisor()
-    return users.resolve(reference).user.id
+    caller.require_enabled()
+    raise Forbidden("Supervisor access required")
 
 
 def _member(organization_id: str, reference: str) -> str:
