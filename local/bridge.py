@@ -17,15 +17,18 @@ from local.paths import STACK_JSON
 from local.steps import Refused, explain
 
 CHUNK_BYTES = 65_536
+PORTS = range(1, 65_536)
 
 
 def main() -> int:
     """Forward connections to the service that `make run` started; return the exit status."""
     try:
         address, port = sys.argv[1:]
+        if int(port) not in PORTS:
+            raise ValueError(port)
         asyncio.run(_serve(address, int(port)))
     except ValueError:
-        return explain(Refused("usage: python3 -m local.bridge ADDRESS PORT"))
+        return explain(Refused("usage: python3 -m local.bridge ADDRESS PORT, with a PORT from 1 to 65535"))
     except OSError as error:
         return explain(Refused(str(error)))
     except Refused as refused:

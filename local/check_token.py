@@ -1,5 +1,7 @@
 """`make check-token TOKEN=…`: shows what the service reads in a token, or why it refuses the token.
 
+If the issuer's keys cannot be fetched, it says that the token could not be checked.
+
 ISSUERS=file.json names the issuers, as for `make run`. Without it, only tokens of the platform's own issuer are
 accepted, which are signed with JWT_ACCESS_SECRET or else the secret of `make run`. `make token` makes such tokens.
 """
@@ -10,7 +12,7 @@ import os
 import sys
 from datetime import UTC, datetime
 
-from accounting.domain.errors import AccountingError
+from accounting.domain.errors import AccountingError, Unavailable
 from accounting.domain.users import DEFAULT_ROLE
 from accounting.identity.tokens import verify
 from accounting.tokens import Claims
@@ -21,7 +23,7 @@ from local.steps import Refused, explain
 
 
 def main() -> int:
-    """Print the token's claims, or why it is refused; return the exit status, which is 1 if it is refused."""
+    """Print the token's claims, why it is refused, or why it could not be checked; return 0 or, without claims, 1."""
     try:
         claims = check(os.environ.get("TOKEN", ""), issuers.from_environment(os.environ) or "[]")
     except Refused as refused:
@@ -31,13 +33,15 @@ def main() -> int:
 
 
 def check(token: str, document: str) -> Claims:
-    """Return the token's claims. Raises Refused, with the reason, if the service would refuse the token."""
+    """Return the token's claims. Raises Refused, with the reason, if the token is refused or could not be checked."""
     if not token:
         raise Refused(
             "TOKEN is missing: `make check-token TOKEN=…`, with ISSUERS=file.json for an identity provider's token"
         )
     try:
         return verify(token, _secrets, lambda: document)
+    except Unavailable as error:
+        raise Refused(f"the token could not be checked, and may be good: {error.message} ({error.code})") from error
     except AccountingError as error:
         raise Refused(f"refused: {error.message} ({error.code})") from error
 

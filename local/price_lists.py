@@ -70,15 +70,19 @@ class Markup:
     @classmethod
     def read(cls, text: str) -> Markup:
         """Parse a text such as `1.2 anthropic=1.3 gpt-4o*=1.1`. Raises ValueError."""
-        default, patterns = Decimal(1), []
+        default, patterns = None, []
         for word in text.split():
             pattern, equals, number = word.rpartition("=")
-            factor = _positive(number)
-            if equals:
+            factor = positive(number)
+            if pattern:
                 patterns.append((pattern, factor))
+            elif equals:
+                raise ValueError(f"{word} names no model")
+            elif default is not None:
+                raise ValueError(f"{text} has two factors for all models")
             else:
                 default = factor
-        return cls(default, tuple(patterns))
+        return cls(Decimal(1) if default is None else default, tuple(patterns))
 
     def of(self, provider: str, model: str) -> Decimal:
         """Return the markup of a model."""
@@ -130,7 +134,8 @@ def changes_after(model: ModelInfo, at: datetime) -> list[datetime]:
     return sorted(start for start in starts if start > at)
 
 
-def _positive(text: str) -> Decimal:
+def positive(text: str) -> Decimal:
+    """Parse a number above 0. Raises ValueError."""
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or not Decimal(text):
         raise ValueError(f"{text} is not a number above 0")
     return Decimal(text)

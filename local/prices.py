@@ -22,7 +22,7 @@ from genai_prices.types import ModelInfo, Provider
 from accounting.domain.price_lists import MAX_LISTED
 from local import tokens
 from local.paths import STACK_JSON
-from local.price_lists import Markup, NoRule, changes_after, left_out, matches, rule_of
+from local.price_lists import Markup, NoRule, changes_after, left_out, matches, positive, rule_of
 from local.steps import Refused, explain
 
 SOURCE = "genai-prices"
@@ -48,7 +48,7 @@ class Options:
         if not environ.get("CREDITS_PER_USD"):
             raise Refused("give CREDITS_PER_USD, the number of credits for one dollar: see docs/choose-a-credit.md")
         try:
-            per_usd = Markup.read(environ["CREDITS_PER_USD"]).default
+            per_usd = positive(environ["CREDITS_PER_USD"].strip())
             markup = Markup.read(environ.get("MARKUP", ""))
         except ValueError as error:
             raise Refused(

@@ -12,12 +12,23 @@ import json
 import os
 import signal
 import time
+from typing import TYPE_CHECKING, TypedDict
 
 from local import private
 from local.paths import RUNNING, STACK_JSON
 from local.steps import Refused
 
+if TYPE_CHECKING:
+    from typing import TextIO
+
 STOP_SECONDS = 60
+
+
+class Recorded(TypedDict):
+    """The process to stop, and whether it leads a process session, whose rest is ended after it."""
+
+    pid: int
+    leadsSession: bool
 
 
 class Running:
@@ -54,18 +65,45 @@ def stop() -> bool:
     with RUNNING.open() as file:
         if _released(file.fileno()):
             return False
-        recorded = json.load(file)
-        os.kill(recorded["pid"], signal.SIGTERM)
+        asked: Recorded | None = None
         deadline = time.monotonic() + STOP_SECONDS
         while not _released(file.fileno()):
             if time.monotonic() > deadline:
-                raise Refused(f"process {recorded['pid']} has not stopped {STOP_SECONDS} s after it was asked to")
+                who = f"process {asked['pid']}" if asked else "`make run`"
+                raise Refused(f"{who} has not stopped {STOP_SECONDS} s after it was asked to")
+            recorded = _recorded(file)
+            if recorded and recorded != asked:
+                _ask_to_end(recorded)
+                asked = recorded
             time.sleep(0.1)
-        if recorded["leadsSession"]:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(recorded["pid"], signal.SIGKILL)
+        if asked:
+            _end_session(asked)
     STACK_JSON.unlink(missing_ok=True)
     return True
+
+
+def _recorded(file: TextIO) -> Recorded | None:
+    """Return which process to stop, or None if the holder of the lock is just recording it."""
+    file.seek(0)
+    try:
+        recorded: Recorded = json.load(file)
+    except json.JSONDecodeError:
+        return None
+    return recorded
+
+
+def _ask_to_end(recorded: Recorded) -> None:
+    """Ask the process to end. If it has ended, end the rest of its session, which may hold the lock."""
+    try:
+        os.kill(recorded["pid"], signal.SIGTERM)
+    except ProcessLookupError:
+        _end_session(recorded)
+
+
+def _end_session(recorded: Recorded) -> None:
+    if recorded["leadsSession"]:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(recorded["pid"], signal.SIGKILL)
 
 
 def _released(descriptor: int) -> bool:

@@ -150,7 +150,22 @@ def test_a_refused_list_is_explained_and_nothing_is_imported() -> None:
     assert dry_runs == [True]
 
 
-@pytest.mark.parametrize("environ", [{}, {"CREDITS_PER_USD": "0"}, {"CREDITS_PER_USD": "1000", "MARKUP": "x"}])
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        *({"CREDITS_PER_USD": each} for each in ("0", " ", "gpt=1000", "1000 2", "1000 gpt=2", "=1000")),
+        *({"CREDITS_PER_USD": "1000", "MARKUP": each} for each in ("x", "1.2 1.3", "=1.3", "gpt=")),
+    ],
+)
 def test_a_wrong_option_is_explained(environ: dict[str, str]) -> None:
     with pytest.raises(Refused, match="CREDITS_PER_USD"):
         Options.read(environ)
+
+
+def test_credits_for_a_dollar_are_one_number() -> None:
+    read = Options.read({"CREDITS_PER_USD": " 1000 ", "MARKUP": "gpt=2 1.2"})
+
+    assert (read.credits_per_usd, read.markup) == (Decimal(1000), Markup(Decimal("1.2"), (("gpt", Decimal(2)),)))
+    with pytest.raises(Refused, match="gpt=1000 is not a number above 0: give CREDITS_PER_USD=1000"):
+        Options.read({"CREDITS_PER_USD": "gpt=1000"})

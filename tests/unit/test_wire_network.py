@@ -28,12 +28,19 @@ from botocore.exceptions import (
 from accounting.store.table import connection, exchange, surroundings, wire
 from accounting.store.table.surroundings import Credentials, Place
 from accounting.store.table.wire import Wire
-from tests.peer import Deed, Peer, answer, certificate, half_an_answer, in_chunks, send
+from tests.peer import Deed, Peer, _request, answer, certificate, half_an_answer, in_chunks, send
 
 KEY = {"TableName": "t", "Key": {"pk": {"S": "a"}, "sk": {"S": "é\n"}}, "ConsistentRead": True}
 ITEM = {"Item": {"pk": {"S": "a"}, "sk": {"S": "b"}}}
 CREDENTIALS = Credentials("key", "secret", None)
 READ_SECONDS = 0.5
+
+
+def test_a_request_that_breaks_off_is_no_request_to_the_peer() -> None:
+    for sent in ([b"POST / HTTP/1.1\r\nContent-Le"], [b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n", b"half"]):
+        received = iter([*sent, b""])
+        connection: Any = SimpleNamespace(recv=lambda _size, received=received: next(received))
+        assert _request(connection) == b""
 
 
 @pytest.fixture(autouse=True)
