@@ -46,7 +46,7 @@ them.
 TRAFFIC = "It falls to 0 while there is traffic."
 METRICS = {
     "CreditsGranted": (
-        "Credits that `allocate`, `set` or `adjust` gave or a closed organization moved, and debt that `set` wrote off.",
+        "Credits given by `allocate`, `set` or `adjust`, moved by a closed organization, or debt that `set` wrote off.",
         "It does not match what was sold.",
     ),
     "CreditsRemoved": (
