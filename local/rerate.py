@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     type CardOf = Callable[[str, str | None], RateCard]
     """Returns the price of a model and a variant. Raises AccountingError if they have no price."""
 
-MAX_RECORDS_OF_A_DAY = 1_000_000
-"""The most records of one user on one day that are read."""
-
 
 @dataclass
 class Cost:
@@ -176,7 +173,7 @@ def _records(since: int, until: int, model_id: str | None) -> Iterator[UsageReco
     for begin in range(day_begin(since), until, DAY):
         low, high = max(since, begin), min(until, begin + DAY)
         for user_id in _users(begin):
-            for record in usage.newest(personal(user_id), low, high, MAX_RECORDS_OF_A_DAY):
+            for record in usage.records(personal(user_id), low, high):
                 if model_id in (None, record.model_id):
                     yield record
 

@@ -4,14 +4,16 @@ Variables: FROM and TO, names of tables with `pk` and `sk`; APPLY=1 to write (wi
 Credentials, region and endpoint are those that boto3 finds.
 
 You can stop the command and run it again: what is done stays done. Nothing else may write to TO meanwhile. The command
-lists users who were erased in TO and not in FROM: erase them again. Their erasure items stay in TO, so that each run
-lists them.
+lists users who were erased in TO and not in FROM, or whose erasure began later in TO: erase them again. Their erasure
+items stay in TO, so that each run lists them.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import sys
+import time
 from dataclasses import dataclass, field
 from itertools import batched
 from typing import TYPE_CHECKING, Any
@@ -33,11 +35,13 @@ ERASURE = "ERASURE"
 
 READ_AT_ONCE = 100
 WRITE_AT_ONCE = 25
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 20.0
 
 
 @dataclass
 class Differences:
-    """How many items of TO are different, missing and superfluous; and the users who were erased only in TO."""
+    """How many items of TO are different, missing and superfluous; and the users whose erasures stay in TO."""
 
     changed: int = 0
     missing: int = 0
@@ -68,12 +72,18 @@ def main() -> int:
 
 
 def restore(client: Any, source: str, target: str, *, apply: bool) -> Differences:
-    """Make `target` equal to `source`, page by page, except erasures; without `apply`, only count the differences."""
+    """Make `target` equal to `source`, page by page; without `apply`, only count the differences.
+
+    Erasures that `source` lacks, or that began later in `target`, stay in `target`.
+    """
     found = Differences()
     for page in _pages(client, source):
         there = _read(client, target, [_key(item) for item in page])
         found.missing += sum(_key(item) not in there for item in page)
         different = [item for item in page if there.get(_key(item)) != item]
+        again = [item for item in different if _is_erased_later(item, there.get(_key(item)))]
+        found.erased += map(_user_in, again)
+        different = [item for item in different if item not in again]
         found.changed += sum(_key(item) in there for item in different)
         if apply:
             _write(client, target, [{"PutRequest": {"Item": item}} for item in different])
@@ -105,6 +115,16 @@ def _key(item: Item) -> Key:
     return item["pk"]["S"], item["sk"]["S"]
 
 
+def _is_erased_later(item: Item, there: Item | None) -> bool:
+    """Return whether an erasure began later in the target.
+
+    If it only got further there, it is set back: the texts come back that it has erased since the copy.
+    """
+    if there is None or item["sk"]["S"] != ERASURE:
+        return False
+    return int(there["begun_at"]["N"]) > int(item["begun_at"]["N"])
+
+
 def _user_in(item: Item) -> str:
     user_id: str = item["pk"]["S"].removeprefix("USER#")
     return user_id
@@ -114,18 +134,32 @@ def _read(client: Any, table: str, keys: list[Key]) -> dict[Key, Item]:
     """Return the table's items at `keys`."""
     found: dict[Key, Item] = {}
     wanted = {table: {"Keys": [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in keys], "ConsistentRead": True}}
-    while wanted:
+    for pause in _pauses():
         answer = client.batch_get_item(RequestItems=wanted)
         found |= {_key(item): item for item in answer["Responses"].get(table, [])}
         wanted = answer["UnprocessedKeys"]
+        if not wanted:
+            break
+        time.sleep(pause)
     return found
 
 
 def _write(client: Any, table: str, requests: list[Item]) -> None:
     for some in batched(requests, WRITE_AT_ONCE, strict=False):
         wanted = {table: list(some)}
-        while wanted:
+        for pause in _pauses():
             wanted = client.batch_write_item(RequestItems=wanted)["UnprocessedItems"]
+            if not wanted:
+                break
+            time.sleep(pause)
+
+
+def _pauses() -> Iterator[float]:
+    """Return the seconds to wait before what a throttled table left is sent again: random, and growing to a limit."""
+    longest = FIRST_PAUSE_SECONDS
+    while True:
+        yield random.uniform(longest / 2, longest)
+        longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
 
 
 if __name__ == "__main__":

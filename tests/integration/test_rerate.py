@@ -1,6 +1,7 @@
 """`make rerate`: what past usage would cost at the current prices."""
 
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -153,6 +154,17 @@ def test_the_tool_reads_all_users_records_and_writes_nothing(
         ["total", "4", "6", "18", "+12"],
     ]
     assert dynamodb.scan(TableName=table_name)["Items"] == before
+
+
+def test_no_number_of_records_of_one_user_on_one_day_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = 1_000_001
+    monkeypatch.setattr(rerate, "_users", lambda _: {"u1"})
+    monkeypatch.setattr(
+        "accounting.store.table.queries._query", lambda *_, **__: repeat({"pk": "ACCOUNT#user:u1"}, many)
+    )
+    monkeypatch.setattr("accounting.store.usage.from_item", lambda *_: record(THOUSAND, 1))
+
+    assert sum(1 for _ in rerate._records(NOW, NOW + 1, None)) == many
 
 
 def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,3 +119,93 @@ def test_users_erased_since_the_backup_are_listed_and_can_be_erased_again(
     assert again is not None
     assert again.at == NOW + DAY
     assert restore.restore(dynamodb, backup, table_name, apply=False).erased == ["since"], "every run lists them"
+
+
+def test_an_erasure_that_began_later_in_the_target_is_kept_and_its_user_listed(
+    dynamodb: Any, table_name: str, backup: str, user: MakeUser
+) -> None:
+    """The copy has an earlier erasure, after which a restore brought the user's data back."""
+    user("again", credits_granted=5)
+    with_data = items(dynamodb, table_name)
+    erasing.erase("again", by="boss", now=NOW)
+    for item in with_data:
+        dynamodb.put_item(TableName=table_name, Item=item)
+    restore.restore(dynamodb, table_name, backup, apply=True)
+    erasing.erase("again", by="boss", now=NOW + DAY)
+
+    for _ in range(2):
+        assert restore.restore(dynamodb, backup, table_name, apply=True).erased == ["again"], "every run lists them"
+    kept = erasures.get("again")
+    assert kept is not None
+    assert kept.at == NOW + DAY
+    assert restore.restore(dynamodb, table_name, backup, apply=True) == Differences(changed=1), (
+        "it replaces an older one"
+    )
+    newer = dynamodb.get_item(TableName=backup, Key={"pk": {"S": "USER#again"}, "sk": {"S": "ERASURE"}})["Item"]
+    assert newer["begun_at"] == {"N": str(NOW + DAY)}
+
+
+def test_an_erasure_that_ended_after_the_copy_erases_again_what_comes_back(
+    dynamodb: Any, table_name: str, backup: str, user: MakeUser
+) -> None:
+    user("u1", credits_granted=5)
+    erasing.erase("u1", by="boss", now=NOW)
+    restore.restore(dynamodb, table_name, backup, apply=True)
+    before = items(dynamodb, backup)
+    erasure = erasing.erase("u1", by="boss", now=NOW + DAY)
+    assert erasure.finished_at is not None
+
+    assert restore.restore(dynamodb, backup, table_name, apply=True).erased == []
+
+    assert items(dynamodb, table_name) == before
+    assert [each.user_id for batch in erasures.due(NOW + DAY) for each in batch] == ["u1"]
+
+
+class Throttled:
+    """A client of DynamoDB whose batches process one key or item at a time."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def batch_get_item(self, RequestItems: dict[str, Any]) -> Any:  # noqa: N803 - boto3's name
+        ((table, wanted),) = RequestItems.items()
+        answer = self._client.batch_get_item(RequestItems={table: {**wanted, "Keys": wanted["Keys"][:1]}})
+        rest = wanted["Keys"][1:]
+        return answer | {"UnprocessedKeys": {table: {**wanted, "Keys": rest}} if rest else {}}
+
+    def batch_write_item(self, RequestItems: dict[str, Any]) -> Any:  # noqa: N803 - boto3's name
+        ((table, wanted),) = RequestItems.items()
+        answer = self._client.batch_write_item(RequestItems={table: wanted[:1]})
+        return answer | {"UnprocessedItems": {table: wanted[1:]} if wanted[1:] else {}}
+
+
+def test_a_throttled_table_is_asked_again_after_growing_pauses(
+    dynamodb: Any, table_name: str, backup: str, user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        user(f"u{number}", credits_granted=100)
+    made = items(dynamodb, table_name)
+    assert restore.READ_AT_ONCE > len(made) > restore.WRITE_AT_ONCE // 2
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+
+    restore._read(Throttled(dynamodb), table_name, [restore._key(item) for item in made])
+    reading = pauses.copy()
+    pauses.clear()
+    restore._write(Throttled(dynamodb), backup, [{"PutRequest": {"Item": item}} for item in made[:10]])
+
+    assert items(dynamodb, backup) == made[:10]
+    for waited, number in ((reading, len(made) - 1), (pauses, 9)):
+        assert len(waited) == number, "one pause before each repetition"
+        assert all(
+            limit / 2 <= pause <= limit
+            for pause, limit in zip(
+                waited,
+                [min(0.1 * 2**each, restore.LONGEST_PAUSE_SECONDS) for each in range(number)],
+                strict=True,
+            )
+        )
+        assert len(set(waited)) == number, "pauses are random"

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from itertools import islice
+from itertools import batched, islice
 from typing import Any
 
 from accounting.domain.accounts import AccountId, personal, stored, user_of
@@ -78,6 +78,14 @@ def newest(
     else:
         items = list(islice(filter(wanted, table.query_all(low["pk"], low["sk"], high)), limit))
     return [from_item(_payer(item), item) for item in _followed(items)]
+
+
+def records(account_id: AccountId, since: int, until: int) -> Iterator[UsageRecord]:
+    """Every record with ``since <= at < until``, newest first, read lazily."""
+    low, high = (keys.usage(account_id, at, "") for at in (since, until))
+    for batch in batched(table.query_all(low["pk"], low["sk"], high["sk"]), table.MAX_BATCH, strict=False):
+        for item in _followed(list(batch)):
+            yield from_item(_payer(item), item)
 
 
 def _followed(items: list[Item]) -> list[Item]:
