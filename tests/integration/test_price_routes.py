@@ -199,7 +199,7 @@ def test_an_import_shows_its_difference_and_can_be_repeated() -> None:
     assert [len(history(model)) for model in "mno"] == [2, 1, 1]
 
 
-def test_an_import_shows_an_alias_that_had_another_price() -> None:
+def test_an_import_shows_a_model_that_becomes_an_alias_with_another_price() -> None:
     import_list({"modelId": "m", "rates": {"input": 1, "output": 1}, "effectiveFrom": BEGINNING})
     listed = {"modelId": "n", "rates": {"input": 50, "output": 50}, "aliases": ["m"]}
 
@@ -288,7 +288,7 @@ def test_99_rules_and_aliases_are_one_transaction(calls: Calls) -> None:
 
 
 def test_an_import_costs_a_query_for_each_id_and_one_transaction(calls: Calls) -> None:
-    """A query for each rule and alias, one read of conflicting rules, and one transaction.
+    """A query for each rule and alias, one read that looks for conflicting rules, and one transaction.
 
     Each rule and alias costs 2 units, and a rule 1 more for its place in the price list.
     """
@@ -305,7 +305,7 @@ def test_an_import_costs_a_query_for_each_id_and_one_transaction(calls: Calls) -
     assert calls.write_units == 3 * 2 + 2
     calls.reset()
     import_list(*rules)
-    # The last query reads the rules of the alias's model.
+    # By now the alias is stored. It leads to its model, whose rules the last query reads.
     assert calls.operations == ["GetItem", "Query", "Query", "Query", "Query"]
 
 

@@ -42,7 +42,7 @@ class Throttled(Conflict):
 
 
 class Write(NamedTuple):
-    """One write of a transaction, and the error to raise if its condition fails, made from the item that was there."""
+    """One write of a transaction. If its condition fails, ``refused`` makes the error from the item that is stored."""
 
     action: Action
     refused: Callable[[Item | None], Exception] | None = None
