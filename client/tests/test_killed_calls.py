@@ -159,20 +159,22 @@ def test_calls_of_processes_that_are_killed_at_any_moment_are_settled_exactly_on
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_without_an_outbox_a_killed_process_leaves_its_session_open(forker: Forker, kind: str) -> None:
+def test_without_an_outbox_no_later_process_settles_the_session_of_a_killed_one(forker: Forker, kind: str) -> None:
     bank, chance = Bank(), random.Random(6)
 
     with Slow.running() as provider, serving(bank) as url:
         callers = Callers(forker, kind, url, provider)
         kills = callers.run_and_kill(KILLS // 3, chance, until=lambda: bool(bank.open))
-        left = bank.open
-        callers.run_the_last()
+        left, ended = bank.open, {*callers.ended}
+        kills += callers.run_and_kill(1, chance, until=lambda: callers.ended > ended)
 
     assert left
-    assert bank.open == left, "only the service's sweeper ends them"
-    assert len(left) <= kills
-    assert callers.ended <= bank.sessions.keys() - left
-    assert {session.charges for session_id, session in bank.sessions.items() if session_id not in left} == {1}
+    assert callers.ended > ended, "later processes have made calls"
+    still_open = bank.open
+    assert left <= still_open, "only the service's sweeper ends them"
+    assert len(still_open) <= kills
+    assert callers.ended <= bank.sessions.keys() - still_open
+    assert {session.charges for session_id, session in bank.sessions.items() if session_id not in still_open} == {1}
 
 
 SYNC = """

@@ -1,4 +1,8 @@
-"""Sessions that could not be opened. If credits may be held, they are released. If not, nothing is sent or logged."""
+"""Openings of sessions, and heartbeats, that fail.
+
+If credits may be held, they are released; if not, nothing more is sent or logged. Once a session is open, its
+heartbeats are tried again and it is settled, even while no thread or task can start.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import product
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
@@ -435,16 +436,27 @@ def test_a_session_that_has_ended_is_not_entered(stream: Run) -> None:
     assert service.steps() == ["initialize"]
 
 
-@pytest.mark.parametrize("seconds", [0, -1, -0.001, float("nan"), float("inf"), 1e12, True, "10", None, Decimal(10)])
-@pytest.mark.parametrize("name", ["heartbeat_seconds", "settle_seconds"])
+UNTIMELY = [0, -1, -0.001, float("nan"), float("inf"), 1e12, True, "10", Decimal(10)]
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [*product(["heartbeat_seconds", "settle_seconds"], UNTIMELY), ("settle_seconds", None)],
+)
 def test_a_time_that_no_timer_can_wait_is_refused_before_anything_is_held(stream: Run, name: str, seconds: Any) -> None:
     service = Accountant()
-    if (name, seconds) == ("heartbeat_seconds", None):
-        return  # by default, heartbeats have no interval
 
     with pytest.raises(ValueError, match=f"{name} must be a number of seconds, more than 0"):
         stream(service, lambda _: pytest.fail("entered"), **{name: seconds})
     assert service.received == []
+
+
+def test_heartbeats_need_no_interval(stream: Run) -> None:
+    service = Accountant()
+
+    stream(service, counting(30), heartbeat_seconds=None)
+
+    assert service.outcome == ("finalize", 30)
 
 
 def test_a_session_is_entered_once() -> None:

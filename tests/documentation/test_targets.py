@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tests.commands import Documentation
 
 
+LOCKED = ("requirements/*.txt", "layers/*/requirements.txt", "functions/*/requirements.txt")
+
+
 def sources(folder: Path) -> dict[str, str]:
     """Return a digest of each source file."""
     files = (path for path in folder.rglob("*") if path.is_file())
@@ -58,9 +61,8 @@ def test_checking_formatting_and_generating_change_no_sources(
 def test_make_lock_writes_locks_without_addresses(tmp_path: Path, documentation: Documentation) -> None:
     """The locks are written in a separate copy, because the shared copy's environments must match its locks."""
     fresh = Project(copy(tmp_path / "project"))
-    names = ("requirements/dev.txt", "requirements/ministack.txt", "requirements/mutation.txt")
-    locks = [*names, "layers/shared/requirements.txt"]
-    locks += [f"functions/{each}/requirements.txt" for each in ("authorizer", "budgets", "streaming_sessions", "usage")]
+    locks = [str(lock.relative_to(ROOT)) for folder in LOCKED for lock in ROOT.glob(folder)]
+    assert {"requirements/litellm.txt", "layers/shared/requirements.txt", "functions/usage/requirements.txt"} < {*locks}
     for lock in locks:
         (fresh.folder / lock).unlink()
 
