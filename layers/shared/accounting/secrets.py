@@ -21,8 +21,8 @@ def jwt_secrets(*, refresh: bool) -> list[bytes]:
     """The secrets that access tokens may be signed with: the current one, then the previous one if there is one.
 
     ``refresh`` reads them again, in case they were just rotated, but at most every ``REFRESHED_AGE_SECONDS``.
-    Raises ValueError if there is none or one is shorter than ``MIN_SECRET_BYTES``, GetParameterError if they can't be
-    read.
+    Raises ValueError if there is no secret, or if a secret is shorter than ``MIN_SECRET_BYTES``. Raises
+    GetParameterError if the secrets can't be read.
     """
     stored = json.loads(_read(os.environ["JWT_SECRET_ID"], refresh=refresh))
     secrets = [value.encode() for value in (stored["current"], stored.get("previous")) if value]

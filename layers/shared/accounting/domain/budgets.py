@@ -63,7 +63,7 @@ def key_in(subject: str) -> str | None:
 class Counter(NamedTuple):
     """A budget's counter in one window: the sum of one member's or one key's commitments.
 
-    The member or the key comes from the spender (``subject``). ``begun`` is that of the ``Budget``.
+    A counter does not name the member or the key; ``subject`` takes the name from a spender. ``begun`` is the budget's.
     """
 
     of: Literal["member", "key"]

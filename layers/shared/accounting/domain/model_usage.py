@@ -94,7 +94,7 @@ def checked(usage: Usage, field: str, names: Mapping[str, str] = JSON_NAMES) -> 
     """The usage itself, if a call can have these counts.
 
     Raises Invalid if a count in ``names`` is below 0 or above ``MAX_COUNT``, or if parts together exceed their whole.
-    The message names ``field`` and the count by its key in ``names``.
+    The message names the count as ``field``, a dot, and the count's key in ``names``.
     """
     json_names = {attribute: f"{field}.{name}" for name, attribute in names.items()}
     for attribute, name in json_names.items():

@@ -32,7 +32,7 @@ class PriceChange(NamedTuple):
 
 
 class TakenAlias(NamedTuple):
-    """An alias in a list that has named another model until now: that model's rule, and the list's rule."""
+    """An alias that a list takes from another model, with that model's rule and the list's rule."""
 
     alias: str
     before: PriceRule

@@ -150,9 +150,9 @@ class RateCard(NamedTuple):
         return -1 if left < 0 else _within(left, highest_rate)
 
     def fitting_output(self, credits: int, usage: Usage) -> int:
-        """The output tokens that the usage can reach for ``credits`` if each further token costs the highest rate.
+        """The most output tokens for which ``credits`` suffice.
 
-        The result is below the usage's own output if the usage already costs more, and -1 if the inputs alone do.
+        Each token beyond the usage's own output counts at the highest rate. The result is below the usage's own output if the usage already costs more, and -1 if the inputs alone do.
         """
         rates = self.rates_of(usage.input)
         highest_rate = max(_rate(rates, name) for name in ("output", "reasoning", "output_audio"))

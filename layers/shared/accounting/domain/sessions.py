@@ -167,7 +167,7 @@ class Session(NamedTuple):
 
     @property
     def late_credits(self) -> int | None:
-        """By how many credits late usage raised the sweep's charge, negative if lowered; None without late usage."""
+        """By how many credits late usage changed the sweep's charge; negative if it fell, None without late usage."""
         return None if self.resolution is None or self.late is None else self.late.credits - self.resolution.credits
 
     @property
@@ -286,7 +286,7 @@ class Session(NamedTuple):
         return (known.tokens, known.usage, known.model_id) == (repeated.tokens, repeated.usage, repeated.model_id)
 
     def accepts_usage_of(self, report: Report) -> bool:
-        """Whether a heartbeat's usage replaces the known usage: not if an earlier heartbeat reported a newer one."""
+        """Whether a heartbeat's usage replaces the known usage: not if a usage with more output has arrived before."""
         return report.usage is not None and report.usage_output >= self.usage_output
 
     def is_repriced_by(self, report: Report) -> bool:

@@ -3,9 +3,9 @@
 Callers choose the names of services and models. They can invent any number of names, with any number of credits. Two
 rules prevent them from pushing other names out of an answer:
 
-- A name ranks by its **merit**: the credits of its records, counting only users who had it among the first names that
-  they used that day. One user gives merit to ``MAX_NAMES_OF_USER`` services and as many models, and so fills at most
-  that many places.
+- A name ranks by its **merit**: the credits of its records. A user's records count for this only if the name is among
+  the first names that the user used that day. One user gives merit to at most ``MAX_NAMES_OF_USER`` services and as
+  many models, and so fills at most that many places.
 - The names shown fit in ``MAP_BYTES`` of JSON. Names longer than ``MAX_NAME_BYTES`` have no merit, so the names of one
   user leave room for others.
 

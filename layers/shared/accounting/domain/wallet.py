@@ -36,11 +36,11 @@ class Wallet(NamedTuple):
     ``version`` counts writes, ``entry_seq`` ledger entries and ``allocations`` the lots that were ever granted.
     ``head`` is the newest entry's hash. ``due_at`` is when the sweeper next looks at the wallet: when the first lot
     expires, or sooner. For an open account, only the sweeper moves it to a later time, because a move costs two writes
-    to an index. A newer version may have written ``format`` and ``more``; this version keeps them unchanged. ``frozen``
+    to an index. A newer release may have written ``format`` and ``more``; this release keeps them unchanged. ``frozen``
     is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are settled.
     ``erased`` is true if the user is erased: no new entry keeps a reason. ``terms`` counts the changes of members and
     budgets, which decide who may spend how much. ``budgets`` is the number of budgets. ``passed`` is how many commands
-    changed the wallet while the one that wrote this version waited. It decides nothing.
+    changed the wallet while the command that last wrote it was waiting. No decision depends on ``passed``.
     """
 
     account_id: AccountId
@@ -221,8 +221,8 @@ def settle_late(wallet: Wallet, difference: int, *, grace_milliseconds: int, cau
 
     The session's hold is settled already.
 
-    Missing credits are drawn from the live lots; what the lots cannot cover becomes debt. Overcharged credits return as
-    a lot without an allocation, which is valid for ``grace_milliseconds``.
+    A positive difference is drawn from the live lots; what the lots cannot cover becomes debt. A negative difference
+    returns as a lot without an allocation, which is valid for ``grace_milliseconds``.
     """
     if difference >= 0:
         return settle(wallet, (), difference, grace_milliseconds=grace_milliseconds, cause=cause)
@@ -283,8 +283,9 @@ def require_enabled(wallet: Wallet) -> None:
 class _Draft:
     """A wallet while a command changes it.
 
-    Opening it drops expired lots. Closing it drops them again, repays debt, merges lots and returns the new version.
-    ``at`` is never before the wallet's last change, so that the order of entries is also their order in time.
+    Opening it drops expired lots. Closing it drops expired lots that the command has put back, repays debt, merges
+    lots and returns the new version. ``at`` is never before the wallet's last change, so that the order of entries is
+    also their order in time.
     """
 
     def __init__(self, wallet: Wallet, cause: Cause) -> None:

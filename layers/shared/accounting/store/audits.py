@@ -1,4 +1,4 @@
-"""The auditor's state: how far each account's ledger is proved, where its run stopped, and its last complete sums."""
+"""The auditor's state: where its last run stopped, its last complete sums, and how far each ledger is proved."""
 
 import json
 from collections.abc import Iterator

@@ -49,10 +49,10 @@ def of_keys(account_id: AccountId) -> list[Budget]:
 def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int, int], Exception]) -> Write:
     """Add credits to the counter of a bound if the limit covers them, and store the warning level that the sum reaches.
 
-    Refused with an error made from the stored sum and the highest stored level. Also refused if another writer has
-    stored the same level meanwhile, or if the actual sum would reach a higher level than the one stored here. The next
-    attempt then decides with the newer values, so each level is stored once in each window. Raises LookupError for the
-    bound of a run, which has no counter.
+    Refused if the limit does not cover the credits, if another writer has stored the same level meanwhile, or if the
+    actual sum would reach a higher level than this write stores. The error is made from the stored sum and the highest
+    stored level. The next attempt decides with these values, so each level is stored once in each window. Raises
+    LookupError for the bound of a run, which has no counter.
     """
     if bound.counter is None:
         raise LookupError(f"{bound.name} has no counter")
@@ -86,7 +86,7 @@ def add(spender: Spender, counters: Iterable[Counter], credits: int, now: int) -
     """Add credits, which may be negative, to counters, without a condition.
 
     A counter can have expired if its session is kept longer than was planned when the counter was stored, because the
-    operator has changed ``SessionRetentionDays`` since. Then it begins again, and expires again.
+    operator has changed ``SessionRetentionDays`` since. Then the counter is created again, and expires again.
     """
     if not credits:
         return []

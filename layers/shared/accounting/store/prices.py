@@ -181,7 +181,9 @@ def _newest_in_force(starts: dict[str, list[int]], now: int) -> dict[str, PriceR
 
 
 def _relevant_rules(model_id: str, now: int, *, foresight: int = FORESIGHT) -> list[PriceRule]:
-    """The rules that apply at ``now`` or begin within ``foresight``, newest first, back to the first without an end.
+    """The rules that apply at ``now`` or begin within ``foresight``, newest first.
+
+    Rules before one that has begun and never ends may be missing, because they cannot apply.
 
     An alias has the rules of its model, also those that do not list the alias again. The default ``foresight`` is what
     a cached answer needs.

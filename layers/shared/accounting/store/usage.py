@@ -47,7 +47,10 @@ def paid_by(payer: AccountId) -> Wanted:
 
 
 def with_key(key_id: str | None, wanted: Wanted) -> Wanted:
-    """A test that selects what is ``wanted`` and was used with this API key, or with any if ``key_id`` is None."""
+    """A test that selects what is ``wanted`` and was used with this API key.
+
+    If ``key_id`` is None, the test is ``wanted`` itself.
+    """
     return wanted if key_id is None else lambda item: item.get("key_id") == key_id and wanted(item)
 
 

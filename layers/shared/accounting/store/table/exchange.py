@@ -1,6 +1,6 @@
 """One request and its reply over HTTP, on connections that are kept open. Imports surroundings.
 
-It uses http.client. A GetItem then takes 0.14 ms of processor time, compared with 0.23 ms with urllib3 and 0.72 ms with
+With http.client alone, a GetItem takes 0.14 ms of processor time, compared with 0.23 ms with urllib3 and 0.72 ms with
 boto3's client (measured alternately). Most of the 0.14 ms is the time in which http.client reads the head of a reply.
 This module therefore reads the usual head of DynamoDB itself, which leaves 0.05 ms; http.client reads any other head.
 """
@@ -63,7 +63,10 @@ class Exchange:
         return reply
 
     def _connection(self) -> HTTPConnection:
-        """An open connection: an idle one, or a new one. If an idle one has something to read, it has been closed."""
+        """An open connection: an idle one, or a new one.
+
+        The server has closed an idle connection if there is something to read on it.
+        """
         while True:
             try:
                 connection = self._idle.pop()

@@ -27,7 +27,7 @@ CONFLICT = "TransactionConflict"
 THROTTLES = frozenset({"ThrottlingError", "ProvisionedThroughputExceeded"})
 
 CONFLICT_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
-"""The longest pauses before the same write is sent again."""
+"""The upper limits of the random pauses before the same write is sent again."""
 
 
 class Conflict(Contention):
