@@ -31,9 +31,9 @@ def read_with_session(spender: Spender, session_id: str) -> tuple[Wallet, Allowa
 def _read(spender: Spender, more: dict[str, Key]) -> tuple[Wallet, Allowance, Items]:
     """Read the wallet, the allowance and the items of ``more``.
 
-    An organization's account is read in one call. A personal account with budgets takes a second call. A
-    budget that changes between the two calls also changes the wallet's version. So a write that was decided with the
-    older wallet is refused.
+    An organization's account is read in one call. A personal account with budgets takes a second call. A change
+    of a budget between the two calls also changes the wallet's version. So a write that was decided with the older
+    wallet is refused.
     """
     account_id, organization_id = spender.account_id, organization_of(spender.account_id)
     wanted = {"wallet": keys.wallet(account_id), **more}

@@ -181,8 +181,8 @@ def _touch(
 def due(now: int) -> Iterator[list[Session]]:
     """The active sessions that are due by ``now``, in batches, as they are in the table.
 
-    The keys are in the order of users, so that a user's sessions are one range, and not in the order of due times. So
-    this reads the keys of all active sessions.
+    The keys are in the order of users, so that a user's sessions are one range. They are not in the order of due
+    times, so this reads the keys of all active sessions.
     """
     for part in keys.active_of_all():
         for batch in table.forward(keys.DUE, part.pk, part.low, part.high, page_size=None):
