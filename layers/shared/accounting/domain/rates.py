@@ -152,8 +152,8 @@ class RateCard(NamedTuple):
     def fitting_output(self, credits: int, usage: Usage) -> int:
         """The most output tokens for which ``credits`` suffice.
 
-        Each token beyond the usage's own output counts at the highest rate. The result is below the usage's own output if
-        the usage already costs more, and -1 if the inputs alone do.
+        Each token beyond the usage's own output counts at the highest rate. The result is below that output if the
+        usage already costs more, and -1 if the inputs alone do.
         """
         rates = self.rates_of(usage.input)
         highest_rate = max(_rate(rates, name) for name in ("output", "reasoning", "output_audio"))

@@ -40,7 +40,8 @@ class Wallet(NamedTuple):
     is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are settled.
     ``erased`` is true if the user is erased: no new entry keeps a reason. ``terms`` counts the changes of members and
     budgets, which decide who may spend how much. ``budgets`` is the number of budgets. ``passed`` is how many commands
-    changed the wallet while the command that last wrote the wallet was waiting. No decision depends on ``passed``.
+    changed the wallet while the command that last wrote the wallet was waiting. The number decides only how long
+    other commands wait.
     """
 
     account_id: AccountId

@@ -34,8 +34,8 @@ def claim(address: str, user: User, pointer: Pointer | None, now: int) -> list[W
 def _touch_holder(holder: User, now: int) -> Write:
     """Change ``updated_at`` of a holder who loses the address. Refused with Raced if the profile has changed meanwhile.
 
-    A concurrent statement of the holder may assume that they hold the address. This change makes the
-    statement's write fail, so that the statement is decided again.
+    A concurrent statement of the holder may assume that they hold the address. This change makes the statement's
+    write fail, so that the statement is decided again.
     """
     values = {":seen": holder.updated_at, ":now": holder.touched(now).updated_at}
     changed = table.update(
