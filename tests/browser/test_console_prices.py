@@ -134,10 +134,10 @@ def test_a_quote_explains_a_usage_line_by_line(console: Console, admin: Person, 
     console.page.get_by_role("button", name="Calculate").click()
     assert "not JSON" in console.refusal()
     console.page.get_by_label("Usage object").fill("{}")
-    expect(console.page.get_by_role("alert"), "it was about an older question").to_have_count(0)
+    expect(console.page.get_by_role("alert"), "the refusal was about the earlier text").to_have_count(0)
 
 
-def test_an_import_shows_its_difference_before_it_is_applied(console: Console, admin: Person) -> None:
+def test_an_import_shows_what_it_would_change_before_it_is_applied(console: Console, admin: Person) -> None:
     known, new, same = _model(), _model(), _model()
     for model in (known, same):
         admin.ok("POST", "pricing", {"modelId": model, "rates": {"input": "1", "output": "2"}})

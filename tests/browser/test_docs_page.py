@@ -66,7 +66,7 @@ def _execute(page: Page, operation: str) -> tuple[Locator, str, dict[str, object
     return block, status, shown
 
 
-def test_the_page_shows_every_route_of_the_document_and_one_routes_callers(page: Page) -> None:
+def test_the_page_shows_every_route_of_the_document_and_who_may_call_a_route(page: Page) -> None:
     paths = json.loads(DOCUMENT.read_text(encoding="utf-8"))["paths"]
     block = page.locator("[id$='-getApiCreditsBalance']")
     block.locator(".opblock-summary").click()

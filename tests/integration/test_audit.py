@@ -134,7 +134,7 @@ def test_an_unreadable_wallet_is_reported_and_does_not_stop_the_audit(
 
 
 @pytest.mark.usefixtures("three_users")
-def test_an_audit_reads_only_new_entries_and_after_a_week_all_entries(calls: Calls) -> None:
+def test_an_audit_reads_only_new_entries_but_after_a_week_it_reads_all_entries(calls: Calls) -> None:
     def entries_read(now: int) -> int:
         calls.reset()
         assert audit_all(now, always).drifting == 0

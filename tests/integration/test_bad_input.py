@@ -59,7 +59,10 @@ def create(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def names(user: Callable[..., str]) -> dict[str, str]:
-    """The ids that replace placeholders in requests. ``{other}`` is not the administrator who sends the requests."""
+    """The ids that replace placeholders in requests.
+
+    ``{self}`` is the administrator who sends the requests, and ``{other}`` is another user.
+    """
     user("u1", credits_granted=1000)
     user("u2")
     session = {"sessionId": "a-session", "modelId": MODEL, "estimatedTokens": 10_000}

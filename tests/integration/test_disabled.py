@@ -111,7 +111,7 @@ def test_a_user_who_is_enabled_again_can_hold_and_charge_credits() -> None:
     assert not assert_books_balance("u1").frozen
 
 
-def test_disabling_a_user_without_a_wallet_creates_a_frozen_one(user: MakeUser) -> None:
+def test_disabling_a_user_without_a_wallet_creates_a_frozen_wallet(user: MakeUser) -> None:
     user("u1")
     disable()
 

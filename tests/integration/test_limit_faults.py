@@ -73,7 +73,7 @@ def test_each_step_of_a_session_counts_once(wire: Faults, faults: tuple[Fault, .
     for step, counted in steps:
         wire.fail(TRANSACT, *faults)
 
-        with suppress(Unavailable):  # the step may have taken effect, so the caller repeats it
+        with suppress(Unavailable):  # the caller does not know whether the step took effect, and repeats it
             step()
         step()
 

@@ -1,4 +1,4 @@
-"""Organizations in the table: only some roles change members, and no credit is lost when an organization closes."""
+"""Organizations in the table: admins cannot make or unmake owners, and closing an organization loses no credits."""
 
 from collections.abc import Callable
 

@@ -163,7 +163,9 @@ def test_a_usage_that_cannot_be_priced_is_refused_with_the_field(body: dict[str,
     assert (answer["status"], answer["details"]["errors"][0]["field"]) == (400, field)
 
 
-def test_a_model_without_a_price_is_refused_if_the_parameter_requires_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_a_price_is_refused_if_the_stack_refuses_unknown_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("UNKNOWN_MODELS", "refuse")
     settings.cache_clear()
 
@@ -177,7 +179,7 @@ def test_a_model_without_a_price_is_refused_if_the_parameter_requires_it(monkeyp
     assert calculate(modelId="anthropic.claude-instant-v1", tokens=1)["status"] == 200
 
 
-def test_an_import_shows_its_difference_and_can_be_repeated() -> None:
+def test_an_import_shows_what_it_changes_and_can_be_repeated() -> None:
     add(RULE)
     dearer = {**RULE, "rates": {**RULE["rates"], "output": "20000"}, "effectiveFrom": "2026-02-01T00:00:00.000Z"}
     new = {"modelId": "n", "rates": {"input": "1", "output": "2"}, "sourceVersion": "1", "effectiveFrom": BEGINNING}

@@ -56,7 +56,7 @@ def kinds(answers: list[Any]) -> Counter[str]:
     return Counter(type(answer).__name__ for answer in answers)
 
 
-def test_credits_for_ten_sessions_open_exactly_ten_of_32_sessions(user: MakeUser) -> None:
+def test_exactly_ten_of_32_sessions_open_if_the_wallet_covers_ten(user: MakeUser) -> None:
     user("u1", 60)  # a session holds 6
 
     answers = together(*(partial(initialize, f"s{number}") for number in range(32)))

@@ -139,7 +139,7 @@ def test_an_erasure_that_began_later_in_the_target_is_kept_and_its_user_listed(
     assert kept is not None
     assert kept.at == NOW + DAY
     assert restore.restore(dynamodb, table_name, backup, apply=True) == Differences(changed=1), (
-        "it replaces an older one"
+        "the newer erasure replaces the older one"
     )
     newer = dynamodb.get_item(TableName=backup, Key={"pk": {"S": "USER#again"}, "sk": {"S": "ERASURE"}})["Item"]
     assert newer["begun_at"] == {"N": str(NOW + DAY)}

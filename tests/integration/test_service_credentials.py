@@ -67,7 +67,7 @@ def rotate(issued: Issued, *, overlap: int = DAY, keep_previous: bool = False, n
 
 
 def authorized(issued: Issued) -> dict[str, Any]:
-    """The context that the authorizer passes to the functions. Raises ServiceCredentialInvalid if it denies."""
+    """The context that the authorizer passes to the functions. A denial raises ServiceCredentialInvalid."""
     request = {"type": "TOKEN", "methodArn": "arn:a/v1/GET/x", "authorizationToken": f"Service {issued.text}"}
     authorizer = app("authorizer")
     vars(authorizer)["clock"] = lambda: NOW
@@ -247,7 +247,7 @@ def test_a_service_is_refused_for_a_disabled_user(user: MakeUser) -> None:
         admit(READ, caller)
 
 
-def test_an_unknown_user_needs_the_right_users_sync_and_is_then_created() -> None:
+def test_only_a_service_with_the_right_users_sync_creates_an_unknown_user() -> None:
     introducing = Access(Who.USERS, "credits:read", introduce=users.introduce)
     with pytest.raises(RightMissing) as refused:
         admit(introducing, acting(create("read"), "new"))

@@ -321,7 +321,7 @@ def test_a_repeat_is_answered_after_the_variant_was_removed() -> None:
         initialize(Usage(1, 1), variant="batch")
 
 
-def test_a_model_without_a_price_is_refused_if_the_parameter_requires_it(
+def test_a_model_without_a_price_is_refused_if_the_stack_refuses_unknown_models(
     set_parameter: Callable[[str, str], None],
 ) -> None:
     set_parameter("UNKNOWN_MODELS", "refuse")

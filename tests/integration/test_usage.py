@@ -432,7 +432,7 @@ def test_counting_a_single_record_costs_what_the_data_model_says(
     calls.reset()
     system_usage.count([made])
     assert (calls.round_trips, calls.write_units) == (3, 16), (
-        "a user's item stays small: it keeps only short digests of the names to which the user gives merit"
+        "a user's item stays small: it has only short digests, and only of the first names that the user used that day"
     )
 
 

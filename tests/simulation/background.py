@@ -45,7 +45,7 @@ class Background:
             self._process("audit", self.audit)
 
     def audit(self) -> None:
-        """Run one audit. Until the clients are calm, it may run out of time."""
+        """Run one audit. While the clients still start new requests, it may run out of time."""
         random = self._scheduler.random
         audited = audit_all(self._clients.clock(), lambda: self._clients.calm or random.random() < 0.9)
         assert not audited.drifting, "the audit raised a false alarm"
@@ -65,7 +65,7 @@ class Background:
                 position = begin + len(batch)
 
     def sweep(self) -> Swept:
-        """Run one sweep. Until the clients are calm, it may run out of time."""
+        """Run one sweep. While the clients still start new requests, it may run out of time."""
         random = self._scheduler.random
         swept = sweep(
             self._clients.clock() + random.randint(-3000, 3000), lambda: self._clients.calm or random.random() < 0.9

@@ -187,7 +187,7 @@ class AccountBooks:
         for sk, sums in self.days_paid_by_others.items():
             others[sk.split("#")[1]] += sums.records
         pointed = Counter(day(pointer.at) for pointer in self.pointers.values())
-        assert others == pointed, "the sums of days paid by others differ from the pointers"
+        assert others == pointed, "the daily sums of what others paid differ from the pointers"
 
 
 class Books:

@@ -108,7 +108,7 @@ class Clients:
     def _end(self, who: Who, session_id: str, number: int, inputs: int) -> Request:
         """Return a request that ends a session.
 
-        Requests with tokens have different tokens, so the table shows which of them counted.
+        Requests that report tokens all report different numbers, so the table shows which of them counted.
         """
         random = self._random
         hint = random.choice((None, who.account_id, personal("nobody")))

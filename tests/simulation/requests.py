@@ -288,7 +288,7 @@ def end(
     def agrees(books: AccountBooks, answer: sessions.Answer) -> bool:
         return books.sessions[session_id].settled == answer.session.settled
 
-    # An abort without tokens also gets the answer of another abort.
+    # An abort without tokens counts as a repeat of any abort, so its own effect cannot be counted.
     done = None if report is None else effects
     return Request(f"{session_id} {used}", kind, who.account_id, True, send, done, agrees)
 

@@ -154,7 +154,7 @@ class Submitted:
         self.error: Exception | None = None
 
     def result(self) -> Any:
-        """Return the result once it is there. If its process died, the caller dies too."""
+        """Return the result once the task has ended. If the task was killed, the caller is killed too."""
         while self.task and not self.task.done:
             self._scheduler.pause(inf, until=self.task)
         if self.task and self.task.died:
