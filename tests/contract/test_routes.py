@@ -143,7 +143,7 @@ def test_every_optional_field_of_a_body_may_be_null() -> None:
 
 
 def test_routes_that_change_something_without_a_body_are_listed() -> None:
-    """A route that declares no body refuses every body with fields. If the declaration was forgotten, the route is useless."""
+    """A route that declares no body refuses every body with fields. If it should declare one, no request can use it."""
     without_a_body = {
         (route.method, route.path)
         for api in apis().values()
