@@ -1,4 +1,4 @@
-"""The tests of the contract run in one process: they share the document and the template, which take long to make."""
+"""The tests of the contract run in one process, to make the template and the OpenAPI document only once."""
 
 from __future__ import annotations
 

@@ -238,7 +238,7 @@ def test_every_function_with_routes_imports_cold_start_first() -> None:
     assert {ast.unparse(node) for node in first.values()} == {"import accounting.cold_start"}
 
 
-def test_an_import_collects_no_garbage_and_leaves_rarely_used_modules_to_their_first_use() -> None:
+def test_an_import_collects_no_garbage_and_rarely_used_modules_are_loaded_at_their_first_use() -> None:
     code = f"""
 import gc, json, sys, types
 early = []

@@ -143,7 +143,7 @@ def test_every_optional_field_of_a_body_may_be_null() -> None:
 
 
 def test_routes_that_change_something_without_a_body_are_listed() -> None:
-    """A route without a model refuses every body with fields, so it is unusable if its model is missing by mistake."""
+    """A route that declares no body refuses every body with fields. If it should declare one, no request can use it."""
     without_a_body = {
         (route.method, route.path)
         for api in apis().values()
@@ -181,7 +181,7 @@ def test_every_number_in_a_query_consists_of_digits() -> None:
                 number.validate_python(text)
 
 
-def test_only_routes_whose_handler_uses_account_id_document_that_it_saves_a_call() -> None:
+def test_only_where_the_handler_uses_account_id_the_document_says_that_the_field_saves_a_call() -> None:
     hinted = {
         route.path: "body.account_id" in inspect.getsource(route.handler)
         for route in apis()["streaming_sessions"].routes

@@ -372,7 +372,7 @@ def test_the_web_acl_refuses_with_the_answer_of_a_throttled_request() -> None:
 
 
 @pytest.mark.parametrize("function", ["sweeper", "auditor"])
-def test_a_scheduled_run_that_fails_leaves_a_message_and_is_not_repeated(function: str) -> None:
+def test_a_scheduled_run_that_fails_puts_a_message_into_a_queue_and_is_not_repeated(function: str) -> None:
     found = functions()[function]
     schedule = found["Events"]["Schedule"]["Properties"]
     failed_runs = {"Fn::GetAtt": "FailedRuns.Arn"}
@@ -383,7 +383,7 @@ def test_a_scheduled_run_that_fails_leaves_a_message_and_is_not_repeated(functio
     assert schedule["RetryPolicy"] == {"MaximumRetryAttempts": 0}
 
 
-def test_records_that_cannot_be_counted_leave_a_message() -> None:
+def test_a_message_about_records_that_cannot_be_counted_is_put_into_a_queue() -> None:
     stream = functions()["rollups"]["Events"]["NewUsage"]["Properties"]
 
     assert stream["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": "UncountedRecords.Arn"}

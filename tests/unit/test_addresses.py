@@ -1,4 +1,4 @@
-"""Email addresses are compared in a canonical form. It equates different spellings, and never different addresses."""
+"""The canonical form of email addresses: equal for all spellings of one address, and different for other addresses."""
 
 import sys
 from itertools import batched

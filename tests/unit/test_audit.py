@@ -1,4 +1,4 @@
-"""The proof of a ledger: it succeeds for every ledger that commands wrote, and fails for every changed one."""
+"""A ledger that commands wrote is proved. The proof fails after any change, except if only reasons were erased."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ def findings(wallet: Wallet, entries: Sequence[Entry | Unreadable | NewerEntry])
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_histories_are_proved_at_once_or_in_parts(seed: int) -> None:
+def test_histories_are_proved_as_a_whole_or_in_parts(seed: int) -> None:
     wallet, entries = history(seed)
     proof = Proof(ACCOUNT, since=NOW)
     proof.follow(entries[: len(entries) // 2])
@@ -116,7 +116,7 @@ def test_a_removed_entry_is_found(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_an_inserted_entry_is_found_even_if_later_entries_are_adjusted(seed: int) -> None:
+def test_an_inserted_entry_is_found_even_if_later_entries_are_renumbered_and_rehashed(seed: int) -> None:
     wallet, entries = history(seed)
     place = random.Random(seed).randrange(1, len(entries))
     forged = entries[place - 1]._replace(credits=5, reason="a gift")
@@ -150,7 +150,7 @@ def test_a_duplicate_entry_is_found_as_inserted_and_the_rest_is_still_read() -> 
 
     assert findings(wallet, [*entries[:3], entries[2], *entries[3:]]) == [Finding("inserted", 3)]
     assert findings(wallet, [*entries[:3], entries[1], *entries[3:]]) == [Finding("inserted", 2)], (
-        "the number of the duplicate"
+        "the finding has the number of the duplicate"
     )
 
 
@@ -170,7 +170,9 @@ def test_an_entry_with_wrong_sums_is_found_even_if_its_hash_matches() -> None:
         wrong = [entry._replace(available_after=entry.available_after + 1) for entry in entries[place - 1 :]]
         forged = rehashed([*entries[: place - 1], *wrong])
         found = findings(wallet._replace(head=forged[-1].hash), forged)
-        assert found == [Finding("sums", place), Finding("wallet", last)], "later entries are judged separately"
+        assert found == [Finding("sums", place), Finding("wallet", last)], (
+            "later entries fit the sums that the wrong entry states"
+        )
 
 
 def test_a_proof_adds_up_the_entries_of_each_kind() -> None:

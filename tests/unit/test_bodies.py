@@ -233,7 +233,7 @@ def test_a_field_inside_another_is_named_by_its_path(function: Function) -> None
     assert function.refused_fields("nested", '{"body": ["x", 1]}') == ["body.1"]
 
 
-def test_a_command_without_a_body_refuses_a_body_with_fields(function: Function) -> None:
+def test_a_route_that_takes_no_body_refuses_a_body_with_fields(function: Function) -> None:
     assert function.refused_fields("no-body", '{"zz": 1, "body": 2}', method="DELETE") == ["body", "zz"]
     for body in ("[]", "5", "zz", "{", '{"zz": NaN}'):
         assert function.refused_fields("no-body", body, method="DELETE") == []

@@ -39,7 +39,7 @@ MIDNIGHT = from_iso("2027-01-16")
 RUN = Run(ACME, "r1", "u1", 40, created_at=AT, expires_at=AT + DAY, committed=4)
 
 
-def test_a_spender_has_budgets_for_the_member_for_all_members_and_for_the_key() -> None:
+def test_a_spender_can_have_three_budgets_of_the_user_of_all_members_and_of_the_key() -> None:
     assert SPENDER.subjects == ("member:u1", "members", "key:k1")
     assert Spender("u1", ACME).subjects == ("member:u1", "members")
     assert Spender("u1", personal("u1"), "k1").subjects == ("member:u1", "key:k1")
@@ -65,13 +65,13 @@ def test_a_subject_names_a_member_a_key_or_all_members(subject: str, member: str
     assert of_key(key) == subject if key is not None else True
 
 
-def test_a_counter_counts_a_member_or_a_key() -> None:
+def test_a_counter_belongs_to_a_member_or_a_key() -> None:
     assert OWN_COUNTER.subject(SPENDER) == ALL_COUNTER.subject(SPENDER) == "member:u1"
     assert KEY_COUNTER.subject(SPENDER) == "key:k1"
     assert KEY_COUNTER.subject(Spender("u1", ACME)) == "key:"
 
 
-def test_a_budget_counts_in_the_window_of_its_zone() -> None:
+def test_a_budget_has_a_counter_for_each_window_in_its_time_zone() -> None:
     assert [each.counter_at(AT) for each in (OWN, ALL, KEY)] == [OWN_COUNTER, ALL_COUNTER, KEY_COUNTER]
     assert OWN.counter_at(MIDNIGHT - 1).window == "2027-01-15"
     assert OWN.counter_at(MIDNIGHT).window == "2027-01-16"

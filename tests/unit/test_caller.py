@@ -93,7 +93,7 @@ def test_a_newer_lower_role_counts_at_once(
     assert allows(caller.require_admin) == administers
 
 
-def test_a_newer_higher_role_gives_a_token_no_more_rights(store_user: StoreUser) -> None:
+def test_a_newer_higher_role_does_not_extend_the_rights_of_a_token(store_user: StoreUser) -> None:
     store_user("admin", role_at=9_001)
 
     assert not allows(Caller("u1", "", "supervisor", issued_at=5).require_admin)
@@ -128,7 +128,9 @@ def test_a_disabled_caller_is_refused_whatever_the_role(store_user: StoreUser, r
             refused()
 
 
-def test_a_change_is_seen_within_30_seconds(store_user: StoreUser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_disabled_by_another_process_is_refused_after_30_seconds_at_the_latest(
+    store_user: StoreUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     caller = Caller("u1", "", "user")

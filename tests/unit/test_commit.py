@@ -106,7 +106,7 @@ def test_counters_that_were_read_again_replace_the_older_values(world: World) ->
     assert retry_until_committed(attempt, read=lambda: next(snapshots)) == 6
 
 
-def test_each_attempt_gets_the_number_of_other_commands_that_came_first(world: World) -> None:
+def test_each_attempt_gets_the_number_of_commands_that_wrote_since_the_first_read(world: World) -> None:
     written: list[int] = []
 
     def attempt(snapshot: Snapshot) -> None:

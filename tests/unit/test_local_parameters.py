@@ -20,7 +20,7 @@ def changed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return own
 
 
-def test_without_variables_every_parameter_but_these_has_its_default() -> None:
+def test_without_variables_all_parameters_but_four_get_their_defaults() -> None:
     found = parameters.from_environment({"SESSION_TIMEOUT_MINUTES": ""})
 
     assert set(template()["Parameters"]) - set(found) == {

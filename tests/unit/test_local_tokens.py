@@ -77,7 +77,7 @@ def test_a_missing_or_wrong_variable_and_a_refused_token_are_explained(running: 
         tokens.accepted_token("alice", "boss")
     running[:] = [httpx.Response(401, text='{"code": "TOKEN_INVALID"}')]
     with pytest.raises(Refused, match="does not accept a token of all: 401"):
-        tokens.accepted_token("all", "user")
+        tokens.accepted_token("all", "user")  # no user may have the id "all"
 
 
 def test_without_a_running_service_the_program_says_so(

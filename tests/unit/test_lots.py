@@ -1,4 +1,4 @@
-"""Lots: what forms a lot, how holds split and merge lots, and their stored text."""
+"""Lots: what forms a lot, how holds split and merge lots, and the text in which lots are stored."""
 
 import pytest
 from hypothesis import given

@@ -53,7 +53,7 @@ def test_the_exact_cost_is_rounded_up_once(tokens: int, price: int) -> None:
 
 
 @given(CREDITS)
-def test_the_default_buffer_is_20_percent_rounded_up_once(credits: int) -> None:
+def test_a_cost_plus_the_default_buffer_of_20_percent_is_rounded_up_once(credits: int) -> None:
     assert with_buffer(credits, 20) == ceil(credits * Fraction(12, 10))
 
 
@@ -63,7 +63,7 @@ def test_a_session_holds_its_estimate_plus_20_percent(credits: int, held: int) -
 
 
 @given(CREDITS, st.integers(0, 400))
-def test_the_buffer_is_its_percentage_rounded_up_once(credits: int, percent: int) -> None:
+def test_a_cost_plus_a_buffer_of_any_percentage_is_rounded_up_once(credits: int, percent: int) -> None:
     assert with_buffer(credits, percent) == ceil(credits * Fraction(100 + percent, 100))
 
 
@@ -78,7 +78,7 @@ def test_number_within_is_the_most_tokens_that_the_credits_pay_for(credits: int,
 
 
 @given(CREDITS, PRICES, st.integers(0, 400), st.booleans())
-def test_the_affordable_number_is_the_largest_with_a_hold_that_fits(
+def test_the_affordable_number_is_the_largest_whose_hold_fits_the_available_credits(
     available: int, price: int, percent: int, reduce: bool
 ) -> None:
     card = per_thousand(price)

@@ -45,6 +45,6 @@ def test_pages_show_each_item_once_and_all_items(limit: int) -> None:
     assert shown == ["d", "c", "b", "a"]
 
 
-def test_a_page_after_skipped_items_is_full_and_has_a_position() -> None:
+def test_a_page_after_skipped_items_is_full_and_has_a_position_if_more_items_follow() -> None:
     assert page(None, limit=1, skip=1) == (["c"], "3#c")
     assert page(None, limit=2, skip=2) == (["b", "a"], None)

@@ -194,7 +194,7 @@ def test_a_card_of_two_rates_is_a_short_text() -> None:
     assert SHORT.to_text() == "3000000,15000000"
 
 
-def test_a_bare_number_costs_the_higher_rate_of_input_and_output() -> None:
+def test_a_bare_number_is_priced_at_the_input_rate_or_the_output_rate_whichever_is_higher() -> None:
     assert SHORT.cost_of_number(MILLION) == 15
     assert RateCard(Rates(9 * CREDIT, CREDIT)).cost_of_number(MILLION) == 9
 
@@ -219,7 +219,9 @@ def test_output_within_assumes_the_highest_rate_of_the_parts_if_the_credits_do_n
 @pytest.mark.parametrize(
     ("credits", "most"), [(0, -1), (9, -1), (10, 0), (14, 0), (15, 1), (33, 4), (34, 7), (38, 7), (39, 8)]
 )
-def test_fitting_output_assumes_the_highest_output_rate_below_and_above_the_usage(credits: int, most: int) -> None:
+def test_fitting_output_assumes_the_highest_output_rate_for_less_output_than_used_and_for_more(
+    credits: int, most: int
+) -> None:
     assert PER_TOKEN.fitting_output(credits, IN_PARTS) == most
 
 

@@ -61,7 +61,7 @@ def test_a_run_without_an_expiry_expires_after_30_days() -> None:
 
 
 @pytest.mark.parametrize("expires_at", [NOW + 1, NOW + DAY, NOW + 366 * DAY])
-def test_a_run_may_expire_within_a_leap_year(expires_at: int) -> None:
+def test_a_run_may_expire_up_to_366_days_from_now(expires_at: int) -> None:
     assert end_of(expires_at, NOW) == expires_at
 
 

@@ -63,7 +63,7 @@ def test_the_refusal_of_too_many_credentials_has_the_limit() -> None:
     assert (str(refused), refused.details) == ("At most 100 service credentials", {"limit": 100})
 
 
-def test_a_generation_is_never_used_again() -> None:
+def test_the_generation_number_of_a_secret_is_never_used_again() -> None:
     three = rotated(TWO, "three", ends_at=NOW + 20, keep_previous=True)
 
     assert [each.generation for each in (ONE, TWO, three)] == [1, 2, 3]
@@ -89,7 +89,7 @@ def test_an_actor_is_an_acting_service_only_if_it_is_a_service_and_not_the_user(
 @pytest.mark.parametrize(
     "user_id", ["u1", "Zoë Müller", "a@example.com", "a,b", "a/b%41", "auth0|x", "\N{GRINNING FACE}", "x" * 128]
 )
-def test_the_subject_is_decoded_once(user_id: str) -> None:
+def test_the_user_id_in_the_header_is_decoded_once(user_id: str) -> None:
     assert user_id_in([quote(user_id, safe="")]) == user_id
 
 

@@ -1,4 +1,4 @@
-"""A session's id can show when the session began: it must be a UUIDv7 of that time, in the standard form."""
+"""A session's id shows when the session began if the id is a UUIDv7 of that time, in the standard form."""
 
 from uuid import UUID
 

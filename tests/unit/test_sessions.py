@@ -115,7 +115,7 @@ def test_a_repeat_without_a_number_matches_any_number() -> None:
     assert not session.settled_by("finalized", None, False)
 
 
-def test_a_swept_session_is_settled_late_once() -> None:
+def test_late_usage_settles_a_swept_session_a_second_time_but_not_a_third() -> None:
     swept = ended(SESSION._replace(tokens=334), "swept", 334, success=False)
     assert (swept.awaits_late_usage, swept.late_credits) == (True, None)
 
@@ -176,7 +176,7 @@ def test_only_the_same_values_repeat_an_initialize() -> None:
     assert not SESSION.same_request("n", 1_000)
 
 
-def test_a_raised_session_holds_both_amounts_and_has_a_new_revision() -> None:
+def test_a_session_whose_hold_was_raised_holds_both_amounts_and_has_a_new_revision() -> None:
     reported = sessions.reported(SESSION, Report(2_000), NOW + 9)
     session = sessions.raised(reported, hold_of(Lot(1, 1, NOW + 1, NOW), Lot(2, 2, NOW + 2, NOW)))
 

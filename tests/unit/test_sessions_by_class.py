@@ -93,7 +93,7 @@ def test_an_older_usage_does_not_replace_a_newer_one_whose_inputs_are_those_of_t
     assert beat(newer, Report(5, Usage(20, 5))).reported_usage == Usage(10_000, 40)
 
 
-def test_a_newer_usage_replaces_an_older_one_even_if_the_callers_count_is_higher() -> None:
+def test_a_newer_usage_replaces_an_older_one_even_if_a_higher_number_was_reported() -> None:
     first = beat(session(), Report(1, Usage(11_000, 1)))
     ahead = first._replace(tokens=80)
 

@@ -177,7 +177,7 @@ def test_records_of_the_same_five_minutes_are_marked_together() -> None:
 
 
 @pytest.mark.parametrize("kinds", [1, 3, 1000])
-def test_a_batch_is_as_long_as_its_items_allow(kinds: int) -> None:
+def test_a_batch_has_as_many_records_as_the_limit_of_written_items_allows(kinds: int) -> None:
     rng = Random(kinds)
     records = [
         record(
@@ -196,7 +196,7 @@ def test_a_batch_is_as_long_as_its_items_allow(kinds: int) -> None:
 
 
 def items(batch: list[UsageRecord]) -> int:
-    """Return how many items counting a batch writes: one for each slot of five minutes, and one for each sum."""
+    """Return how many items are written to count a batch: one for each slot of five minutes, and one for each sum."""
     return len({slot(each) for each in batch}) + len({place for each in batch for place in places(each, 0)})
 
 

@@ -1,4 +1,8 @@
-"""How long each command waits for a busy wallet. A command is passed each time that another one writes first."""
+"""How long each command waits for a busy wallet.
+
+A command is passed each time that another one writes first. The wallet stores how often its newest writer was passed.
+Pauses are measured in turns: a turn is as long as the refused attempt took.
+"""
 
 import pytest
 

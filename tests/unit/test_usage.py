@@ -1,4 +1,4 @@
-"""Usage: what a record counts for, sums, and how a range of time splits into whole and partial days."""
+"""Usage: which names and accounts a record counts for, what sums contain, and how a range of time splits into days."""
 
 from collections import Counter
 

@@ -142,7 +142,7 @@ def test_a_view_leaves_out_zeros_except_total_input_and_output() -> None:
     assert view(Usage(7, 0, 3)) == {"inputTokens": 7, "cachedInputTokens": 3, "outputTokens": 0, "requests": 1}
 
 
-def test_the_document_describes_the_canonical_counts_and_allows_a_providers_object() -> None:
+def test_the_openapi_document_describes_the_canonical_counts_and_allows_a_providers_object() -> None:
     schema, provider = TypeAdapter(UsageObject).json_schema()["anyOf"]
     assert (schema["type"], schema["additionalProperties"]) == ("object", False)
     assert schema["required"] == ["inputTokens", "outputTokens"]

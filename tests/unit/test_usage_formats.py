@@ -122,7 +122,7 @@ def test_genai_prices_reads_the_same_except_for_listed_differences(usage_format:
     assert differing == {shape for known, shape in DIFFERENT if known == usage_format}
 
 
-def test_genai_prices_reads_xais_reasoning_the_same() -> None:
+def test_genai_prices_reads_xais_reasoning_the_same_if_it_gets_the_providers_name() -> None:
     sent, usage = SAMPLES["openai"]["reasoning outside the completion, as xAI counts it"]
     assert theirs("openai", sent, "x-ai") == usage
 

@@ -28,7 +28,7 @@ def test_a_record_costs_its_credits_or_what_the_model_used() -> None:
     assert cost(modelId="m", usage=OPENAI, usageFormat="openai", variant="batch") == as_sent
 
 
-def test_a_providers_object_too_large_to_store_is_marked_and_priced() -> None:
+def test_a_providers_object_that_is_too_large_is_priced_but_not_stored() -> None:
     large = {**OPENAI, "more": "x" * MAX_KEPT_BYTES}
 
     assert cost(modelId="m", usage=large, usageFormat="openai") == ModelCall(

@@ -77,7 +77,7 @@ def test_a_sync_does_not_lose_to_a_token_whose_time_is_ahead() -> None:
     assert (synced.role, synced.email, synced.username) == ("user", "sync@x.y", "S")
     for later in (NOW + 300, NOW + 5_000, NOW + 25_000, NOW + 60_000):
         again = ahead.applied_to(synced, later)
-        assert again == synced, "neither before the token's issue time nor after it"
+        assert again == synced, "the token changes nothing, neither before its issue time nor after it"
         assert effective_role("admin", (SECOND + 25) * 1000, again) == "user"
     after = of_a_token(SECOND + 26, role="admin").applied_to(synced, NOW + 26_000)
     assert effective_role("admin", (SECOND + 26) * 1000, after) == after.role == "admin"
@@ -112,14 +112,14 @@ def test_a_token_that_is_ahead_and_arrives_after_a_sync_is_newer(later: int) -> 
 
 
 @pytest.mark.parametrize("now", [NOW, NOW + 25_000])
-def test_a_sync_counts_if_it_arrives_with_a_token_that_is_ahead_or_at_that_tokens_issue_time(now: int) -> None:
+def test_a_sync_counts_even_at_the_instant_when_a_token_that_is_ahead_arrived_or_was_issued(now: int) -> None:
     after_token = of_a_token(SECOND + 25, role="admin", email="t@x.y").applied_to(KNOWN, NOW)
     synced = of_a_sync(now, "user").applied_to(after_token, now)
 
     assert (synced.role, synced.email) == ("user", "sync@x.y")
 
 
-def test_a_sync_counts_against_a_stored_statement_from_the_future() -> None:
+def test_a_sync_replaces_the_role_of_a_stored_statement_from_the_future() -> None:
     synced = of_a_sync(NOW, "user").applied_to(KNOWN._replace(role="admin", role_at=NOW + 25_000), NOW)
 
     assert synced.role == "user"
@@ -160,7 +160,7 @@ def test_a_token_issued_in_the_second_when_a_token_that_is_ahead_arrived_does_no
     assert of_a_token(SECOND, role="user").applied_to(after_token, NOW).role == "admin"
 
 
-def test_a_token_that_may_be_older_than_a_sync_does_not_lower_its_role() -> None:
+def test_a_token_that_may_be_older_than_a_sync_does_not_lower_the_role_of_the_sync() -> None:
     after_token = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
     synced = of_a_sync(NOW + 200, "supervisor").applied_to(after_token, NOW + 200)
 

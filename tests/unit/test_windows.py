@@ -79,7 +79,7 @@ def test_a_week_begins_on_monday(zone: str, at: str, expected: tuple[str, str, s
     assert window("week", zone, at) == expected
 
 
-def test_all_time_never_resets() -> None:
+def test_the_window_total_never_resets() -> None:
     assert window_at("total", "UTC", 0) == window_at("total", BERLIN, 10**12) == Window("total", 0, None)
 
 

@@ -56,7 +56,7 @@ URL = "https://dynamodb.example.com"
 
 
 class Scripted(Wire):
-    """A wire whose attempts follow a script; its last line repeats."""
+    """A wire whose attempts follow a script. The last line of the script is repeated."""
 
     def __init__(self, *script: Reply | Exception) -> None:
         super().__init__(Place(URL, "eu-west-1", None, lambda: Credentials("key", "secret", None)))
@@ -162,7 +162,7 @@ def test_a_lost_request_is_repeated_and_then_its_error_is_raised(kind: Any, paus
     assert pauses == [1, 2]
 
 
-def test_an_error_that_no_repeat_can_mend_is_not_repeated() -> None:
+def test_a_request_whose_error_no_repeat_can_mend_is_not_repeated() -> None:
     for error in (NoCredentialsError(), TypeError("a defect")):
         scripted = Scripted(error)
         with pytest.raises(type(error)):
@@ -333,7 +333,7 @@ def test_an_incomplete_environment_is_left_to_botocore(without: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/db", "http://a:b@127.0.0.1", "ftp://127.0.0.1", "127.0.0.1:4566"])
-def test_an_address_that_is_not_http_and_a_host_is_left_to_botocore(url: str) -> None:
+def test_only_an_http_address_without_a_path_or_a_password_is_read_without_botocore(url: str) -> None:
     assert place_of_environment(ENVIRONMENT | {"AWS_ENDPOINT_URL": url}) is None
 
 

@@ -36,7 +36,7 @@ CREDENTIALS = Credentials("key", "secret", None)
 READ_SECONDS = 0.5
 
 
-def test_a_request_that_breaks_off_is_no_request_to_the_peer() -> None:
+def test_the_peer_ignores_a_request_that_breaks_off() -> None:
     for sent in ([b"POST / HTTP/1.1\r\nContent-Le"], [b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n", b"half"]):
         received = iter([*sent, b""])
         connection: Any = SimpleNamespace(recv=lambda _size, received=received: next(received))
@@ -127,7 +127,9 @@ def test_wire_and_boto3_give_the_same_result(
         peer.does(*deeds)
         assert outcome(client) == expected, type(client)
         assert len(peer.requests) == attempts, type(client)
-        assert len({request.partition(b"\r\n\r\n")[2] for request in peer.requests}) == 1, "the same each time"
+        assert len({request.partition(b"\r\n\r\n")[2] for request in peer.requests}) == 1, (
+            "every attempt has the same body"
+        )
 
 
 @pytest.mark.parametrize(
