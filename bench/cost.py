@@ -171,7 +171,7 @@ def _behind_the_scenes(database: Database) -> dict[str, Part]:
     token = mint(JWT_SECRET, "cost")
     times = scaled(TIMES, least=3)
     batches = [_batch(seed.first_instant() + number * SLOT) for number in range(times)]
-    count(batches.pop())  # not measured: it creates the sums of the day, and later batches cost more than the first
+    count(batches.pop())  # not measured: a day's first batch creates the sums, and costs less than later batches
 
     def authorize() -> None:
         verify(token, lambda **_: [JWT_SECRET.encode()])

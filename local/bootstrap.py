@@ -53,7 +53,7 @@ def make_environments(wanted: dict[Path, Path] | None = None) -> None:
     wanted = ENVIRONMENTS if wanted is None else wanted
     for environment, digest in outdated(wanted).items():
         with step(f"Environment {environment.relative_to(ROOT)}"):
-            _stamp(environment).unlink(missing_ok=True)  # until it is complete again
+            _stamp(environment).unlink(missing_ok=True)  # the stamp is missing while the environment is incomplete
             uv("venv", "--quiet", "--clear", "--python", PYTHON_VERSION, environment)
             uv("pip", "sync", "--quiet", "--require-hashes", "--python", environment, wanted[environment])
             _stamp(environment).write_text(digest)

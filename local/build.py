@@ -67,8 +67,8 @@ def build_id() -> str:
 def deployment_id(build: str, parameters: Iterable[str]) -> str:
     """Return the BuildId for a deployment of a build with these parameters (`Name=value`).
 
-    A function is only published again if its BuildId changes, so other parameters give another id. Without
-    parameters, it is the build's own id.
+    A changed parameter reaches a function only if the function is published again, which happens only if its BuildId
+    changes. So other parameters give another id. Without parameters, the id is the build's own.
     """
     given = sorted(parameters)
     return hashlib.sha256("\n".join([build, *given]).encode()).hexdigest()[:16] if given else build

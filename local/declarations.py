@@ -1,4 +1,4 @@
-"""The declarations on the routes' decorators, and what follows from them: refusals, and texts about access."""
+"""The declarations in the routes' decorators, and what follows from them: refusals, and texts about access."""
 
 from __future__ import annotations
 

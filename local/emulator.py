@@ -56,9 +56,9 @@ class Emulator:
         return client_of(service, self.endpoint_url, **config)
 
     def save(self) -> None:
-        """Make a local AWS that was started with a folder `state` save its data now.
+        """Make the local AWS save its data now. It must have been started with a folder `state`.
 
-        Such a local AWS also saves every few seconds. Raises Refused if it answers that it could not save.
+        It also saves by itself every few seconds. Raises Refused if it answers that it could not save.
         """
         answer = httpx.post(f"{self.endpoint_url}/_accounting/save", trust_env=False, timeout=SAVE_SECONDS)
         if not answer.is_success:
@@ -150,7 +150,7 @@ def _session() -> boto3.Session:
 
 
 def kill_session(leader: int) -> None:
-    """Kill the local AWS, if it still runs, and the workers that are in the middle of an invocation."""
+    """Kill the local AWS and its workers, those that still run. ``leader`` is the process id of the local AWS."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
 

@@ -28,7 +28,7 @@ KEY_CONDITION = "#pk = :pk AND #sk BETWEEN :low AND :high"
 
 
 def answer_sooner() -> None:
-    """Make MiniStack call the faster functions below. They leave all other cases to MiniStack's own functions."""
+    """Make MiniStack call the faster functions below. What they do not handle, they leave to MiniStack's own."""
     parse_once()
     compare_keys_directly()
     copy_keys_directly()

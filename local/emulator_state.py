@@ -3,7 +3,7 @@
 It runs in MiniStack's own environment. The pinned MiniStack (1) saves on SIGTERM only, (2) writes one file for each
 service, so that a kill between two files leaves an inconsistent save, (3) saves how far each trigger has read a
 table's stream, but not the stream's records: after a restart a trigger skips as many new records as it had read
-before, and (4) copies all data before it writes them, with a slow encoder: with half a million items, a save would
+before, and (4) first copies all data, and then writes them with a slow encoder: with half a million items, a save would
 stop everything for half a minute. Here, a save is a folder that appears whole or not at all. It has the records that a
 trigger has not read yet. Changes are saved every few seconds, without a copy. On Linux, a forked process writes a save,
 so that requests do not wait for it. Nothing is saved during a deployment.

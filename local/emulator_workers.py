@@ -1,7 +1,7 @@
 """Makes the workers of functions start and answer sooner; `emulator_launcher.py` puts it in place.
 
 It runs in MiniStack's own environment. The pinned MiniStack (1) unpacks the layer again for each worker, one after the
-other, (2) imports botocore in each worker to count how deep functions call each other, which ours do not, (3) starts a
+other, (2) imports botocore in each worker, to count how deep functions call each other (ours never do), (3) starts a
 worker for each call of a burst, although fewer would answer the burst sooner, (4) starts each worker as a new process,
 which imports all libraries again, and (5) waits some milliseconds after each call for further lines of its log. Each of
 these makes calls wait. On Linux, workers are forked from a process that has imported the libraries

@@ -43,7 +43,7 @@ def environ(**more: str) -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT / "client/src"),
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # its own copy, not the newest from its project's site
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # LiteLLM's own copy, not the newest one from the network
         "LITELLM_TELEMETRY": "False",
         "NO_PROXY": HOST,
         **more,

@@ -87,7 +87,7 @@ def _place(path_and_item: tuple[str, Json]) -> tuple[int, int]:
 
 
 def _parts() -> Iterator[Json]:
-    """Yield the document of the functions without a router, then Powertools' document of each other function."""
+    """Yield the document of the functions without a router. Then yield Powertools' document for each of the others."""
     yield {"paths": paths_without_a_router(), "components": {"schemas": {"Error": ERROR, "Health": HEALTH}}}
     for api in apis().values():
         made = _plain(

@@ -7,7 +7,7 @@ genai-prices on purpose:
 - Audio from the cache costs what other input from the cache costs; a usage does not tell them apart.
 - A rule prices only what a usage counts, not images, video, documents, file searches, citations, characters and hours.
   Tokens of images and video cost what other input or output costs. `left_out` names the prices that a rule leaves out.
-- Prices by the time of day, and variants that only several values together select, have no rule.
+- Prices by the time of day have no rule. Variants that are selected by several values together have none either.
 
 If a cache write for an hour has no price of its own, it costs what other cache writes cost, as in genai-prices. Its
 rate is written into the rule, because otherwise this service would charge what other input costs.

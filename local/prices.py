@@ -116,7 +116,10 @@ def price_list(known: Iterable[Provider], options: Options, now: datetime) -> Pr
 
 
 def requests_for(rules: Iterable[Rule]) -> Iterator[list[Rule]]:
-    """Return the rules in one list for each request, within MAX_LISTED and MAX_LIST_BYTES and with no model twice."""
+    """Split the rules into lists, one for each request.
+
+    No list has a model twice. Each is within MAX_LISTED and MAX_LIST_BYTES.
+    """
     batch: list[Rule] = []
     for rule in rules:
         longer = [*batch, rule]

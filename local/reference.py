@@ -82,7 +82,7 @@ def _about(route: tuple[str, str], operation: Json, whole: Json) -> tuple[str, s
 
 
 def _answer(answer: Json, whole: Json) -> str:
-    """Return the names in an answer, or in each item of one that is a list."""
+    """Return the names in an answer or, if the answer is a list, in each of its items."""
     schema = next(iter(answer["content"].values()))["schema"]
     items = schema.get("items")
     return f"a list, each with {_named(_fields(items, whole))}" if items else _named(_fields(schema, whole))

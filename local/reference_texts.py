@@ -46,11 +46,14 @@ them.
 TRAFFIC = "It falls to 0 while there is traffic."
 METRICS = {
     "CreditsGranted": (
-        "Credits given by `allocate`, `set` or `adjust`, moved by a closed organization, or debt that `set` wrote off.",
+        (
+            "Credits given by `allocate`, `set` or `adjust`, or moved out of a closed organization."
+            " Also debt that `set` wrote off."
+        ),
         "It does not match what was sold.",
     ),
     "CreditsRemoved": (
-        "Credits that `remove`, `set` or `adjust` took away, or the closing of an organization.",
+        "Credits that `remove`, `set`, `adjust` or the closing of an organization took away.",
         "It does not match what was taken back.",
     ),
     "CreditsHeld": (

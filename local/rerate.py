@@ -5,8 +5,8 @@ TABLE, a table's name, by default that of the service that `make run` started. F
 region.
 
 It scans nothing. For each day, it reads the users of the day from the index of the system-wide statistics, and then
-their records of the day. So it sees a record only after the statistics have counted it, up to about five minutes later,
-and until the record is deleted.
+their records of the day. So it sees a record only after the statistics have counted it, which takes up to about five
+minutes. It does not see deleted records.
 """
 
 from __future__ import annotations

@@ -116,9 +116,10 @@ def _key(item: Item) -> Key:
 
 
 def _is_erased_later(item: Item, there: Item | None) -> bool:
-    """Return whether an erasure began later in the target.
+    """Return whether an item is an erasure that began later in the target.
 
-    If it only got further there, it is set back: the texts come back that it has erased since the copy.
+    If the same erasure has only got further in the target, return False. The restore then sets the erasure back, and
+    the texts that were erased since the copy come back.
     """
     if there is None or item["sk"]["S"] != ERASURE:
         return False
@@ -155,7 +156,7 @@ def _write(client: Any, table: str, requests: list[Item]) -> None:
 
 
 def _pauses() -> Iterator[float]:
-    """Return the seconds to wait before what a throttled table left is sent again: random, and growing to a limit."""
+    """Yield the seconds to wait before each repeat for a throttled table: random, and growing to a limit."""
     longest = FIRST_PAUSE_SECONDS
     while True:
         yield random.uniform(longest / 2, longest)

@@ -25,7 +25,7 @@ STOP_SECONDS = 60
 
 
 class Recorded(TypedDict):
-    """The process to stop, and whether it leads a process session, whose rest is ended after it."""
+    """The process to stop, and whether it leads a process session. If so, the rest of the session is ended after it."""
 
     pid: int
     leadsSession: bool

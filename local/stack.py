@@ -124,7 +124,7 @@ def _deploy_template(aws: Emulator, template: str, parameters: dict[str, str]) -
         "AWS_ENDPOINT_URL": aws.endpoint_url,
         "AWS_ACCESS_KEY_ID": account.ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": account.SECRET_KEY,
-        "SAM_CLI_POLL_DELAY": "0.2",  # seconds; by default, `sam deploy` looks only every 5 seconds whether it is done
+        "SAM_CLI_POLL_DELAY": "0.2",  # seconds; by default, `sam deploy` checks its progress only every 5 seconds
     }
     result = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     if result.returncode != 0:

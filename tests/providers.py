@@ -89,7 +89,7 @@ def issuer(name: str, server: KeyServer, **more: Any) -> dict[str, Any]:
 
 
 def write_certificate(name: str, certificate: Path, private: Path) -> None:
-    """Write a certificate of a server with this name, signed by itself, and its private key."""
+    """Write a self-signed certificate of a server with this name, and the certificate's private key."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     made = (

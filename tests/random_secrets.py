@@ -1,4 +1,4 @@
-"""Whether secrets are random: a check that a constant, a counter or a secret derived from a name fails."""
+"""A check of whether secrets are random. Constants, counters, and secrets derived from a name do not pass it."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Project:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # Commands in a terminal react to Ctrl-C, even if the tests run in the background, where it is ignored.
+                # The command must react to Ctrl-C. Tests in the background ignore it, and so would their children.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             )
         return Running(process, log)

@@ -1,4 +1,4 @@
-"""All commands of docs/operations.md in order, the second stack's last, on a local AWS that is empty at first."""
+"""All commands of docs/operations.md in order, on a local AWS that is empty at first. A second stack comes last."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
 
 
 def assert_is_a_second_stack(aws: Emulator, name: str, tags: dict[str, str]) -> None:
-    """Assert that a second stack answers, and has everything that bears the first's name under its own name."""
+    """Assert that a second stack answers, and has the named resources of the first, under the second's name."""
     second = stack(aws, name)
     outputs = {each["OutputKey"]: each["OutputValue"] for each in second["Outputs"]}
     assert {each["Key"]: each["Value"] for each in second["Tags"]} == tags
@@ -128,7 +128,7 @@ def assert_is_a_second_stack(aws: Emulator, name: str, tags: dict[str, str]) -> 
 
 
 def resources(aws: Emulator, name: str) -> set[tuple[str, str, str]]:
-    """Return the kind, the logical id and the name of each resource of a stack to which the template gives a name."""
+    """Return the kind, the logical id and the name of each resource of a stack, but only of the kinds in ``NAMED``."""
     pages = aws.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
     found = {
         (each["ResourceType"], each["LogicalResourceId"], each["PhysicalResourceId"])

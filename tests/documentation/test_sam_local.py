@@ -124,7 +124,7 @@ def test_every_command_on_the_page_works_in_order(
     assert "AWS_SESSION_TOKEN" not in terminal.environ
     for each in (balance, api):
         output = terminal.type_up_to_the_engine(each)
-        assert "No current session found" not in output, "SAM asks the local AWS who it is"
+        assert "No current session found" not in output, "SAM must find out the caller's identity from the local AWS"
 
     terminal.type(jwt_secret)
     terminal.type(key)

@@ -38,7 +38,7 @@ def test_make_help_names_the_most_important_targets(project: Project, documentat
 
 
 def test_make_test_runs_the_selected_tests(project: Project, documentation: Documentation) -> None:
-    """Without ARGS, `make test` and `make test-tools` are what `.ci/run` runs, and the second one runs this test."""
+    """`.ci/run` runs `make test` and `make test-tools` in full. This test cannot: it is part of `make test-tools`."""
     assert (ROOT / ".ci/run").read_text().endswith("\nmake test\nexec make test-tools\n")
     for command in ("make test", "make test-tools"):
         documentation.line(command)

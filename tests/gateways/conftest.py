@@ -1,4 +1,4 @@
-"""A deployed service, a provider's server, and a LiteLLM proxy between them that runs the client's callback."""
+"""A deployed service, a provider's server, and a LiteLLM proxy that accounts for its calls by the client's callback."""
 
 from __future__ import annotations
 

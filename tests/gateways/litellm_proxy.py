@@ -98,7 +98,7 @@ class Proxy:
 
     @contextmanager
     def ask(self, path: str, body: dict[str, Any], **key: Any) -> Iterator[httpx.Response]:
-        """Send a request whose key has these attributes, such as ``user_id``; return the answer to read as a stream."""
+        """Send a request whose key has these attributes, such as ``user_id``. The answer can be read as a stream."""
         headers = {"Authorization": f"Bearer sk-{json.dumps(key).encode().hex()}"}
         with (
             httpx.Client(trust_env=False, verify=PLAIN, timeout=PATIENCE_SECONDS) as http,
