@@ -129,7 +129,7 @@ def audited(service: Stack, person: Person) -> Books:
 def balanced(service: Stack, person: Person) -> Books:
     """Read a user's books, and assert that ledger, balance, wallet and sessions agree.
 
-    They agree even if usage was recorded without deducting credits.
+    Unlike `audited`, this also fits a user whose usage was recorded without deducting credits.
     """
     items = items_of(service, person.id)
     (wallet,) = (item for item in items if item["sk"] == "WALLET")

@@ -27,7 +27,7 @@ SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "strict-transport-security": "max-age=63072000; includeSubDomains",
 }
-"""The headers that every answer has. Only for some files of pages, ``cache-control`` has another value."""
+"""The headers of every answer. Only a file with a version in its address has another ``cache-control``."""
 
 
 @dataclass(frozen=True)

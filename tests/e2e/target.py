@@ -39,7 +39,7 @@ class Target(Person):
 
 @pytest.fixture(scope="module")
 def person(service: Stack, people: People) -> Target:
-    """Return the administrator whom all bad input is about, with everything that requests name."""
+    """Return the administrator whom all bad input is about, and who has one of each thing that a request can name."""
     admin, model = people("admin", credits=1000), new_id("model")
     rule = {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": SINCE}
     admin.ok("POST", "pricing", rule)

@@ -147,7 +147,9 @@ def test_a_text_that_names_no_user_is_not_found(service: Stack, person: Target, 
 
 
 @pytest.mark.parametrize("route", WITH_BODIES, ids=route_id)
-def test_a_body_that_is_not_the_routes_json_object_is_refused(service: Stack, person: Target, route: Route) -> None:
+def test_a_body_that_is_not_one_json_object_with_the_required_fields_is_refused(
+    service: Stack, person: Target, route: Route
+) -> None:
     method, path, good = route
     with nothing_moves(service, person):
         for body in (*NO_BODIES, b"[" + text_of(good, person.names) + b"]"):

@@ -344,7 +344,7 @@ def _check_prices(user: AccountingClient, boss: AccountingClient) -> None:
         boss.end_price(model, rule.effective_from.replace(year=2099), "2100-01-01")
 
 
-def test_a_user_is_reached_with_special_characters_in_their_id(token: Mint, admin: Person, wire: Wire) -> None:
+def test_a_user_whose_id_has_special_characters_is_reached(token: Mint, admin: Person, wire: Wire) -> None:
     boss = client_of(wire, admin)
     for odd in (f"{new_id('a')}%41%2Fb", f"{new_id('a')} ü+?#", f"{new_id('a')};=&:@b"):
         person = Person(admin.http, odd, token(odd, email=f"{new_id('odd')}@example.com"))

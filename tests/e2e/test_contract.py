@@ -30,7 +30,7 @@ ELSEWHERE = {
 }
 """Codes that other tests provoke."""
 LATER = {("POST", "/api/users/{}/erase"): {200}}
-"""Answers that take minutes: tests/integration/test_erasing.py."""
+"""Statuses that come only minutes after the first request. tests/integration/test_erasing.py checks them."""
 ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
 """The routes, those with fewer parameters first, because the gateway chooses in this order."""
 

@@ -231,7 +231,7 @@ def test_an_address_means_the_user_of_the_newest_token_that_claims_it(
 
 
 @pytest.mark.parametrize("path", ["credits/allocations", "streaming-sessions/active"])
-def test_an_address_that_moved_shows_its_old_owner_nothing_of_the_new_owner(
+def test_the_old_owner_of_an_address_sees_nothing_of_the_new_owner(
     http: httpx.Client, token: Mint, admin: Person, path: str
 ) -> None:
     address = f"{new_id('shared')}@example.com"

@@ -156,7 +156,7 @@ def test_an_email_that_is_another_users_id_does_not_reach_that_user(
         assert administrator.ok("POST", "credits/allocate", {"userId": plain.id, "credits": 1})["userId"] == plain.id
 
 
-def test_a_user_whose_id_is_anothers_address_gets_nothing_of_theirs(
+def test_a_user_whose_id_is_another_users_address_gets_nothing_of_that_user(
     http: httpx.Client, token: Mint, people: People, admin: Person
 ) -> None:
     owner = people()

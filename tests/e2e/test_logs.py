@@ -210,7 +210,7 @@ def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: Peop
 
 
 def test_text_from_a_caller_cannot_begin_a_log_line(service: Stack, people: People, began: int) -> None:
-    """Input cannot forge a field either: it is always inside the JSON text of a line of the service."""
+    """The text cannot forge a field either: each line of the service is JSON, with the text inside a JSON string."""
     person = people("admin", credits=5)
     forged = f"forged-{new_id('line')}"
     line = f'x\n{{"level": "ERROR", "message": "{forged}"}}\r\n{{"message": "{forged}"}}'

@@ -154,7 +154,7 @@ def test_a_missing_organization_looks_like_one_that_the_caller_may_not_see(team:
     nowhere = "01M7XZ7VE5EWNW6G9TAJHR15GM"
     for route in ROUTES:
         if route.path in ("credits/audit/{account}", "streaming-sessions/preview"):
-            continue  # the first also takes a user; the second may answer 200, with the reason ACCOUNT_NOT_FOUND
+            continue  # audits also accept a user in the path; previews may answer 200 with the reason ACCOUNT_NOT_FOUND
         answer = _ask(team, route, role, nowhere)
         unseen = _ask(team, route, "outsider")
         if route.answers["outsider"] == UNSEEN:

@@ -334,7 +334,7 @@ def test_crossing_a_context_tier_in_mid_stream_raises_the_hold_at_once(
 
 
 @both_clients
-def test_a_stream_that_is_cut_before_any_usage_is_charged_by_estimate_and_count(
+def test_a_stream_that_is_cut_before_any_usage_is_charged_the_estimated_input_and_the_counted_output(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
     person = people(credits=10_000)
@@ -352,7 +352,7 @@ def test_a_stream_that_is_cut_before_any_usage_is_charged_by_estimate_and_count(
 
 
 @both_clients
-def test_a_stream_that_is_cut_after_its_first_usage_is_charged_by_usage_and_count(
+def test_a_stream_that_is_cut_after_its_first_usage_is_charged_the_reported_input_and_the_counted_output(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
     person = people(credits=10_000)
@@ -365,7 +365,7 @@ def test_a_stream_that_is_cut_after_its_first_usage_is_charged_by_usage_and_coun
 
 
 @both_clients
-def test_a_stream_with_a_usage_that_the_service_rejects_is_charged_by_estimate_and_count(
+def test_a_stream_with_a_usage_that_the_service_rejects_is_charged_the_estimated_input_and_the_counted_output(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
     """The usage has more cached tokens than input, so it cannot be priced."""

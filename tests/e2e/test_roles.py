@@ -453,7 +453,7 @@ def test_a_refusal_does_not_reveal_whether_a_user_exists(callers: dict[str, Pers
         assert_refused(callers["user"].get(f"{path}/nobody-at-all"), 403, "FORBIDDEN")
 
 
-def test_a_new_role_counts_from_the_token_that_has_it(
+def test_a_new_role_applies_as_soon_as_a_token_has_it(
     http: httpx.Client, token: Mint, people: People, somebody: Person
 ) -> None:
     person = people()

@@ -77,7 +77,7 @@ REJECTED = {
     "too many": {"inputTokens": 10**9 + 1, "outputTokens": 1},
     "parts larger than the whole": {"inputTokens": 1, "outputTokens": 1, "cachedInputTokens": 2},
     "an unknown name": {"inputTokens": 1, "outputTokens": 1, "reasoning": 1},
-    "another format than it claims": {"prompt_tokens": 1, "completion_tokens": 1},
+    "a provider's format without usageFormat": {"prompt_tokens": 1, "completion_tokens": 1},
     "nothing": {},
     "a list": [],
     "no object": "1",

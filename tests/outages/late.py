@@ -1,4 +1,4 @@
-"""How long a change may take to reach every process, because processes cache what they read."""
+"""Processes cache what they read, so a change may take up to LATE_SECONDS to reach every process."""
 
 from __future__ import annotations
 

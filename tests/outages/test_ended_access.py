@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CONCURRENT_CALLS = 6
 """The number of concurrent calls: enough for several processes of each function, each of which caches the caller."""
 ONE_BURST = threading.Lock()
-"""Held during a burst: the tests run at the same time, but bursts at the same time would need more processes."""
+"""Held during a burst. The tests run in parallel, but parallel bursts would need more processes."""
 
 
 @dataclass(frozen=True)

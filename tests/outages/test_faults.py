@@ -42,7 +42,10 @@ def test_an_impossible_ledger_entry_stops_the_command_and_reveals_nothing(
 def test_a_command_on_a_wallet_that_always_changes_is_given_up_in_time(
     service: Stack, people: People, admin: Person
 ) -> None:
-    """The version is not an integer, so no condition on it is ever true, as if another writer were always first."""
+    """The service cuts the fraction off the version that it reads, so its condition on the version never holds.
+
+    This looks as if another writer were always first.
+    """
     person = people(credits=10)
     dynamodb(service).update_item(
         TableName=service.table_name,

@@ -222,7 +222,8 @@ def _generated(examples: int, *, edges: bool) -> BaseSchema:
         "no-shrink": True,
     }
     phases = {"coverage": {"enabled": edges, "unexpected-methods": []}, "examples": {"enabled": False}}
-    output = {"sanitization": {"enabled": False}}  # so that a failure can be repeated; the secrets end with the stack
+    # A failure prints the whole request, so that it can be repeated. The printed secrets are useless after the run.
+    output = {"sanitization": {"enabled": False}}
     config = SchemathesisConfig.from_dict({"generation": generation, "phases": phases, "output": output})
     return schemathesis.openapi.from_dict(_with_examples(), config=config)
 
@@ -257,7 +258,7 @@ little = schemathesis.pytest.from_fixture("little_generated")
 
 @pytest.fixture(scope="module")
 def callers(service: Stack, http: httpx.Client, token: Mint, admin: Person) -> dict[str, Caller]:
-    """Return the senders of requests, each with credits, and create the things that KNOWN names."""
+    """Return the senders of requests, each with credits, and create the things that are named in KNOWN."""
     people = {name: Person(http, f"fuzz-{name}", token(f"fuzz-{name}", name)) for name in ("admin", "user")}
     people |= {name: Person(http, f"fuzz-{name}", token(f"fuzz-{name}")) for name in ("owner", "target", "erased")}
     for person in people.values():
@@ -282,7 +283,7 @@ def test_an_administrator_gets_only_documented_answers(case: Case[Any], callers:
 
 @little.exclude(path=PATHS_WITHOUT_A_USER).parametrize()
 def test_a_user_and_an_api_key_get_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
-    """Both send the same requests, because making a request takes longer than sending it."""
+    """Both send the same requests, because generating a request takes longer than sending it."""
     callers["user"].send(case.derive())
     callers["owner"].send(case.derive())
 
