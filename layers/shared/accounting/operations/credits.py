@@ -24,7 +24,7 @@ class Request(NamedTuple):
     """A request to change credits: who asks (``actor``), whose credits, why, and the key that makes a repeat safe.
 
     ``user`` is the id or e-mail address of the user whose personal account changes, unless ``account_id`` names an
-    account. The caller has checked that this account exists. A lot that the change creates expires at ``expires_at``
+    account. The route has checked that this account exists. A lot that the change creates expires at ``expires_at``
     (epoch milliseconds), by default after ``expiry_days``.
     """
 

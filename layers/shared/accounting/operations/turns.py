@@ -38,7 +38,7 @@ class Turns:
     def pause(self, refusal: StaleRead | Conflict, seconds: float) -> float:
         """How many seconds to wait after an attempt that took ``seconds``.
 
-        After StaleRead, the command does not wait if it is its turn.
+        After StaleRead, the wait is 0 if it is the command's turn.
         """
         turn = max(seconds, SHORTEST_TURN_SECONDS)
         if isinstance(refusal, Throttled):

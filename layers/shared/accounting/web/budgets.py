@@ -81,9 +81,8 @@ class BudgetView(ResponseModel):
     """A budget and its window now. ``committedCredits`` is what is held and what was spent in this window.
 
     A budget of ``members`` counts each member separately. Unless the request names one member, this budget has no
-    ``committedCredits``.
-    ``fromAdministrator`` marks a budget that an administrator has set. On a user's own account, only an administrator
-    can change it.
+    ``committedCredits``. ``fromAdministrator`` marks a budget that an administrator has set. On a user's own account,
+    only an administrator can change it.
     """
 
     account_id: str

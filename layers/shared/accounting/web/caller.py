@@ -97,10 +97,10 @@ class Caller(NamedTuple):
             raise UserDisabled
 
     def _role_now(self, *wanted: str) -> str:
-        """The caller's role now. Raises UserDisabled.
+        """The caller's role now, or the token's role if that is not one of ``wanted``. Raises UserDisabled.
 
-        The gateway may remember a token for minutes. Meanwhile a newer token or a sync may have lowered the role, but
-        cannot raise it. So a token's role that is not one of ``wanted`` is returned unchanged.
+        The gateway may remember a token for minutes, so a newer token or a sync may have lowered the role since. Neither
+        can raise a token's role, so a role that is not one of ``wanted`` is not looked up.
         """
         if self.role not in wanted:
             self.require_enabled()
