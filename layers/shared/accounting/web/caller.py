@@ -99,8 +99,8 @@ class Caller(NamedTuple):
     def _role_now(self, *wanted: str) -> str:
         """The caller's role now, or the token's role if that is not one of ``wanted``. Raises UserDisabled.
 
-        The gateway may remember a token for minutes, so a newer token or a sync may have lowered the role since. Neither
-        can raise a token's role, so a role that is not one of ``wanted`` is not looked up.
+        The gateway may remember a token for minutes, so a newer token or a sync may have lowered the role since.
+        Neither can raise a token's role, so a role that is not one of ``wanted`` is not looked up.
         """
         if self.role not in wanted:
             self.require_enabled()
