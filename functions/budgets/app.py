@@ -65,7 +65,8 @@ def list_budgets(
 ) -> BudgetsView:
     """List an account's budgets. Members see those that limit them.
 
-    Owners, admins and administrators see all, or with ``userId`` those that limit one user.
+    The account's owners and admins see all, and so do the platform's administrators. With ``userId``, they see those
+    that limit this user.
     """
     found, position = budgets.page(
         account_id, by=_requester(), user_id=user_id, after=subject_in(cursor), limit=limit, now=clock()
@@ -111,7 +112,10 @@ def begin_run(body: BeginRun) -> tuple[BegunView, int]:
 
 @api.get("/api/runs/<account_id>/<run_id>", access=RUN_ACCESS, codes=("ACCOUNT_NOT_FOUND", "RUN_NOT_FOUND"))
 def show_run(account_id: AccountInPath, run_id: IdentifierInPath) -> SummaryView:
-    """Show a run with its sums, to the user who made it, the account's owners and admins, and administrators."""
+    """Show a run with its sums.
+
+    The user who made the run, the account's owners and admins, and administrators may see it.
+    """
     api.caller.require_key_for(account_id)
     summary = runs.show(account_id, run_id, by=_requester())
     view = RunView.of(summary.run).model_dump()

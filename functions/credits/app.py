@@ -72,7 +72,7 @@ api = Api()
 
 
 class Check(QuestionModel):
-    """The credits that are required of an account, by default the caller's."""
+    """The account to check, by default the caller's, and the credits that it must be able to spend."""
 
     account_id: AccountText | None = None
 

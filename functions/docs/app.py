@@ -90,7 +90,7 @@ def _answer(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _asset(resource: str, asset: str = "", version: str = "") -> File | None:
-    """The file with this name; of the console's files, only those of the version that the page names."""
+    """The file with this name, or None. A file of the console is found only under the console's current version."""
     if resource == "/api/docs/{asset}":
         return ASSETS.get(asset)
     folder = "screens/" if resource.endswith("/screens/{asset}") else ""

@@ -241,11 +241,10 @@ class StatisticsView(ResponseModel):
 class SystemView(ResponseModel):
     """The usage of all users in whole UTC days. The ``by…`` objects have credits by name.
 
-    ``byUser`` has the users who spent most. ``byService`` and ``byModel`` have as many names as fit, first those
-    to which users contributed the most credits. ``tokensByModel`` has at most 100 of those models, those that cost
-    most. All numbers are exact; ``truncated`` means that users, names or usage by model are left out. The sums are up
-    to five minutes behind (the stack's parameter StatisticsSeconds): ``asOf`` is when the newest counted record was
-    made.
+    ``byUser`` has the users who spent most. If not all names fit in the answer, ``byService`` and ``byModel`` have
+    those on which users spent the most. ``tokensByModel`` has at most 100 of those models, those that cost most. All
+    numbers are exact; ``truncated`` means that users, names or usage by model are left out. The sums are up to five
+    minutes behind (the stack's parameter StatisticsSeconds): ``asOf`` is when the newest counted record was made.
     """
 
     total_records: int

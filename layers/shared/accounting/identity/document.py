@@ -19,7 +19,7 @@ type Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "
 type Text = Annotated[str, Field(min_length=1, max_length=500)]
 type Texts = Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=MAX_NAMES)]
 type Path = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/@$-]{1,200}$")]
-"""The name of a claim, or a dotted path to it. Refusals repeat it, and the gateway does not escape them in its JSON."""
+"""The name of a claim, or a dotted path to it. Refusals contain it, and the gateway does not escape it in JSON."""
 type Role = Literal["user", "supervisor", "admin"]
 
 

@@ -60,7 +60,7 @@ def create(
 
 
 def delete(key_id: str, owner: str) -> None:
-    """Delete the owner's key. Raises ApiKeyNotFound, also if the key is another user's, and Contention."""
+    """Delete the owner's key. Raises Contention, and ApiKeyNotFound (also if the key is another user's)."""
     retry_conflicts(lambda: api_keys.delete(key_id, owner))
 
 

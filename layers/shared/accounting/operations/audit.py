@@ -18,7 +18,10 @@ WORKERS = 8
 """Threads of one audit. Each waits for the database most of the time."""
 
 MAX_FIRST_READ = 10_000
-"""If a ledger has more entries, an audit for which a caller waits continues from the last proof, if there is one."""
+"""If a ledger has more entries, an audit that a caller waits for reads only those since the last proof.
+
+Without an earlier proof, it reads all of them.
+"""
 
 
 @dataclass
@@ -139,8 +142,8 @@ def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
     if proof.seq != wallet.entry_seq or proof.seq == 0:
         proof.follow(ledger())
     proof.compare(wallet)
-    # Normally, a command has written this entry after the wallet was read. If even a newer wallet does not count the
-    # entry, it was inserted.
+    # ``beyond`` has the entry after the wallet's last one. Normally, a command wrote it after the wallet was read. If
+    # even a newer wallet does not count this entry, somebody has inserted it.
     if beyond and wallets.get(wallet.account_id).entry_seq < beyond[0]:
         proof.add_finding("inserted", beyond[0])
     return proof, wallet

@@ -25,7 +25,7 @@ from accounting.store.table import Conflict, Write, transact
 from accounting.telemetry import count
 
 MAX_MOVED = 20
-"""How many lots one transaction moves: each may need three items there, and a transaction has at most 100."""
+"""How many lots one transaction moves: each lot may need three new items, and a transaction has at most 100."""
 
 
 class Closed(NamedTuple):
@@ -97,7 +97,7 @@ def sweep(wallet: Wallet, now: int) -> int:
 
 
 def _empty_some(organization: Organization, actor: str, now: int) -> int:
-    """Move up to ``MAX_MOVED`` lots, or remove all of them. Returns how many credits were in them."""
+    """Move up to ``MAX_MOVED`` lots, or remove all lots. Returns how many credits were in these lots."""
     source, target = organization.account_id, organization.transfer_to
     wallet = wallets.get(source)
     lots = wallet.live_lots(now)[: MAX_MOVED if target else None]

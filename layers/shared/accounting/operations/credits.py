@@ -24,8 +24,8 @@ class Request(NamedTuple):
     """A request to change credits: who asks (``actor``), whose credits, why, and the key that makes a repeat safe.
 
     ``user`` is the id or e-mail address of the user whose personal account changes, unless ``account_id`` names an
-    account, which must be known. A lot that the change creates expires at ``expires_at`` (epoch milliseconds), by
-    default after ``expiry_days``.
+    account. The route has checked that this account exists. A lot that the change creates expires at ``expires_at``
+    (epoch milliseconds), by default after ``expiry_days``.
     """
 
     actor: str

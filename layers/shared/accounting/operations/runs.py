@@ -32,7 +32,7 @@ class Summary(NamedTuple):
 def begin(
     spender: Spender, run_id: str, limit: int, *, expires_at: int | None, metadata: dict[str, Any], now: int
 ) -> BegunRun:
-    """Make a run that may commit at most ``limit`` credits of the account, by default for 30 days.
+    """Make a run that may commit at most ``limit`` credits of the account. By default, it expires after 30 days.
 
     A repeat gets the run as it is now. Raises AccountNotFound if the user may not spend from the account, UserDisabled,
     OrganizationClosed, Invalid, RunExists if the account has a run with this id and other values, Contention.

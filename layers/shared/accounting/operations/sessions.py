@@ -156,8 +156,8 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
         if not found.is_repriced_by(report) and report.tokens <= found.fitting_tokens:
             return active(session_id, store.note_tokens(user_id, session_id, report.tokens, now))
         session = streaming.reported(found, report, now)
-        # A later heartbeat is stored even if it cannot raise the hold. ``untouched`` refuses this write after such a
-        # heartbeat, so that the write does not undo it.
+        # Another heartbeat may be stored meanwhile, even if it cannot raise the hold. If so, ``untouched`` refuses the
+        # writes below, because they would undo that heartbeat.
         if session.tokens <= session.fitting_tokens:
             transact([store.replace(found, session, untouched=True)])
             return session

@@ -74,8 +74,8 @@ def room_for(
 ) -> Room:
     """How many credits can be committed now for a session or record that began ``at``, by default now.
 
-    The counters are read only if ``wanted`` does not fit their known values, so that a refusal names each limit that
-    fails. ``stored`` is as in ``Allowance.bounds``. Raises the reason if the spender may not spend at all.
+    If ``wanted`` does not fit the known values of the counters, the counters are read. So a refusal names each limit
+    that fails. ``stored`` is as in ``Allowance.bounds``. Raises the reason if the spender may not spend at all.
     """
     admit(snapshot, now)
     allowance, began_at = snapshot.allowance, now if at is None else at
@@ -122,8 +122,8 @@ def commitments(
 ) -> list[Write]:
     """The writes that count ``credits`` in the counter of each bound, and in the run.
 
-    Counters in ``stored`` that belong to no bound now get the credits without a condition. ``in_run`` is added to the
-    run's other sums. A refusal is a StaleRead with the allowance as it is now.
+    A counter in ``stored`` that no longer belongs to a bound gets the credits without a condition. ``in_run`` is added
+    to the run's other sums. A refused write raises StaleRead with the allowance as it is now.
     """
     spender, writes = allowance.spender, list[Write]()
     for bound in bounds:
@@ -141,7 +141,10 @@ def commitments(
 
 
 def warn(spender: Spender, bounds: Collection[Bound], credits: int) -> None:
-    """Log, for each bound, the highest warning level that the commitment of ``credits`` is the first to reach."""
+    """Log a warning for each bound in which committing ``credits`` reached a new warning level.
+
+    If it reached several levels of a bound, only the highest is logged.
+    """
     for bound in bounds:
         level = bound.level_reached(credits)
         if level is not None:

@@ -56,8 +56,8 @@ def count(records: Sequence[UsageRecord]) -> int:
 class SystemStatistics:
     """Sums over whole days: in total, of the users who spent most, and of the names with the most merit (decision 11).
 
-    Among those names, the models that cost most also have their usage by class. Each sum is exact. ``truncated`` means
-    that some users or names are not shown, or the usage of some shown models. ``series`` is None unless a caller asks
+    Names are those of services and models. The models that cost most also have their usage by class. Each sum is exact.
+    ``truncated`` means that some users, names or usage by class are left out. ``series`` is None unless a caller asks
     for it.
     """
 
@@ -120,7 +120,7 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
 def _rankings[Id](records: Mapping[int, int], ranking_of: Callable[[int], Ranking[Id]], now: int) -> list[Ranking[Id]]:
     """The ranking of each day; ``records`` is how many records each day has. Reads several days at a time.
 
-    Each thread keeps to the request's deadline, which is in its context.
+    Each thread gets a copy of the request's context, so the request's deadline applies in the thread too.
     """
 
     def read(of_day: int) -> Ranking[Id]:
@@ -148,7 +148,7 @@ def _series_by_account(
     by_user: Iterable[str],
     users: Sequence[Ranking[str]],
 ) -> Series:
-    """The series of the accounts that paid most: organizations, and personal accounts of the first in ``by_user``.
+    """The series of the accounts that paid most: organizations, and the first users in ``by_user``.
 
     Organizations have a ranking of their own. What each of these users paid is read from the user's own sums.
     """

@@ -1,10 +1,10 @@
 """How long a refused command waits, so that the commands on one wallet write one after another.
 
 There is no queue. Each command counts the commands that passed it: those that changed the wallet after this command
-first read it. A command that writes stores its count in the wallet (``passed``). A refused command compares the
-wallet's count with its own. If its own count is lower by n, others have waited longer, and it lets n of them go first.
-So the commands that have waited longest try at once, and few others try at the same time. A wrong count
-only changes a pause. The conditions of the writes decide who writes.
+first read it. A command that writes stores its count in the wallet (``passed``), so the wallet has the count of the
+last command that wrote. If a refused command's own count is lower by n, about n other commands have waited longer, and
+the refused command lets n go first. So the commands that have waited longest try again without a pause, and the others
+pause. A wrong count only changes a pause. The conditions of the writes decide who writes.
 
 All pauses are measured in turns. A turn is as long as the refused attempt took.
 """
@@ -20,7 +20,7 @@ LONGEST_WAIT_SECONDS = 2.0
 LONGEST_THROTTLED_SECONDS = 0.4
 
 AT_ONCE = 4
-"""How many stale reads cost no pause if it is the command's turn. After more, too many commands have the same turn."""
+"""After more stale reads than this, a command pauses even in its turn, because too many commands have the same turn."""
 
 
 @dataclass(slots=True)
@@ -36,14 +36,17 @@ class Turns:
         return wallet.version - self.version
 
     def pause(self, refusal: StaleRead | Conflict, seconds: float) -> float:
-        """How many seconds to wait after an attempt of ``seconds``; 0 after StaleRead if it is the command's turn."""
+        """How many seconds to wait after an attempt that took ``seconds``.
+
+        After StaleRead, the wait is 0 if it is the command's turn.
+        """
         turn = max(seconds, SHORTEST_TURN_SECONDS)
         if isinstance(refusal, Throttled):
-            # The table gets too many attempts, so the longest pause doubles with each.
+            # The table gets too many attempts, so the longest pause doubles each time that it refuses one.
             self.throttled += 1
             return jitter(min(turn * 2**self.throttled, LONGEST_THROTTLED_SECONDS))
         if isinstance(refusal, Conflict):
-            return jitter(turn)  # the write in progress takes no longer than this
+            return jitter(turn)  # the write in progress takes no longer than a turn
         self.stale += 1
         newest: Wallet | None = refusal.current.get("wallet")
         others = newest.passed - self.passed(newest) if newest else 0

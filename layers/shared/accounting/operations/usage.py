@@ -79,10 +79,10 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     """Record an event.
 
     Raises InsufficientCredits, BudgetExceeded, RunEnded, AccountNotFound if the user may not spend from the account,
-    OrganizationClosed, UserDisabled, Invalid if the price has no such variant or the account no such run, or if an
-    event with a run does not deduct, ModelUnknown, IdempotencyConflict, Contention; nothing is recorded then. If
-    nothing is deducted and the account is the user's own, the check whether the user is disabled may be up to 30
-    seconds old.
+    OrganizationClosed, UserDisabled, ModelUnknown, IdempotencyConflict, Contention. Raises Invalid if the price has no
+    such variant, if the account has no such run, or if an event with a run does not deduct. After an error, nothing is
+    recorded. If nothing is deducted and the account is the user's own, the check whether the user is disabled may be up
+    to 30 seconds old.
     """
     try:
         return _record(event, now, key)
@@ -198,7 +198,7 @@ def statistics(
 def statistics_of_account(
     account_id: AccountId, since: int | None, until: int | None, *, by: By | None = None
 ) -> Statistics:
-    """The usage of all users that an account paid for; the other arguments are as in ``statistics``."""
+    """The usage that an account paid for, of all users; the other arguments are as in ``statistics``."""
     return _statistics(account_id, since, until, usage.paid, by)
 
 
@@ -211,7 +211,7 @@ def statistics_of_member(
     key_id: str | None = None,
     by: By | None = None,
 ) -> Statistics:
-    """The usage of one user that an account paid for; the other arguments are as in ``statistics``."""
+    """The usage that an account paid for, of one user; the other arguments are as in ``statistics``."""
     own = personal(user_id)
     paid = usage.paid if account_id == own else usage.paid_by(account_id)
     return _statistics(own, since, until, usage.with_key(key_id, paid), by)

@@ -256,7 +256,7 @@ class Api:
 
 
 def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
-    """The Lambda handler of a function: route, log one line, write the metrics. This ends the function's import."""
+    """The Lambda handler of a function: route, log one line, write the metrics. Call it last in the module."""
     make_for_snapshot()
 
     @logger.inject_lambda_context(clear_state=True)

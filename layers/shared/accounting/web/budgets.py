@@ -80,9 +80,9 @@ class SetBudget(RequestModel):
 class BudgetView(ResponseModel):
     """A budget and its window now. ``committedCredits`` is what is held and what was spent in this window.
 
-    A budget of ``members`` counts each member separately. It shows what is committed only if one member is asked about.
-    ``fromAdministrator`` marks a budget that an administrator has set. On a user's own account, only an administrator
-    can change it.
+    A budget of ``members`` counts each member separately. Unless the request names one member, this budget has no
+    ``committedCredits``. ``fromAdministrator`` marks a budget that an administrator has set. On a user's own account,
+    only an administrator can change it.
     """
 
     account_id: str

@@ -75,9 +75,10 @@ class Caller(NamedTuple):
             raise Forbidden("Supervisor access required")
 
     def is_supervisor(self) -> bool:
-        """Whether the caller is a supervisor or administrator now. Reads nothing if the token's role is a lower one.
+        """Whether the caller is a supervisor or administrator now.
 
-        Raises UserDisabled if the token's role is one of the two.
+        If the token has one of these roles, the user is read, and UserDisabled is raised if the user is disabled. If
+        the token has a lower role, nothing is read.
         """
         return self.role in SUPERVISORS and self._role_now(*SUPERVISORS) in SUPERVISORS
 
@@ -96,10 +97,10 @@ class Caller(NamedTuple):
             raise UserDisabled
 
     def _role_now(self, *wanted: str) -> str:
-        """The token's role, or a lower one from a newer token or sync: the gateway may remember a token for minutes.
+        """The caller's role now, or the token's role if that is not one of ``wanted``. Raises UserDisabled.
 
-        If the token's role is not one of ``wanted``, it is returned unchanged, because a newer token or sync cannot
-        raise it.
+        The gateway may remember a token for minutes, so a newer token or a sync may have lowered the role since.
+        Neither can raise a token's role, so a role that is not one of ``wanted`` is not looked up.
         """
         if self.role not in wanted:
             self.require_enabled()

@@ -34,7 +34,7 @@ class RatesView(ResponseModel):
 
 
 class TierView(ResponseModel):
-    """Rates for all of a request that exceeds ``aboveInputTokens`` input tokens. A missing class keeps its rate."""
+    """Rates for a whole request with more input tokens than ``aboveInputTokens``. A missing class keeps its rate."""
 
     above_input_tokens: int
     rates: RatesView

@@ -106,7 +106,7 @@ class BaseRates(SomeRates):
 
 
 class TierBody(RequestModel):
-    """Rates for all of a request that exceeds ``aboveInputTokens`` input tokens. A missing class keeps its rate."""
+    """Rates for a whole request with more input tokens than ``aboveInputTokens``. A missing class keeps its rate."""
 
     above_input_tokens: Annotated[Tokens, Field(ge=1)]
     rates: SomeRates
@@ -239,7 +239,7 @@ class Misfit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _OrMisfit:
-    """Accepts a rule, or turns it into its problems, so that the refusal of a list names the problems of all rules."""
+    """Accepts a rule. An invalid rule becomes a ``Misfit``, so a list's refusal names the problems of all rules."""
 
     @staticmethod
     def checked(value: object, handler: ValidatorFunctionWrapHandler) -> RuleBody | Misfit:

@@ -8,7 +8,7 @@ from pydantic.alias_generators import to_camel
 from accounting.domain.rates import Rates
 
 CLASS_NAMES = {name: to_camel(name) for name in Rates._fields} | {"cache_write_1h": "cacheWrite1h"}
-"""The names in JSON of the classes of the domain's rates."""
+"""For each class in ``Rates``, its name in JSON."""
 
 
 def decimal_text(number: int, scale: int) -> str:

@@ -67,7 +67,7 @@ _DATED = _InSchema({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
 
 
 _DEFERS = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start"
-"""Whether a model is built at its first use, because a request uses only a few. A snapshot has all models built."""
+"""Whether models are built at their first use: a request uses only a few. For a snapshot, all are built at import."""
 
 
 def _none_of(reserved: frozenset[str]) -> AfterValidator:

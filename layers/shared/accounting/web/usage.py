@@ -67,7 +67,7 @@ _PROVIDERS = {"type": "object", "description": "As the provider of `usageFormat`
 
 
 class _Described:
-    """The JSON schema of a usage, made when the document is written: it takes a hundredth of a cold start."""
+    """The JSON schema of a usage. It is made only for the document: making it takes a hundredth of a cold start."""
 
     def __init__(self, *others: dict[str, Any]) -> None:
         self._others = others
