@@ -247,7 +247,8 @@ def preview(body: AskPreview) -> PreviewView:
 def own_active(limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) -> list[SessionView]:
     """List the caller's active sessions, newest first. The header ``X-Next-Cursor`` has the next page's cursor.
 
-    With an API key for one account, the list has only the sessions that this account pays for.
+    With an API key for one account, the list has only the sessions that this account pays for. A page may then be
+    shorter than ``limit``, or empty, although more sessions follow.
     """
     sessions, position = session_lists.active_of_user(api.caller.user_id, before=position_in(cursor), limit=limit)
     only = api.caller.key_account
