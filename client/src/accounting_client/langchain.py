@@ -151,7 +151,7 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
     def ignore_chat_model(self) -> bool:
         """Always False. LangChain reads this before each call, in the thread of the call. Reading it marks the thread.
 
-        LangChain's async methods then call `_open` in another thread, where `_open` raises RuntimeError.
+        In a thread without this mark, `_open` raises RuntimeError. LangChain's async methods call it in such a thread.
         """
         self._this_thread.is_calling = True
         return False
