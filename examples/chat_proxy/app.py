@@ -1,7 +1,7 @@
 """The proxy: it calls OpenAI's API, or one like it, with a client whose calls are accounted for.
 
-The caller sends their own token or API key. The proxy adds the platform's internal key. A service
-that is deployed with ``RequireServiceKey`` requires this key to open and settle sessions.
+The caller sends their own token or API key. The proxy adds the platform's internal key. A service that is
+deployed with ``RequireServiceKey`` requires this key to open and settle sessions.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ async def refused(_request: Request, error: AccountingError) -> JSONResponse:
 
 @app.exception_handler(openai.APIError)
 async def unanswered(_request: Request, error: openai.APIError) -> JSONResponse:
-    """Answer 502. Nothing was charged, except the estimated input if the model's answer did not come in time."""
+    """Answer 502. Nothing was charged, unless the model timed out: then the request's estimated input was charged."""
     logger.error("the model gave no answer", exc_info=error)
     content = {"message": "The model gave no answer", "code": "MODEL_UNAVAILABLE", "details": {}}
     return JSONResponse(content, status_code=502)

@@ -1,7 +1,8 @@
 """The credits held for one stream: what is known about them, what is sent to the service, and what is logged.
 
-Clients, threads and tasks refer only to the hold, not to the session object. So if a session was entered by hand and
-its caller drops the session object, this object is garbage-collected. The heartbeats notice this and abort the session.
+Clients, threads and tasks refer only to the hold, not to the session object. So if a caller enters a session without a
+``with`` block and drops the session object, Python garbage-collects the session object. The heartbeats notice this and
+abort the session.
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ class StreamRefused(Exception):
 class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an environment of its own
     """Accounts for calls of a LiteLLM proxy. Don't derive from it: the proxy ignores hooks that are inherited.
 
-    Without a ``client``, it reads the environment: ``ACCOUNTING_URL`` is the service's address, ``ACCOUNTING_SERVICE``
-    is a service credential, and ``ACCOUNTING_OUTBOX``, if it is set, is the path of an outbox.
+    Without a ``client``, the callback reads the environment: ``ACCOUNTING_URL`` is the service's address,
+    ``ACCOUNTING_SERVICE`` is a service credential, and ``ACCOUNTING_OUTBOX``, if it is set, is the path of an outbox.
     """
 
     def __init__(  # noqa: PLR0913 - settings, by keyword
@@ -97,7 +97,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         """Raises KeyError for a missing environment variable, and ValueError for templates with other ids than `IDS`.
 
         ``user`` is the user for whom credits are held. ``account`` is the account that pays, such as ``org:{team_id}``;
-        without that id, the user's own account pays. ``models`` maps the proxy's names of models to those of price
+        if the key lacks this id, the user's own account pays. ``models`` maps the proxy's names of models to those of price
         rules; other names stay the same. ``estimate`` says how a request's input is estimated. ``default_max_tokens``
         is held for a request that does not limit its output, unless the maximum in the price rule is lower.
         ``when_short="shorten"`` limits the output to what the user can pay for, instead of refusing the request.
