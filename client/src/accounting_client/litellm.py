@@ -97,9 +97,10 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         """Raises KeyError for a missing environment variable, and ValueError for templates with other ids than `IDS`.
 
         ``user`` is the user for whom credits are held. ``account`` is the account that pays, such as ``org:{team_id}``;
-        if the key lacks this id, the user's own account pays. ``models`` maps the proxy's names of models to those of price
-        rules; other names stay the same. ``estimate`` says how a request's input is estimated. ``default_max_tokens``
-        is held for a request that does not limit its output, unless the maximum in the price rule is lower.
+        if the key lacks this id, the user's own account pays. ``models`` maps the proxy's names of models to those of
+        price rules; other names stay the same. ``estimate`` says how a request's input is estimated.
+        ``default_max_tokens`` is held for a request that does not limit its output, unless the maximum in the price
+        rule is lower.
         ``when_short="shorten"`` limits the output to what the user can pay for, instead of refusing the request.
         ``on_unreachable="allow"`` lets requests pass while the service does not answer; they are settled later.
         ``free_calls`` are types of LiteLLM's calls that cost no credits.
