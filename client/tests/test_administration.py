@@ -103,7 +103,7 @@ def test_an_expiry_given_twice_or_without_a_time_zone_is_refused(
 SETTLED: dict[str, Any] = {"sessionId": "s", "status": "failed", "refund": 0, "overrun": 3, "debt": 0}
 
 
-def test_a_late_settlement_shows_its_difference_and_the_ignored_names(ask: Ask) -> None:
+def test_a_late_settlement_shows_its_late_credits_and_the_ignored_fields(ask: Ask) -> None:
     late = SETTLED | {"estimatedCredits": 1, "actualCredits": 4, "partialCredits": 4, "lateCredits": -2}
     late |= {"ignored": ["tokens", "modle"]}
 
@@ -117,7 +117,7 @@ def test_a_late_settlement_shows_its_difference_and_the_ignored_names(ask: Ask) 
     assert (in_time.late_credits, in_time.ignored) == (None, ())
 
 
-def test_a_heartbeat_shows_the_ignored_names(ask: Ask) -> None:
+def test_a_heartbeat_shows_the_ignored_fields(ask: Ask) -> None:
     answer = {"sessionId": "s", "tokensGenerated": 5, "allocatedCredits": 1, "expiresAt": AT, "ignored": ["usage"]}
 
     assert ask(Played(ok(answer)), lambda client: client.heartbeat("s", 5)).ignored == ("usage",)

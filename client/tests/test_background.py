@@ -290,7 +290,7 @@ def test_a_hold_that_was_made_although_its_answer_was_lost_is_settled_like_any_o
         {"on_unreachable": "ignore"},
     ],
 )
-def test_options_that_no_session_can_have_raise_value_error(play: Play, options: dict[str, Any]) -> None:
+def test_unusable_options_of_a_session_raise_value_error(play: Play, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"when_short|on_unreachable"):
         play(lambda _: pytest.fail("entered"), **options)
 

@@ -208,7 +208,10 @@ def test_a_child_of_an_unused_client_streams_and_settles_its_own_sessions(server
 
 
 def test_a_lock_held_during_the_fork_does_not_block_the_child(server: Server) -> None:
-    """Another thread holds the lock during the fork. The child lacks that thread, so its lock would stay locked."""
+    """Another thread holds the lock during the fork.
+
+    The child lacks that thread, so the child's copy of the lock would stay locked.
+    """
     fetching, go_on = threading.Event(), threading.Event()
 
     def token() -> str:

@@ -115,9 +115,12 @@ HEADERS: list[dict[str, str]] = [
 ]
 ONCE = Retries(attempts=1)
 NOT_READ = {"page", "problems"}
-"""Fields that the client does not need. It has cursors instead of pages, and an import's problems are in its errors."""
+"""Fields that the client does not need: it has cursors instead of pages, and an error has the problems of an import."""
 WITHOUT_A_DATACLASS = {"ClosedView": {"role"}, "ProblemView": {"field", "index"}}
-"""Views that resemble a dataclass without being read as one, and what this dataclass lacks. ``role`` is never sent."""
+"""Views with fields that the closest dataclass lacks, and these fields.
+
+The service never sends the ``role`` of a ``ClosedView``, and sends a ``ProblemView`` only in an error.
+"""
 
 
 def answers() -> Iterator[httpx.Response]:

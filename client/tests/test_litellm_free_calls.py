@@ -18,14 +18,14 @@ from client.tests.played import Played
 
 
 class Refused(Exception):
-    """What FastAPI calls HTTPException."""
+    """A stand-in for FastAPI's HTTPException."""
 
     def __init__(self, status: int, detail: dict[str, Any]) -> None:
         super().__init__(status, detail["error"]["code"])
 
 
 class _Logger:
-    """What LiteLLM calls CustomLogger."""
+    """A stand-in for LiteLLM's CustomLogger."""
 
 
 @pytest.fixture

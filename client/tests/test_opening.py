@@ -1,7 +1,7 @@
-"""Openings of sessions, and heartbeats, that fail.
+"""Sessions that fail to open, and heartbeats that fail.
 
-If credits may be held, they are released; if not, nothing more is sent or logged. Once a session is open, its
-heartbeats are tried again and it is settled, even while no thread or task can start.
+If a session fails to open, credits that may be held are released. If none can be held, nothing more is sent or logged.
+Once a session is open, its heartbeats are tried again and it is settled, even while no thread or task can start.
 """
 
 from __future__ import annotations

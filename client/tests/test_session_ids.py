@@ -1,4 +1,7 @@
-"""The client's session ids are UUIDv7s of now, in order, so that the service needs no index entry for them."""
+"""The client's session ids are UUIDv7s, in order.
+
+They begin with the time when they were made, so the service needs no index entry for them.
+"""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

@@ -392,7 +392,7 @@ def fits(meter: Meter) -> int:
 
 @pytest.mark.parametrize("input_credits", [0, 5, 50, 500])
 def test_output_that_needs_no_heartbeat_never_costs_more_than_is_held(input_credits: int) -> None:
-    """An output token costs a hundredth of a credit. The client knows no rates, so the input may cost anything."""
+    """The input costs ``input_credits``, and an output token a hundredth of a credit. The client knows no prices."""
     estimated = input_credits + 100
     meter = Meter(10_000, Initialized("s", estimated * 12 // 10, estimated, AT, ""), estimated_inputs=1_000)
     allocated = estimated * 12 // 10

@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
     "model": "gpt-4o-mini",
     "max_completion_tokens": 100,
     "streaming": True,
-    "stream_usage": True,  # LangChain asks only OpenAI's own address for usage by default
+    "stream_usage": True,  # by default, LangChain asks for usage only if the address is OpenAI's own
 }
 
 

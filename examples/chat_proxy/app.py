@@ -1,7 +1,7 @@
 """The proxy: it calls OpenAI's API, or one like it, with a client whose calls are accounted for.
 
-The caller sends their own token or API key. The proxy adds the platform's internal key, which the service requires to
-open and settle sessions if it is deployed with ``RequireServiceKey``.
+The caller sends their own token or API key. The proxy adds the platform's internal key. A service that is
+deployed with ``RequireServiceKey`` requires this key to open and settle sessions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Keep one client of OpenAI and one of the service for all requests. Closing the second aborts open sessions."""
+    """Keep a client of OpenAI and a client of the service for all requests.
+
+    Closing the client of the service aborts the sessions that are still open.
+    """
     url, key = os.environ["ACCOUNTING_URL"], os.environ.get("ACCOUNTING_SERVICE_KEY")
     async with openai.AsyncOpenAI() as models, AsyncAccountingClient(url, service_key=key) as accounting:
         app.state.models, app.state.accounting = models, accounting
@@ -72,7 +75,7 @@ async def chat(
     """Stream an answer as server-sent events: ``{"text": …}``, at the end ``{"usage": …}`` or ``{"error": …}``."""
     state = request.app.state
     client = accounted(state.models, state.accounting.with_token(token), heartbeat_seconds=HEARTBEAT_SECONDS)
-    # Called here and not in the stream, so that a caller without credits gets a 402 and no stream.
+    # The model is called here and not in the stream, so that a caller without credits gets a 402 and no stream.
     stream = await client.chat.completions.create(
         model=MODEL,
         messages=[{"role": "user", "content": question.prompt}],
@@ -112,7 +115,7 @@ async def refused(_request: Request, error: AccountingError) -> JSONResponse:
 
 @app.exception_handler(openai.APIError)
 async def unanswered(_request: Request, error: openai.APIError) -> JSONResponse:
-    """Answer 502: nothing was charged."""
+    """Answer 502. Nothing was charged, unless the model timed out: then the request's estimated input was charged."""
     logger.error("the model gave no answer", exc_info=error)
     content = {"message": "The model gave no answer", "code": "MODEL_UNAVAILABLE", "details": {}}
     return JSONResponse(content, status_code=502)

@@ -1,8 +1,8 @@
 """Account for calls of Anthropic's SDK: ``client = accounted(Anthropic(), accounting)``.
 
-Needs ``accounting-client[anthropic]``. This ``client`` accounts for messages, also of ``beta``: ``create``, ``parse``
-and ``stream``, with ``stream=True`` or not. Requests that count tokens or are about files are passed on. All other
-calls that may cost money raise `NotAccounted`: raw responses, batches, and the like.
+Needs ``accounting-client[anthropic]``. This ``client`` accounts for messages, streamed or not: the methods ``create``,
+``parse`` and ``stream``, also under ``beta``. Requests that count tokens or handle files are passed on. All other calls
+that may cost money raise `NotAccounted`: raw responses, batches, and the like.
 """
 
 from __future__ import annotations

@@ -235,9 +235,9 @@ class AsyncAccountingClient:
         InsufficientCredits with ``affordable_tokens`` or ``affordable_output_tokens``. ``variant`` names a variant of
         the model's price; ``metadata`` is kept with the usage.
 
-        Pass the provider's usage to ``session.set_usage``, and count the tokens generated until then with
-        ``session.add_tokens``. The client sends a heartbeat if the tokens no longer fit the hold, and before the
-        service's time-out; with ``heartbeat_seconds``, it also sends one at that interval.
+        Count the tokens with ``session.add_tokens`` as they are generated. When the provider reports its usage, pass
+        the usage to ``session.set_usage``. The client sends a heartbeat if the tokens no longer fit the hold, and
+        before the service's time-out; with ``heartbeat_seconds``, it also sends one at that interval.
 
         Leaving the block finalizes; an exception or a cancellation aborts. Both charge the usage that was set or, if
         none was set, the tokens counted. Neither raises an error. If settling does not succeed within

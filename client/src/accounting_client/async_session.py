@@ -44,8 +44,8 @@ def task_of(work: Coroutine[Any, Any, T], *, at_once: bool = False) -> asyncio.T
 class TaskHold(Hold):
     """A hold whose heartbeats a task sends.
 
-    The task starts at the first check of the stream, or earlier if a heartbeat is needed. Most streams end before that
-    and need no task.
+    The task starts once the session has been open for ``_watch_seconds``, or earlier if a heartbeat is needed. Most
+    streams end before that and need no task.
 
     If the caller is cancelled, settling continues, and closing the client waits for it.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("accounting_client")
 
 TICK_SECONDS = 20.0
-"""How often an outbox is read, and its leases are renewed."""
+"""How often an outbox is read, and this process's leases in it are renewed (see `Outbox`)."""
 ATTEMPT_SECONDS = 10.0
 """How long one attempt may take. Leases are renewed between two attempts."""
 LOOK_SECONDS = 0.01
@@ -29,7 +29,7 @@ LOOK_SECONDS = 0.01
 
 
 EXIT_SECONDS = 2.0
-"""How long the end of a program waits for settlements of clients that it did not close."""
+"""How long a program that ends waits for the settlements of clients that were not closed."""
 
 
 class _Unclosed(Protocol):

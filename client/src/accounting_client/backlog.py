@@ -33,9 +33,10 @@ CLOSED = TimeoutError("the client was closed before the session was settled")
 
 
 class Key(NamedTuple):
-    """A session in the outbox, and its owner: ``sender``, the identity behind the credential, and ``user``.
+    """The key of a session in the outbox.
 
-    ``user`` is '' for the credential's own user.
+    ``sender`` is the identity behind the client's credential. ``user`` is the user that the client acts for, or '' for
+    the credential's own user.
     """
 
     sender: str
@@ -153,7 +154,7 @@ class Backlog:
         """Log the remaining settlements, and leave them to the outbox if there is one."""
         with self._lock:
             self._is_closed = True
-            left = [*self._waiting, *self._sending]  # nobody waits for the settlements that are being sent just now
+            left = [*self._waiting, *self._sending]  # nobody will wait for the answers to those being sent
             self._waiting.clear()
         for pending in left:
             self.log_unsettled(pending, CLOSED)

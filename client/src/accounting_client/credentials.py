@@ -15,14 +15,14 @@ from accounting_client.process import PerProcess
 
 @dataclass(frozen=True)
 class ApiKey:
-    """An API key, ``acct_…``; it acts for its owner within its permissions."""
+    """An API key, ``acct_…``; it acts for its owner, within the key's permissions."""
 
     text: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class ServiceCredential:
-    """A service credential, ``svc_…``; it acts for the user that `for_user` names, within its rights."""
+    """A service credential, ``svc_…``; it acts for the user that `for_user` names, within the credential's rights."""
 
     text: str = field(repr=False)
 

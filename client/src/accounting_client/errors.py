@@ -414,7 +414,10 @@ BY_STATUS: dict[int, type[AccountingError]] = {
     503: Unavailable,
     504: GatewayTimeout,
 }
-"""The exception for a status without a known code: from a proxy in between, or from a later version."""
+"""The exception for each status, for answers whose code is unknown.
+
+Such an answer comes from a proxy in between, or from a later version of the service.
+"""
 
 
 def error_of(response: httpx.Response) -> AccountingError:
@@ -444,6 +447,9 @@ def _text(value: object) -> str | None:
 
 
 def _seconds(text: str | None) -> float | None:
-    """Return the wait that Retry-After asks for; None without one, or for a date, which the service never sends."""
+    """Return the seconds in a Retry-After header.
+
+    None without the header, or if it has a date, which the service never sends.
+    """
     is_number = text is not None and text.isascii() and text.isdigit() and len(text) <= MAX_RETRY_AFTER_DIGITS
     return float(text) if text is not None and is_number else None

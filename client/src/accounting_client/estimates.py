@@ -13,7 +13,7 @@ BYTES_A_TOKEN = 3
 LETTERS_A_TOKEN = 4
 """How many letters of a streamed piece count as a token. Most pieces are one token."""
 MEDIA_TOKENS = 1500
-"""The tokens of an image or a file in the request, by default and with a tokenizer."""
+"""The tokens that an image or a file in the request counts as, with or without a tokenizer."""
 MESSAGE_TOKENS = 4
 """The tokens of each item of a list, such as a message or a tool, in addition to its text."""
 MEDIA_FIELDS = {"data", "file_data", "image_url", "file_id", "url", "bytes"}
@@ -90,7 +90,7 @@ class OutputLimits:
         return time.monotonic() < until, limit
 
     def put(self, model_id: str, limit: int | None) -> None:
-        """Cache the limit in the model's price; None if the service answered that it has none."""
+        """Cache the limit in the model's price; None if the model has no price, or its price has no limit."""
         if len(self._known) >= MOST_MODELS:
             self._known.clear()
         self._known[model_id] = time.monotonic() + KNOWN_SECONDS, limit

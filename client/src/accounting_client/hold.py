@@ -1,7 +1,8 @@
 """The credits held for one stream: what is known about them, what is sent to the service, and what is logged.
 
-Clients, threads and tasks refer only to the hold, not to the session object. So if a session was entered by hand and
-its caller drops the session object, this object is garbage-collected. The heartbeats notice this and abort the session.
+Clients, threads and tasks refer only to the hold, not to the session object. So if a caller enters a session without a
+``with`` block and drops the session object, Python garbage-collects the session object. The heartbeats notice this and
+abort the session.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ GAP = 10
 """The shortest time between two heartbeats is a tenth of the time between two checks."""
 
 PART_OF_TIME_OUT = 4
-"""A heartbeat is due after a quarter of the time after which the service would end the session.
+"""A heartbeat is due when a quarter of the service's time-out has passed.
 
-The rest is for repeats, and for clocks that differ.
+The other three quarters are left for repeats, and for clocks that differ.
 """
 
 OUTPUT_PARTS = ("reasoningTokens", "outputAudioTokens")
@@ -91,7 +92,7 @@ class _Client(Protocol):
 class Terms:
     """What a caller asks of a streaming session.
 
-    Raises ValueError for unknown options, for times that no timer can wait, and unless there is exactly one estimate.
+    Raises ValueError for unknown options, for times that no timer can wait, and if there are two estimates or none.
     The estimate must be `estimated_usage` if the output may be shortened, or if the stream may begin without a hold.
     """
 
@@ -170,11 +171,14 @@ class Hold(ABC):
 
     @property
     def is_another_process(self) -> bool:
-        """Whether the hold was made before a fork. If so, only the parent counts, sends heartbeats and settles."""
+        """Whether another process made the hold, and then forked this one.
+
+        Only the process that made the hold counts tokens, sends heartbeats and settles.
+        """
         return self._generation != generation()
 
     def open_meter(self) -> Meter:
-        """The meter. Raises RuntimeError unless the session is open: nobody would settle the tokens."""
+        """The meter. Raises RuntimeError if the session is not open, because nobody would settle the tokens."""
         meter = self.meter
         if meter is None or self._generation != generation() or self.settling_has_begun():
             self._require_own_process()
@@ -367,7 +371,7 @@ class Hold(ABC):
         """Log, once, that the session could not be settled, and what will become of it."""
         ended = isinstance(error, SessionNotActive | SessionEnded)
         if self.meter is None and ended:
-            return  # the opening got no answer; this one shows that the session was never opened
+            return  # the opening got no answer; the answer to the settlement shows that no session was opened
         outlook = "it had ended before" if ended else self._outlook()
         self._log_once(
             logging.ERROR,

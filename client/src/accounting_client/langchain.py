@@ -151,7 +151,7 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
     def ignore_chat_model(self) -> bool:
         """Always False. LangChain reads this before each call, in the thread of the call. Reading it marks the thread.
 
-        LangChain's async methods then call `_open` in another thread, where `_open` raises RuntimeError.
+        LangChain's async methods call `_open` in another thread. Without the mark, `_open` raises RuntimeError.
         """
         self._this_thread.is_calling = True
         return False

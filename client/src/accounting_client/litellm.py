@@ -77,8 +77,8 @@ class StreamRefused(Exception):
 class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an environment of its own
     """Accounts for calls of a LiteLLM proxy. Don't derive from it: the proxy ignores hooks that are inherited.
 
-    It finds the service and its credential in ``ACCOUNTING_URL`` and ``ACCOUNTING_SERVICE``, and the path of an outbox
-    in ``ACCOUNTING_OUTBOX``, unless it is given a client.
+    Without a ``client``, the callback reads the environment: ``ACCOUNTING_URL`` is the service's address,
+    ``ACCOUNTING_SERVICE`` is a service credential, and ``ACCOUNTING_OUTBOX``, if it is set, is the path of an outbox.
     """
 
     def __init__(  # noqa: PLR0913 - settings, by keyword
@@ -97,9 +97,10 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         """Raises KeyError for a missing environment variable, and ValueError for templates with other ids than `IDS`.
 
         ``user`` is the user for whom credits are held. ``account`` is the account that pays, such as ``org:{team_id}``;
-        if the proxy has no such id, it is the user's own. ``models`` maps the proxy's names of models to those of price
-        rules; other names stay the same. ``estimate`` says how a request's input is estimated. ``default_max_tokens``
-        is held for a request that does not limit its output, unless the maximum in the price rule is lower.
+        if the key lacks this id, the user's own account pays. ``models`` maps the proxy's names of models to those of
+        price rules; other names stay the same. ``estimate`` says how a request's input is estimated.
+        ``default_max_tokens`` is held for a request that does not limit its output, unless the maximum in the price
+        rule is lower.
         ``when_short="shorten"`` limits the output to what the user can pay for, instead of refusing the request.
         ``on_unreachable="allow"`` lets requests pass while the service does not answer; they are settled later.
         ``free_calls`` are types of LiteLLM's calls that cost no credits.

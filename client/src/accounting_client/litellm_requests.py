@@ -75,7 +75,7 @@ class ModelRequest:
 
 
 def output_tokens_in(chunk: object) -> int:
-    """About how many output tokens a chunk of a stream has: of chat completions, responses or Anthropic's messages."""
+    """About how many output tokens a chunk has, in a stream of chat completions, responses or Anthropic's messages."""
     if isinstance(chunk, bytes):
         return chunk.count(b'"content_block_delta"') or chunk.count(b"event: content_block_delta")
     texts = [getattr(chunk, "delta", None)]

@@ -10,10 +10,10 @@ M = TypeVar("M", bound=Callable[..., Any])
 
 
 def described(method: M, route: Callable[..., Any], result: str) -> M:
-    """Give ``method`` the signature and the documentation of ``route``, plus ``self`` and ``result``. Return it.
+    """Return ``method`` with the documentation and the parameters of ``route``, and with ``self`` before them.
 
-    ``result`` is a template for the method's result, such as ``Iterator[{}]``. If the route returns a ``Call[T]`` or a
-    ``Listing[T]``, T is filled in.
+    ``result`` is a template for the type of the method's result, such as ``Iterator[{}]``. If the route returns a
+    ``Call[T]`` or a ``Listing[T]``, T is filled in.
     """
     of = str(inspect.signature(route).return_annotation).partition("[")[2][:-1]
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)

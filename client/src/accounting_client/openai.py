@@ -1,7 +1,7 @@
 """Account for calls of OpenAI's SDK: ``client = accounted(OpenAI(), accounting)``. Needs ``accounting-client[openai]``.
 
-This ``client`` accounts for chat completions, responses and embeddings: ``create``, ``parse`` and ``stream``, with
-``stream=True`` or not. Moderations, and routes that use no model, are passed on. All other calls that may cost money
+This ``client`` accounts for chat completions, responses and embeddings, streamed or not: the methods ``create``,
+``parse`` and ``stream``. Moderations, and routes that use no model, are passed on. All other calls that may cost money
 raise `NotAccounted`: raw responses, responses in the background, websockets, images, audio, batches and the like.
 """
 

@@ -104,7 +104,7 @@ class Outbox:
         self._write(DELETE, (self._service, *key))
 
     def delete_later(self, key: Key) -> None:
-        """Delete a session that has nothing left to settle, later and together with others."""
+        """Delete a session that has nothing left to settle. It is deleted later, together with others."""
         with self._lock:
             self._settled.add((self._service, *key))
 

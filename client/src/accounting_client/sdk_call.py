@@ -240,7 +240,7 @@ class AccountedCall(Generic[S]):
         return self.hides_usage and used.is_usage_only
 
     def note_answer(self, answer: object) -> None:
-        """Count a whole answer. The caller gets it even if the service refuses something."""
+        """Count a whole answer. The caller gets the answer even if the service has refused a heartbeat."""
         self.is_complete = True
         with suppress(AccountingError, RuntimeError):
             self.note(self.route.of_answer(answer))

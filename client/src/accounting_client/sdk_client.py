@@ -61,8 +61,8 @@ class Parts:
     def close(self) -> None:
         """Close the response and, if its reader has left it, settle.
 
-        The SDK's own iterator, ``__stream__``, calls this too, even during garbage collection, when nothing may be
-        sent. The heartbeats then abort the session.
+        The SDK's own iterator, ``__stream__``, calls this too, perhaps during garbage collection, when nothing may be
+        sent. So a call from ``__stream__`` settles nothing; the heartbeats abort a session that is still open then.
         """
         self._close()
         if not self._parts.gi_running and sys._getframe(1).f_code.co_name != "__stream__":

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class ThreadHold(Hold):
     """A hold whose heartbeats a thread sends.
 
-    The thread starts at the first check of the stream, or earlier if a heartbeat is needed. Most streams end before
-    that and need no thread.
+    The thread starts once the session has been open for ``_watch_seconds``, or earlier if a heartbeat is needed. Most
+    streams end before that and need no thread.
 
     Any thread may settle the hold; only the first one does.
     """

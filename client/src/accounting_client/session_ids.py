@@ -10,7 +10,10 @@ import time
 from uuid import UUID
 
 _FIRST_BITS, _STEP_BITS = 73, 60
-"""Half of the random values are left for later ids of the same millisecond, which are each a random step higher."""
+"""The first id of a millisecond has random bits from the lower half of their range.
+
+Each later id of the same millisecond is a random step higher. The upper half leaves room for these steps.
+"""
 
 _last = 0, 0
 """The time and random bits of the newest id. No lock protects them, because a fork could leave it locked.

@@ -66,7 +66,7 @@ class Ending:
         return sessions.finalize(self.session_id, tokens, usage=usage, usage_format=usage_format, **more)
 
     def opening_call(self) -> Call[Initialized]:
-        """The call that opens, without a hold, a session that could not be opened when it began."""
+        """The call that opens, without a hold, a session that could not be opened when its stream began."""
         return sessions.initialize(self.session_id, estimated_usage=NO_USAGE, **(self.unheld or {}))
 
     def without_rejected(self, error: InvalidRequest | PayloadTooLarge) -> Ending:

@@ -197,8 +197,8 @@ def allocate(
     """As a supervisor, or as a service with the right ``credits:grant``, grant credits to a user.
 
     By default, they expire after 30 days. To grant them to an organization, give None as the user, and its account as
-    ``account_id``. A repeat with the same ``idempotency_key`` grants nothing more. Without a key, each call makes a new
-    one. Raises UserNotFound, AccountNotFound, OrganizationClosed, TooManyAllocations, IdempotencyConflict.
+    ``account_id``. A repeat with the same ``idempotency_key`` grants nothing more. By default, each call gets a new
+    key. Raises UserNotFound, AccountNotFound, OrganizationClosed, TooManyAllocations, IdempotencyConflict.
     """
     body = json_fields(**_holder(user_id, account_id), credits=credits, **_expiry(expiry_days, expires_at), notes=notes)
     return command("POST", "/api/credits/allocate", Granted, body, idempotency_key)

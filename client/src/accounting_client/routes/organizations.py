@@ -77,16 +77,19 @@ def create_organization(name: str, owner_id: str, *, idempotency_key: str | None
 
 
 def organizations_page(*, limit: int | None = None, cursor: str | None = None) -> Call[Page[Organization]]:
-    """A page of the organizations that the caller is a member of; an administrator gets all, newest first.
+    """A page of the organizations that the caller is a member of, the latest joined first.
 
-    ``limit`` is 1 to 100, by default 100.
+    An administrator gets all organizations, newest first. ``limit`` is 1 to 100, by default 100.
     """
     reads = paged(_Organizations, lambda page: page.organizations)
     return Call("GET", "/api/organizations", reads, query=json_fields(limit=limit, cursor=cursor), repeatable=True)
 
 
 def organizations(*, page_size: int = 100) -> Listing[Organization]:
-    """The organizations that the caller is a member of; an administrator gets all, newest first."""
+    """The organizations that the caller is a member of, the latest joined first.
+
+    An administrator gets all organizations, newest first.
+    """
     return lambda cursor: organizations_page(limit=page_size, cursor=cursor)
 
 

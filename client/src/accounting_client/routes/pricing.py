@@ -159,7 +159,7 @@ def add_price(  # noqa: PLR0913 - the route's fields, by keyword
     """As an administrator, add a price rule. By default it begins now and has no end.
 
     It has either ``rates``, with at most six decimals, or one price for 1,000 tokens of input or output, with at most
-    four. A repeat with the same ``idempotency_key`` adds nothing more. Without a key, each call makes a new one. Raises
+    four. A repeat with the same ``idempotency_key`` adds nothing more. By default, each call gets a new key. Raises
     PriceExists, IdempotencyConflict.
     """
     body = json_fields(

@@ -125,7 +125,7 @@ class LimitPreview:
     """What a limit has left for a session.
 
     ``limit`` is ``balance``, ``member:<id>``, ``members``, ``key:<id>`` or ``run:<id>``. ``limit_credits`` is None for
-    the balance, ``resets_at`` for a limit that never resets.
+    the balance. ``resets_at`` is None for a limit that never resets.
     """
 
     limit: str

@@ -155,7 +155,7 @@ def record_usage(  # noqa: PLR0913 - the fields of the request, by keyword
     ``deduct`` says whether its credits are taken. By default, the service's parameter ``UsageRecordDeducts`` decides.
     The event costs ``credits``, or what ``usage`` of ``model_id`` costs at the service's price. ``usage`` is in
     canonical form or, with ``usage_format`` (such as ``openai``), the provider's own object. A repeat with the same
-    ``idempotency_key`` records nothing more. Without a key, each call makes a new one. ``account_id`` is the account
+    ``idempotency_key`` records nothing more. By default, each call gets a new key. ``account_id`` is the account
     that pays, by default the caller's own, and ``run_id`` a run of this account.
 
     Raises InsufficientCredits, BudgetExceeded, RunEnded, ModelUnknown, AccountNotFound, OrganizationClosed or

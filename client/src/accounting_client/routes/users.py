@@ -91,9 +91,10 @@ def sync_user(user_id: str, email: str, username: str, role: Role | None = None)
 
 
 def disable_user(user_id: str, reason: str | None = None) -> Call[User]:
-    """As an administrator, refuse everything new from a user, within 30 seconds. Raises UserNotFound.
+    """As an administrator, refuse everything new from a user. Raises UserNotFound.
 
-    Finalizing and aborting the user's open sessions still works. A repeat changes nothing.
+    This takes effect within 30 seconds. Finalizing and aborting the user's open sessions still works. A repeat changes
+    nothing.
     """
     body = json_fields(reason=reason)
     return Call("POST", path("/api/users/{}/disable", user_id), as_(User), body=body, repeatable=True)
