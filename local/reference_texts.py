@@ -23,7 +23,7 @@ at most once.
 """
 GATEWAY_ERRORS = {
     "INTERNAL_ERROR": "A defect. Nothing is half done; the service's log has the cause under the answer's `requestId`.",
-    "RATE_LIMITED": "The API or the caller's address got more requests than its limit allows. Nothing was done.",
+    "RATE_LIMITED": "Too many requests arrived, in all or from the caller's address. Nothing was done.",
     "TIMEOUT": "The gateway got no answer within 29 seconds. Whether the request was carried out is unknown.",
 }
 """The meaning of the codes that have no error class."""
@@ -46,14 +46,11 @@ them.
 TRAFFIC = "It falls to 0 while there is traffic."
 METRICS = {
     "CreditsGranted": (
-        (
-            "Credits given by `allocate`, `set` or `adjust`, or moved out of a closed organization."
-            " Also debt that `set` wrote off."
-        ),
+        "Credits given by `allocate`, `set` or `adjust`, or by a closed organization. Also debt that `set` wrote off.",
         "It does not match what was sold.",
     ),
     "CreditsRemoved": (
-        "Credits that `remove`, `set`, `adjust` or the closing of an organization took away.",
+        "Credits taken away by `remove`, `set` or `adjust`, or by the closing of an organization.",
         "It does not match what was taken back.",
     ),
     "CreditsHeld": (

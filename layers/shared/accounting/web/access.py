@@ -29,7 +29,7 @@ class Who(StrEnum):
     ADMINS = "administrators"
     SELF_OR_SUPERVISORS = "users about themselves; supervisors and administrators about anybody"
     SELF_OR_ADMINS = "users about themselves; administrators about anybody"
-    ACCOUNTS = "users, about accounts that they may use, as their role there permits; administrators about all"
+    ACCOUNTS = "users about their own account or, as their role permits, an organization's; administrators about any"
     SPENDERS = (
         "users about themselves; an organization's owners and admins about its members; supervisors and administrators "
         "about anybody"
