@@ -30,7 +30,7 @@ def test_a_newcomer_grants_credits_in_nine_steps(
     stack_json = tmp_path / "stack.json"
     stack_json.write_text(service.as_json())
     monkeypatch.setattr(tokens, "STACK_JSON", stack_json)
-    # This creates the user. A request that `make run` prints creates demo-user in the same way.
+    # This creates the user, as the first request with a user's token does. `make run` prints such a request.
     tokens.accepted_token("newcomer", "user")
     printed = run.introduction(service)
     page = console.page

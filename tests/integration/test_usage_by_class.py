@@ -161,7 +161,7 @@ def test_a_record_with_usage_by_class_costs_no_more_write_units(user: MakeUser, 
     assert spent == [(1, 4), (1, 6), (1, 4), (1, 6), (1, 8), (1, 10)]
 
 
-def test_a_record_without_usage_adds_no_bytes_to_the_sums(user: MakeUser) -> None:
+def test_a_record_without_usage_stores_no_counts_by_class_in_the_sums(user: MakeUser) -> None:
     user()
     made = usage.record(event(5), now=NOW, key=None).record
 

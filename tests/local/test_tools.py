@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KEY = make_key("ES256", "key")
 
 
-def test_a_token_whose_issuers_keys_cannot_be_fetched_is_not_called_refused() -> None:
+def test_check_token_does_not_say_refused_if_it_cannot_fetch_the_issuers_keys() -> None:
     token = KEY.sign(claims_of("https://one.example"))
     with key_server() as server:
         document = json.dumps([issuer("one", server)])

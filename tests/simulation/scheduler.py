@@ -63,7 +63,7 @@ class Scheduler:
             raise Killed
 
     def fail(self, error: BaseException) -> None:
-        """Stop the simulation with this error, which no caller may receive as an answer."""
+        """Stop the simulation with this error, instead of giving it to simulated code as the result of a call."""
         self._failure = self._failure or error
 
     def step(self) -> bool:

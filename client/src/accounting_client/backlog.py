@@ -170,7 +170,8 @@ class Backlog:
     def _delete(self, pending: PendingSettlement) -> None:
         """Delete a session from the outbox at once.
 
-        If the stream began without a hold, the next process would otherwise open the session a second time.
+        Settling a stream that began without a hold opens its session first. If the row stayed, the next process would
+        open the session a second time.
         """
         if self.outbox and pending.key:
             self.outbox.delete(pending.key)

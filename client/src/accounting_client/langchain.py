@@ -186,7 +186,7 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
             session.abort()
 
     def _open(self, run_id: UUID, prompt: object, event: Mapping[str, Any]) -> None:
-        # In another thread than that of the call, a cancelled call would not be settled.
+        # LangChain may call this in another thread than that of the model's call. A cancelled call is then not settled.
         if not self._this_thread.__dict__.pop("is_calling", False):
             raise RuntimeError("an AccountingCallback is for invoke, stream and batch: use AsyncAccountingCallback")
         asked = self._asked(prompt, event)

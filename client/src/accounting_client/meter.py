@@ -119,12 +119,13 @@ class Meter:
         """Note the answer to the heartbeat that sent ``report``, and after how many tokens the next heartbeat is due.
 
         If the service raised the hold for a number of tokens, the estimate shows how many tokens the new hold pays for.
-        If it raised the hold for a usage, the estimate does not show this. The next heartbeat is then due after as many
-        more tokens as the new hold's buffer surely pays for.
+        If it raised the hold for a usage, the estimate does not show how many. The next heartbeat is then due after as
+        many more tokens as the new hold's buffer surely pays for.
 
-        If the service did not raise the hold, the tokens fit it, although the estimate's rounded cost did not show
-        this. How many more would fit is unknown. The next heartbeat is then due after as many more tokens as the hold's
-        buffer surely pays for, or after half of ``tokens_generated`` if that is more.
+        A heartbeat can also be sent although the hold still pays for its tokens, because the estimate's cost is
+        rounded up. The service then does not raise the hold, and how many more tokens would fit is unknown. The next
+        heartbeat is due after as many more tokens as the hold's buffer surely pays for, or after half of
+        ``tokens_generated`` if that is more.
         """
         tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
         weight = tokens + self._beyond_estimate(report)
@@ -157,8 +158,8 @@ class Meter:
     def _surely_within(self, credits: int) -> int:
         """Tokens that this many credits surely pay for. They may pay for more: the estimate's cost was rounded up.
 
-        For an estimate by class, these are output tokens. The number is never too high while the hold covers the
-        estimate, because the whole estimate costs at least as much as its output.
+        For an estimate by class, these are output tokens. The hold must cover the estimate. The number is then never
+        too high: it takes the cost of the whole estimate for the cost of its output tokens, which cost no more.
         """
         if self._opened.estimated_credits == 0:
             return MAX_TOKENS

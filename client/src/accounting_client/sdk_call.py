@@ -51,8 +51,8 @@ class Route:
     """A route of a provider whose calls are accounted for.
 
     ``inputs`` are the fields of a request that the model reads; ``limits`` those that limit its output. To shorten the
-    output of a request without a limit, the first field of ``limits`` is set. ``text_of_part`` is a fast path for parts
-    of a stream in which only a text counts: it returns this text, and None for any other part. ``refuses`` says why a
+    output of a request without a limit, the first field of ``limits`` is set. ``text_of_part`` is a fast path: if
+    only a text counts in a part of a stream, it returns the text, else None. ``refuses`` says why a
     request can't be accounted for. ``asks_for_usage`` changes the body of a streamed request so that its stream reports
     the usage, and returns whether a change was needed.
     """

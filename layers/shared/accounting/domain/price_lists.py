@@ -56,7 +56,8 @@ class Difference(NamedTuple):
 def difference(rules: Sequence[PriceRule], before: Sequence[Mapping[str, PriceRule | None]]) -> Difference:
     """How ``rules`` differ from the stored ones.
 
-    ``before`` has, for each rule, the stored rules that are in force under its ids when it begins.
+    ``before`` has a mapping for each of ``rules``: from the rule's model id and aliases to the stored rules that are in
+    force for them when the rule begins.
     """
     found = Difference([], [], [], [])
     for rule, known in zip(rules, before, strict=True):

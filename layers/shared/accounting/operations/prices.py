@@ -20,7 +20,10 @@ class Added(NamedTuple):
 
 
 def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
-    """Add a rule. Raises PriceExists, Invalid unless it ends after it begins, IdempotencyConflict, Contention."""
+    """Add a rule.
+
+    Raises Invalid if its end is not after its beginning, PriceExists, IdempotencyConflict, Contention.
+    """
     try:
         require_order(rule.effective_from, rule.effective_to)
     except Invalid:
@@ -46,8 +49,8 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
 def end(model_id: str, effective_from: int, effective_to: int, now: int) -> PriceRule:
     """Set a rule's end. ``model_id`` may be an alias.
 
-    Raises Invalid unless it ends after it begins, PriceNotFound, PriceEnded if it has already ended at another time,
-    Contention.
+    Raises Invalid if the end is not after the beginning, PriceEnded if the rule has ended already and with another end,
+    PriceNotFound, Contention.
     """
     require_order(effective_from, effective_to)
 

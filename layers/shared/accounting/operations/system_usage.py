@@ -72,8 +72,9 @@ class SystemStatistics:
 def statistics(since: int | None, until: int | None, *, top: int, now: int, by: By | None = None) -> SystemStatistics:
     """The statistics of the UTC days that ``since <= at < until`` touches, by default the last 30.
 
-    ``top`` is how many users are shown. If it is 0, ``truncated`` ignores them, and a request for a series by user or
-    account gets no services and models. Raises Invalid for more than ``MAX_DAYS``.
+    ``top`` is how many users are shown. If it is 0, users count as not asked for: leaving them out does not make
+    ``truncated`` true. With a series by user or account, services and models are then left out too. Raises Invalid for
+    more than ``MAX_DAYS``.
     """
     end = now + 1 if until is None else until
     begin = day_begin(end - 1) - (DEFAULT_DAYS - 1) * DAY if since is None else day_begin(since)

@@ -76,6 +76,6 @@ def to_item(entry: Entry) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item) -> Entry:
-    """Convert an item to an entry, without fields that its format does not have: the hash does not cover them."""
+    """Convert an item to an entry. Fields that its format does not have are dropped: the hash does not cover them."""
     known = [name for name in _FIELDS if item.get("format") != FIRST_FORMAT or name not in OF_SECOND_FORMAT]
     return Entry(account_id=account_id, seq=item["seq"], **{name: item[name] for name in known if name in item})

@@ -1,4 +1,4 @@
-"""A request's body as JSON. Imports no models."""
+"""A request's body as JSON. Imports no pydantic."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The headers of every answer. Imports nothing of ours, so that the functions without models can use it."""
+"""The headers of every answer. Imports nothing of ours, so that functions can use it that load no pydantic."""
 
 import os
 from functools import cache
