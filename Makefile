@@ -48,7 +48,7 @@ reference: ready ## Write docs/reference from the code, after a change to a rout
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.reference
 
 test: ready ## Run the service's tests: unit, contract, integration, simulation, end to end, client (ARGS="tests/unit": some)
-	$(BIN)/pytest --numprocesses 3 --dist loadgroup $(ARGS)
+	$(BIN)/pytest --numprocesses 4 --dist loadgroup $(ARGS)
 
 test-tools: ready ## Run the tests of the tools: documented commands, benchmarks, local AWS, the API's page in a browser, LiteLLM
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/documentation tests/browser tests/gateways tests/local $(ARGS)

@@ -84,7 +84,14 @@ def test_every_wallet_and_user_exists_once(items: list[Item]) -> None:
         assert users.resolve(user.email).user == user
 
 
-def test_every_item_is_of_a_kind_that_the_service_writes(items: list[Item]) -> None:
+def kind_in(item: Item) -> tuple[str, str]:
+    """The first words of an item's keys."""
+    return item["pk"].partition("#")[0], item["sk"].partition("#")[0]
+
+
+def test_every_item_is_of_a_kind_that_the_service_writes_and_seeding_again_changes_nothing(
+    items: list[Item], dynamodb: Any, table_name: str
+) -> None:
     known = {kind_in(json.loads(file.read_text())) for file in SAMPLES.glob("*.json")}
     made = {kind_in(item) for item in items}
 
@@ -93,13 +100,6 @@ def test_every_item_is_of_a_kind_that_the_service_writes(items: list[Item]) -> N
     assert all(value is not None for item in items for value in item.values())
     assert all(isinstance(item["format"], int) for item in items)
 
-
-def kind_in(item: Item) -> tuple[str, str]:
-    """The first words of an item's keys."""
-    return item["pk"].partition("#")[0], item["sk"].partition("#")[0]
-
-
-def test_seeding_twice_is_refused_and_changes_nothing(items: list[Item], dynamodb: Any, table_name: str) -> None:
     with pytest.raises(Refused, match="seeded before"):
         seed.seed(USERS, RECORDS)
 
