@@ -179,8 +179,24 @@ def test_sessions_are_settled_even_if_no_thread_for_settling_can_start(monkeypat
     assert len(service.settled) == 3
 
 
+def opening_in_a_thread(client: AccountingClient, raised: list[str], **options: Any) -> threading.Thread:
+    """Start a thread that opens a session, which must fail. It adds the text of the RuntimeError to ``raised``."""
+
+    def stream() -> None:
+        try:
+            with client.streaming_session("m", **options):
+                pytest.fail("entered")
+        except RuntimeError as error:
+            raised.append(str(error))
+
+    thread = threading.Thread(target=stream)
+    thread.start()
+    return thread
+
+
 def test_a_session_that_is_opening_is_released_before_the_client_is_closed() -> None:
-    service, entered, raised = Service(), threading.Event(), []
+    service, entered = Service(), threading.Event()
+    raised: list[str] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("initialize"):
@@ -193,15 +209,7 @@ def test_a_session_that_is_opening_is_released_before_the_client_is_closed() -> 
     with httpx.Client(transport=httpx.MockTransport(handle)) as http:
         client = AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
 
-        def stream() -> None:
-            try:
-                with client.streaming_session("m", 100):
-                    pytest.fail("entered")
-            except RuntimeError as error:
-                raised.append(str(error))
-
-        thread = threading.Thread(target=stream)
-        thread.start()
+        thread = opening_in_a_thread(client, raised, estimated_tokens=100)
         entered.wait()
         client.close()
         assert (service.open, len(service.settled)) == (set(), 1)
@@ -236,7 +244,8 @@ UNHELD: dict[str, Any] = {"estimated_usage": {"outputTokens": 100}, "on_unreacha
 
 
 def test_a_session_that_is_opening_when_its_client_closes_never_begins_without_a_hold() -> None:
-    service, entered, raised = Service(), threading.Event(), []
+    service, entered = Service(), threading.Event()
+    raised: list[str] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
         service.begin(request)
@@ -249,15 +258,7 @@ def test_a_session_that_is_opening_when_its_client_closes_never_begins_without_a
     with httpx.Client(transport=httpx.MockTransport(handle)) as http:
         client = AccountingClient(BASE_URL, "jwt", http=http, retries=Retries(attempts=1))
 
-        def stream() -> None:
-            try:
-                with client.streaming_session("m", **UNHELD):
-                    pytest.fail("entered")
-            except RuntimeError as error:
-                raised.append(str(error))
-
-        thread = threading.Thread(target=stream)
-        thread.start()
+        thread = opening_in_a_thread(client, raised, **UNHELD)
         entered.wait()
         client.close()
         thread.join()

@@ -102,7 +102,7 @@ IMPORT = re.compile(r'^import (?:(\w+)(?:, )?)?(?:\{([^}]*)\})? ?from "([^"]+)";
 
 
 def parts_of(text: str, separators: str, end: str = "") -> list[str]:
-    """The parts of a text up to ``end``, between separators. What is in brackets or quotes is never divided."""
+    """Divide a text up to ``end`` at its separators. Separators in brackets or quotes do not count."""
     parts, depth, quote = [""], 0, ""
     for letter in text:
         if quote or letter in "\"'`":

@@ -1,4 +1,4 @@
-"""Small tools of `local/`: what they say if something is missing or wrong, or ends at the wrong moment."""
+"""The messages of small tools in `local/`: about wrong arguments, missing files and processes that have ended."""
 
 from __future__ import annotations
 
