@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def run(module: str, requests: Sequence[dict[str, Any]], database: Database) -> list[Any]:
     """Run ``module``, which calls ``serve``, in a new process for each request, and return the answers.
 
-    At a smaller scale, several requests share a process, because starting processes takes most of the time.
+    If ``SCALE`` is below 1, several requests share a process, because starting processes takes most of the time.
     """
     shares = batched(requests, ceil(len(requests) / scaled(len(requests))), strict=False)
     return [answer for share in shares for answer in _answers(module, share, database)]
@@ -31,7 +31,7 @@ def run(module: str, requests: Sequence[dict[str, Any]], database: Database) -> 
 def _answers(module: str, requests: Sequence[dict[str, Any]], database: Database) -> Any:
     """Return the answers of one process.
 
-    Its standard output, where functions write logs and metrics, is a file; on Lambda it is a pipe.
+    Functions write logs and metrics to standard output. Here it is a file; on Lambda it is a pipe.
     """
     answer, log = database.scratch / "answer.json", database.scratch / "output.log"
     environ = database.environ() | {"PYTHONPATH": f"{ROOT}:{LAYER}"}

@@ -31,20 +31,20 @@ OPERATIONS = {
     "usage": ["usage/record", "usage/record with deduction", "usage/stats of 30 days"],
 }
 LOTS_ABOUT = """\
-A user with this many lots (at most 1,000 are live). Each has a different expiry, which makes their stored form as long
-as possible: 1,000 of them take 15 KB. The wallet is one item and grows with its lots.
-**×** compares the least CPU time with that of a user with one lot."""
+A user with this many lots (a wallet has at most 1,000). Each lot has a different expiry, which makes the stored lots as
+long as possible: 1,000 lots take 15 KB. The wallet is one item and grows with its lots.
+**×** is the least CPU time divided by the least CPU time for a user with one lot."""
 SESSIONS_ABOUT = f"""\
 A user with this many ended sessions in the last {seed.DAYS} days, each with two ledger entries and a usage record. The
-domain's functions compute the past sessions, and the store's functions make their items. **×** compares the least CPU
-time with that of a user without past sessions. Wall times are left out, because for a query the emulator looks through
-all items of a partition. A user without past sessions has little to list. So for `allocations`, `ledger` and
-`usage/stats`, compare the rows of 1,000 and 10,000 sessions."""
+domain's functions compute the past sessions, and the store's functions make their items. **×** is the least CPU time
+divided by the least CPU time for a user without past sessions. Wall times are left out, because for a query the
+emulator looks through all items of a partition. A user without past sessions has little to list. So for `allocations`,
+`ledger` and `usage/stats`, compare the rows of 1,000 and 10,000 sessions."""
 RECORDS_ABOUT = f"""\
 `usage/stats` of {seed.DAYS} whole days with this many records, in four services. The store's functions make the items
-of records and days' sums, which are written in batches; the sums are compared with a recount. Look at round trips,
-items and read units. The wall time says little, because the emulator looks through all items of a partition for every
-query, which DynamoDB does not."""
+of the records and of the days' sums. The items are written in batches, and the sums are compared with a recount. Look
+at round trips, items and read units. The wall time says little, because the emulator looks through all items of a
+partition for every query, which DynamoDB does not."""
 HEADER = ["operation", "", "round trips", "write units", "read units", "items read", "CPU ms", "×"]
 
 

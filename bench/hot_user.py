@@ -33,12 +33,12 @@ HEAD_START_SECONDS = 1.0
 HELD = 6
 LEAST_SHARE = 0.6
 ABOUT = """\
-The real `initialize`, called by this many processes for one user, one call after another, for {seconds:g} seconds.
-Each call is one transaction on the same wallet, so they can only succeed one after the other. **Attempts** are the
-transactions for each success, refused ones included, and **units** are the write units of all of them; a refused one
-is counted as two for each KB of its items, without indexes. A **failure** is a 503: `CONTENTION` after 8 seconds, or
-`UNAVAILABLE`. Afterward the wallet's sums and its held credits are checked against the successes. The emulator carries
-out one request at a time and shares the machine's cores with the processes, so on AWS the times differ."""
+Each process calls the real `initialize` for the same user, one call after another, for {seconds:g} seconds. Each call
+is a transaction on the user's wallet, so only one process can succeed at a time. **Attempts** are the transactions for
+each success, including refused transactions. **Units** are the write units for each success. A refused transaction
+counts as two units for each KB of its items, without indexes. A **failure** is a 503: `CONTENTION` after 8 seconds, or
+`UNAVAILABLE`. At the end, the wallet's sums and held credits are checked against the successes. The emulator carries
+out one request at a time and shares the machine's cores with the processes, so the times on AWS differ."""
 HEADER = [
     "processes",
     "successes",
@@ -58,7 +58,7 @@ HEADER = [
 
 @dataclass(frozen=True)
 class Writer:
-    """What one process did. ``in_time`` counts the answers that came before the time was up."""
+    """What one process did. ``in_time`` counts the successes that came before the time was up."""
 
     times: list[float]
     in_time: int

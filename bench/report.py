@@ -35,7 +35,7 @@ class Section:
 
 @dataclass
 class Report:
-    """The results of all parts: sections to read, targets, and figures that other parts use."""
+    """The results of all parts of the benchmark: sections to read, targets, and figures that other parts use."""
 
     sections: list[Section] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Target:
 
 
 def _filled(text: str) -> list[str]:
-    """Return paragraphs, separated by blank lines, in lines of a page's width; list items stay separate."""
+    """Wrap each paragraph and each list item to the page's width. Blank lines separate paragraphs."""
     lines: list[str] = []
     for paragraph in text.split("\n\n"):
         for item in paragraph.replace("\n- ", "\n\x00- ").split("\x00"):

@@ -1,4 +1,4 @@
-"""How much is measured: everything, or the part that `SCALE` gives, to check that the benchmark works."""
+"""How much is measured. `SCALE=0.1` measures about a tenth, to check quickly that the benchmark works."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def scale() -> float:
-    """Return the part to measure: above 0, by default 1. Raises Refused for an invalid `SCALE`."""
+    """Return `SCALE`, by default 1. Raises Refused unless it is above 0 and at most 1."""
     text = os.environ.get("SCALE") or "1"
     try:
         part = float(text)
@@ -31,6 +31,6 @@ def scaled(count: int, least: int = 1) -> int:
 
 
 def growing(counts: Sequence[int]) -> list[int]:
-    """Return how much of each count to measure. The results rise as the counts do."""
+    """Return how much of each of the rising counts to measure. Each result is greater than the one before."""
     _, *found = accumulate(counts, lambda last, count: scaled(count, last + 1), initial=0)
     return found

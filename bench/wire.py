@@ -1,4 +1,4 @@
-"""Compares a request over the wire to DynamoDB with the same request over boto3's client, in turns."""
+"""Compares the CPU time of requests with the service's own client of DynamoDB (``Wire``) and with boto3's client."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ LIMITS = {
     "usage/record": ("usage", 0.45),
     "usage/stats of 30 days": ("usage", 0.4),
 }
+"""For each operation: its function, and the most CPU time with the wire, relative to boto3."""
 ABOUT = """\
-The function's real handler, with the wire and with boto3's client in turns, in one process, so that other load on the
-machine affects both. The figures are the median and the least CPU time of {repeats} requests."""
+The function's real handler, in turns with boto3's client and with the wire, the service's own client of DynamoDB. Both
+run in one process, so that other load on the machine affects both. The figures are the median and the least CPU time
+of {repeats} requests."""
 HEADER = ["operation", "boto3 ms", "least", "wire ms", "least", "× boto3", "least ×"]
 
 
 def run(report: Report, database: Database) -> None:
-    """Measure the operations that have a limit."""
     database, repeats = database.table("wire"), scaled(REPEATS)
     known = seed.whole_days()
     for name in LIMITS:

@@ -1,4 +1,4 @@
-"""A stub of OpenAI's API, for use without a key: it streams the prompt back, a word at a time."""
+"""A stub of OpenAI's API, for use without a key: it repeats the prompt, a word at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ app = FastAPI(title="A stub of OpenAI's API")
 
 @app.post("/v1/chat/completions")
 async def complete(request: dict[str, Any]) -> StreamingResponse:
-    """Stream as many words as the request allows."""
+    """Repeat the words of the prompt until the answer is as long as the request allows."""
     return StreamingResponse(_stream(request), media_type="text/event-stream")
 
 

@@ -1,8 +1,8 @@
 """Lets containers reach the local AWS: `python3 -m local.bridge ADDRESS PORT`, until Ctrl-C. Standard library only.
 
 The local AWS listens on 127.0.0.1 only, where containers cannot reach it. ADDRESS is an address of this machine that
-they can reach, such as that of Docker's bridge. While this runs, everyone who can reach ADDRESS can reach the
-local AWS.
+containers can reach, such as the address of Docker's bridge. While the bridge runs, everyone who can reach ADDRESS can
+reach the local AWS.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ async def _serve(address: str, port: int) -> None:
 
     server = await asyncio.start_server(carry, address, port)
     print(f"{address}:{port} is the local AWS", flush=True)
-    await asyncio.Event().wait()  # forever; at Ctrl-C, `serve_forever` would wait for open connections
+    await asyncio.Event().wait()  # until Ctrl-C; `serve_forever` would then wait for open connections
     server.close()
 
 

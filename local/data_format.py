@@ -14,7 +14,7 @@ DATA_FORMAT = "6"
 
 
 def require(state: Path) -> None:
-    """Raise Refused if the folder has data in another format; otherwise write the format into it."""
+    """Raise Refused if the folder has data in another format. Otherwise note the format in the folder."""
     note = state / "data-format"
     has_data = state.exists() and any(state.iterdir())
     if has_data and not (note.exists() and note.read_text() == DATA_FORMAT):

@@ -22,7 +22,7 @@ class Caller:
         self._headers = {"Authorization": f"Bearer {token}"}
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, expect: int = 200) -> Any:
-        """Return the answer's JSON. Raises Refused if its status is not the expected one."""
+        """Return the answer's JSON. Raises Refused if the status is not ``expect``."""
         answer = self._http.request(method, path, json=body, headers=self._headers)
         sent = f"  {json.dumps(body)}" if body else ""
         print(f"    {method} {path}{sent}\n      → {answer.status_code}", end="  ")
@@ -31,7 +31,7 @@ class Caller:
         return answer.json()
 
     def with_key(self, key: str) -> Caller:
-        """Return a caller for the same user that sends an API key instead of the token."""
+        """Return a caller that sends the same user's API key instead of the token."""
         caller = Caller(self._http, self.sub, "")
         caller._headers = {"Authorization": f"ApiKey {key}"}
         return caller

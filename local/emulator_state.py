@@ -1,12 +1,14 @@
-"""Keeps data when the local AWS is stopped, killed or restarted; `emulator_launcher.py` puts it in place.
+"""Keeps data when the local AWS is stopped, killed or restarted. Runs inside MiniStack: see `emulator_launcher.py`.
 
-It runs in MiniStack's own environment. The pinned MiniStack (1) saves on SIGTERM only, (2) writes one file for each
-service, so that a kill between two files leaves an inconsistent save, (3) saves how far each trigger has read a
-table's stream, but not the stream's records: after a restart a trigger skips as many new records as it had read
-before, and (4) first copies all data, and then writes them with a slow encoder: with half a million items, a save would
-stop everything for half a minute. Here, a save is a folder that appears whole or not at all. It has the records that a
-trigger has not read yet. Changes are saved every few seconds, without a copy. On Linux, a forked process writes a save,
-so that requests do not wait for it. Nothing is saved during a deployment.
+The pinned MiniStack has four faults, which this module mends:
+
+- It saves only on SIGTERM. Here, changes are saved every few seconds, but not during a deployment.
+- It writes one file for each service, so a kill between two files leaves an inconsistent save. Here, a save is a folder
+  that appears whole or not at all.
+- It saves how many records of a table's stream each trigger has read, but not the records. After a restart, a trigger
+  skips that many new records. Here, a save has the records that a trigger has not read yet.
+- It copies all data and writes the copy with a slow encoder. With half a million items, requests wait for half a
+  minute. Here, the data are written without a copy, and on Linux by a forked process, so that no request waits.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ ATTEMPTS = 5
 FORKED_SAVE_SECONDS = 120
 """After this time, the process that writes a save ends, and the save counts as failed."""
 SAVE_NICENESS = 5
-"""The nice value of that process, so that requests come first."""
+"""The nice value of the process that writes a save, so that requests come first."""
 READS = ("Get", "Describe", "List", "Filter", "Query", "Scan", "BatchGet", "TransactGet")
 EXECUTE_API = "/_aws/execute-api/"
 
@@ -62,7 +64,7 @@ logger = logging.getLogger("state")
 
 
 def save_reliably() -> None:
-    """Make MiniStack save its data as this module describes, if it saves any."""
+    """Make MiniStack save its data as this module describes, unless it is set to save nothing."""
     if not persistence.PERSIST_STATE:
         return
     persistence.logger.setLevel(logging.WARNING)  # otherwise every save would log each of its files
@@ -74,9 +76,9 @@ def save_reliably() -> None:
 
 
 class Saves:
-    """The folder `saves` of the state. It has one folder for each save; the newest one counts.
+    """The folder `saves`. Each save is a folder with a number as its name; the highest number counts.
 
-    A save is written under another name, and renamed when it is complete.
+    A save gets this name when it is complete.
     """
 
     def __init__(self, state: Path) -> None:
@@ -87,7 +89,7 @@ class Saves:
         self._referenced: set[str] = set()
         self._one_at_a_time = asyncio.Lock()
         self._writer = 0
-        # An older save may still need the code that a newer one does not.
+        # MiniStack would remove the code that its functions no longer use. The save on disk may still need that code.
         lambda_svc._prune_orphan_code_blobs = self._remember_blobs
         persistence.STATE_DIR = str(self._newest())
 
@@ -108,7 +110,7 @@ class Saves:
         return done
 
     async def save_aside(self, services: Services) -> bool:
-        """Save as `save` does, but on Linux in a forked process, which has the data as they are now."""
+        """Save as `save` does. On Linux, a forked process does it, with the data as they are at the fork."""
         if sys.platform != "linux":
             return self.save(services)
         async with self._one_at_a_time:
@@ -130,7 +132,7 @@ class Saves:
             return status == 0
 
     def _write_and_end(self, services: Services) -> NoReturn:
-        """Save in the forked process. Remove no code of functions, because a deployment may be writing new code."""
+        """Save in the forked process. Keep unused code of functions, because a deployment may be writing new code."""
         done = False
         try:
             gc.disable()  # a collection would write to all of the memory that the two processes share
@@ -176,7 +178,7 @@ class Saves:
         if services.keys() - without_state - written:
             shutil.rmtree(unfinished)
             return False
-        for file in before.glob("*.json"):  # of services that were not used since the start
+        for file in before.glob("*.json"):  # these services were not used since the start
             if file.stem not in written:
                 shutil.copy2(file, unfinished / file.name)
         newest = self._folder / str(number)

@@ -1,7 +1,7 @@
-"""Saves the records of streams with the other data of the local AWS; `emulator_state.py` puts it in place.
+"""Saves the records of the tables' streams with the other data of the local AWS.
 
-The pinned MiniStack saves how far each trigger has read a table's stream, but not the stream's records. After a restart
-a trigger would skip as many new records as it had read before.
+The pinned MiniStack saves how many records each trigger has read from a stream, but not the records. After a restart,
+the stream is empty, so a trigger that had read five records would skip the first five new ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STREAMS = "accounting_streams"
 
 
 def keep_unread_records() -> None:
-    """Add the stream records that a trigger has not read yet to DynamoDB's saved state."""
+    """Make MiniStack save the stream records that a trigger has not read, and restore them when it starts."""
     get_state, load, load_all = dynamodb.get_state, dynamodb.load_persisted_state, app._load_persisted_state
 
     def get_state_with_records() -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Uncopied:
 
 
 def unread_streams() -> dict[str, Any]:
-    """Return, for each stream, the records from the position of the slowest trigger, and that position."""
+    """For each stream, return the records that its slowest trigger has not read, and the position of the first."""
     streams = AccountRegionScopedDict()
     for account, region, table in list(dynamodb._tables._data):
         where = {"account_id": account, "region": region}
@@ -85,9 +85,9 @@ def restore_streams(saved: dict[str, Any] | None) -> None:
 
 
 def correct_positions() -> None:
-    """Move each position beyond the end of a stream back to the end; otherwise its trigger would skip new records.
+    """If a trigger's position is beyond the end of its stream, set it to the end, so that no new record is skipped.
 
-    A position can be too high if an older launcher's state has no records, or if a record arrived during the save.
+    A position can be too high if an older version saved no records, or if a record was added and read during the save.
     """
     for account, region, table in list(dynamodb._tables._data):
         end = dynamodb.stream_end_position(table, account_id=account, region=region)
@@ -98,7 +98,7 @@ def correct_positions() -> None:
 
 
 def positions_of(account: str, region: str, table: str) -> Iterator[tuple[str, int | None]]:
-    """Yield each trigger of a table's stream with its position in the stream, or None if it has not begun to read."""
+    """Yield each trigger of a table's stream, and its position, which is None if the trigger has not begun to read."""
     for (owner, owner_region, mapping), found in list(lambda_svc._esms._data.items()):
         try:
             source = parse_arn(found.get("EventSourceArn", ""))

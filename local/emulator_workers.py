@@ -1,11 +1,13 @@
-"""Makes the workers of functions start and answer sooner; `emulator_launcher.py` puts it in place.
+"""Makes functions start and answer sooner in the local AWS (MiniStack). `emulator_launcher.py` calls `start_sooner`.
 
-It runs in MiniStack's own environment. The pinned MiniStack (1) unpacks the layer again for each worker, one after the
-other, (2) imports botocore in each worker, to count how deep functions call each other (ours never do), (3) starts a
-worker for each call of a burst, although fewer would answer the burst sooner, (4) starts each worker as a new process,
-which imports all libraries again, and (5) waits some milliseconds after each call for further lines of its log. Each of
-these makes calls wait. On Linux, workers are forked from a process that has imported the libraries
-(`emulator_forker.py`).
+This module runs in MiniStack's own environment. In the pinned MiniStack, calls of functions wait for five reasons:
+
+1. Each new worker unpacks the layer again, and only one worker at a time can unpack.
+2. Each worker imports botocore to count how deep functions call each other. Our functions never call each other.
+3. A burst of calls starts a worker for each call. Fewer workers would answer all calls sooner.
+4. Each worker is a new process that imports all libraries again. On Linux, this module forks workers from a process
+   that has imported the libraries (`emulator_forker.py`).
+5. After each call, MiniStack waits some milliseconds for further lines of the call's log.
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ def unpack_layers_once() -> None:
 
 
 def pointer_to(layer: bytes) -> bytes:
-    """Unpack `layer`, and return a layer that makes Python import from there."""
+    """Unpack `layer`, and return a layer that makes Python import from the unpacked folder."""
     folder = tempfile.mkdtemp(prefix="layer-")
     with zipfile.ZipFile(io.BytesIO(layer)) as whole:
         whole.extractall(folder)
@@ -107,13 +109,13 @@ def mark_the_end_of_a_log() -> None:
 
 
 def log_of_a_call(worker: Any, *_: Any) -> str:
-    """Return what the worker logged during a call. A dead worker, which MiniStack drops, may leave no end mark."""
+    """Return what the worker logged during a call. A dead worker may leave no end mark: wait only briefly."""
     lines: list[str] = []
     patience = LOG_END_SECONDS if worker._proc else DEAD_WORKERS_LOG_END_SECONDS
     with contextlib.suppress(queue.Empty):
         while END_OF_LOG not in (line := worker._stderr_queue.get(timeout=patience)):
             lines.append(line)
-        if line != END_OF_LOG:  # the function did not end its last line
+        if line != END_OF_LOG:  # the function's last line has no line break
             lines.append(line.removesuffix(END_OF_LOG))
     return "\n".join(lines)
 
@@ -127,7 +129,7 @@ def change_workers_program(old: str, new: str) -> None:
 
 
 def wait_for_free_workers() -> None:
-    """If a function has ENOUGH_WORKERS, let a call wait some seconds for a free one before another is started."""
+    """If a function has ENOUGH_WORKERS, let a call wait some seconds for a free worker before it starts another."""
     acquire = lambda_svc.acquire_worker
 
     def acquire_soon(func_name: str, config: dict[str, Any], code_zip: bytes, qualifier: str = "$LATEST") -> Any:

@@ -1,4 +1,4 @@
-"""The parts of the API document that no route declares: introduction, keys, errors, and the routes without a router."""
+"""The parts of the API document that the code of the functions does not declare, such as the introduction."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CODES: dict[str, int] = {**STATUSES, "RATE_LIMITED": 429, "TIMEOUT": 504}
 """Every error code with its status, including the gateway's own codes."""
 
 HOW_TO = """
-**To try a route on this page,** paste a token first: press *Authorize*, paste it under `token`, press *Authorize* below
-it and then *Close*. Open a route and press *Execute*.
+**To try a route on this page,** paste a token first: press *Authorize*, paste the token under `token`, press the
+*Authorize* below the field, then *Close*. Open a route and press *Execute*.
 
 - If the service runs locally, `make token USER=demo-user` prints a token, and `make token USER=demo-admin ROLE=admin`
   prints an administrator's token. Elsewhere, your sign-in service issues tokens.
@@ -27,8 +27,7 @@ it and then *Close*. Open a route and press *Execute*.
   services need the internal key, under `internalKey`.
 - The page forgets tokens and keys when you leave or reload it.
 
-The routes are in the order in which a chat proxy needs them: **reserve** credits before a stream, then **settle** what
-the stream used.
+A chat proxy **holds** credits before a stream, then **settles** what the stream used: see *streaming-sessions*.
 """
 SECURITY: Json = {
     "internalKey": {
@@ -36,8 +35,8 @@ SECURITY: Json = {
         "in": "header",
         "name": "X-Internal-Api-Key",
         "description": (
-            "The key of the platform's own services. With RequireServiceKey, the routes that open or settle a session "
-            "or report usage need it too."
+            "The key of the platform's own services. If the stack's parameter RequireServiceKey is true, the routes "
+            "that open or settle a session or report usage need this key besides the user's token or API key."
         ),
     },
     "onBehalfOf": {
@@ -50,13 +49,19 @@ SECURITY: Json = {
         "type": "apiKey",
         "in": "header",
         "name": "Authorization",
-        "description": "`Service svc_…`. It acts for the user in `X-On-Behalf-Of`, as a `user`, within its rights.",
+        "description": (
+            "A service credential, as `Service svc_…`. Its rights say what the service may do for the user in "
+            "`X-On-Behalf-Of`. The user's role does not matter."
+        ),
     },
     "apiKey": {
         "type": "apiKey",
         "in": "header",
         "name": "Authorization",
-        "description": "`ApiKey acct_…`. It acts for its owner, within its permissions; other routes answer 403.",
+        "description": (
+            "An API key, as `ApiKey acct_…`. It acts for its owner. Routes that its permissions do not allow answer "
+            "403."
+        ),
     },
     "token": {
         "type": "http",
@@ -93,8 +98,8 @@ IDEMPOTENCY_KEY: Json = {
 ERROR: Json = {
     "type": "object",
     "description": (
-        "The body of every refusal. `details` has what a client needs to react. Its `errors` lists the invalid "
-        f"fields, at most {MAX_NAMED} of them."
+        "The body of every refusal. `details` has what a client needs to react. `details.errors` lists the "
+        f"invalid fields, at most {MAX_NAMED}."
     ),
     "properties": {
         "message": {"type": "string"},
@@ -119,7 +124,7 @@ HEALTH: Json = {
 
 
 def paths_without_a_router() -> Json:
-    """The paths of the two functions that have no router: health, and this document with the pages."""
+    """The paths of the functions ``health`` and ``docs``, which have no router."""
     health = _open("getApiHealth", "Check that the service is running.", JSON, {"$ref": "#/components/schemas/Health"})
     screens = [name.removeprefix("screens/") for name in CONSOLE_ASSETS if name.startswith("screens/")]
     own = [name for name in CONSOLE_ASSETS if "/" not in name]

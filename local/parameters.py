@@ -18,15 +18,16 @@ SET_BY_STACK = {"Architecture", "BuildId", "GradualDeployment", "IssuersSecretAr
 """The parameters that `local/stack.py` sets itself.
 
 Architecture is this machine's. BuildId is a hash of the sources and the other parameters. GradualDeployment is off,
-because the local AWS has no CodeDeploy. IssuersSecretArn is a secret with the content of the file that ISSUERS names.
+because the local AWS has no CodeDeploy. IssuersSecretArn names a secret with the content of the file that the variable
+ISSUERS names.
 """
 MOST_DIGITS = 18
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return every parameter except SET_BY_STACK: the environment's value, or the template's default.
+    """Return the values of all parameters except SET_BY_STACK, from the environment or else the template's defaults.
 
-    Raises Refused, with the allowed values, if the environment has another value.
+    Raises Refused, with the allowed values, if the environment's value is not allowed.
     """
     declared = {name: about for name, about in template()["Parameters"].items() if name not in SET_BY_STACK}
     return {name: _value_of(variable(name), about, environ) for name, about in declared.items()}
@@ -46,7 +47,7 @@ def _value_of(name: str, about: dict[str, Any], environ: Mapping[str, str]) -> s
 
 
 def _accepts(about: dict[str, Any], value: str) -> tuple[bool, str]:
-    """Return whether a value is allowed for a parameter, and which values are."""
+    """Return whether a value is allowed for a parameter, and a description of the allowed values."""
     if "AllowedValues" in about:
         allowed = [str(each) for each in about["AllowedValues"]]
         return value in allowed, " or ".join(allowed)

@@ -35,7 +35,7 @@ type Rule = dict[str, Any]
 
 @dataclass(frozen=True)
 class Options:
-    """The models to compare, by patterns, and how a price in USD becomes credits."""
+    """Which models to compare (patterns), how a price in USD becomes credits, and whether to import."""
 
     credits_per_usd: Decimal
     markup: Markup
@@ -44,7 +44,7 @@ class Options:
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Options:
-        """Return the options of an environment. Raises Refused."""
+        """Return the options of an environment. Raises Refused if one is missing or wrong."""
         if not environ.get("CREDITS_PER_USD"):
             raise Refused("give CREDITS_PER_USD, the number of credits for one dollar: see docs/choose-a-credit.md")
         try:
@@ -60,9 +60,10 @@ class Options:
 
 @dataclass(frozen=True)
 class PriceList:
-    """The rules to import, in order.
+    """The rules to import, ordered by their start.
 
-    `without` has the reasons why models have no rule, `notes` the prices that rules leave out, by `provider/model`.
+    `without` says why a model has no rule. `notes` says which prices a model's rule leaves out. Both have the keys
+    `provider/model`.
     """
 
     rules: list[Rule]
@@ -85,7 +86,7 @@ def main() -> int:
 
 
 def price_list(known: Iterable[Provider], options: Options, now: datetime) -> PriceList:
-    """Return the rules of the models that the options select: the current one, and one for each later price change.
+    """Return the rules of the selected models. Each model has a rule from now on, and one for each later price change.
 
     Raises Refused if two selected providers have the same model, or if no model matches the patterns.
     """
@@ -118,7 +119,7 @@ def price_list(known: Iterable[Provider], options: Options, now: datetime) -> Pr
 def requests_for(rules: Iterable[Rule]) -> Iterator[list[Rule]]:
     """Split the rules into lists, one for each request.
 
-    No list has a model twice. Each is within MAX_LISTED and MAX_LIST_BYTES.
+    No list has a model twice, more than MAX_LISTED rules and aliases, or more than MAX_LIST_BYTES.
     """
     batch: list[Rule] = []
     for rule in rules:
@@ -136,7 +137,7 @@ def requests_for(rules: Iterable[Rule]) -> Iterator[list[Rule]]:
 
 
 def lines_of(answer: Mapping[str, Any]) -> Iterator[str]:
-    """Return what an import changes, a line for each model and each rate that differs."""
+    """Return a line for each rule that an import adds or changes, followed by lines for its new or changed values."""
     for rule in answer["added"]:
         yield f"+ {_named(rule)}"
         yield from (f"    {name}: {rate}" for name, rate in _flat(rule).items())

@@ -1,11 +1,12 @@
-"""`make restore`: makes a table equal to another one, such as a copy of its state at a point in time.
+"""`make restore FROM=copy TO=table`: makes the table TO equal to the table FROM, such as a point-in-time copy of TO.
 
-Variables: FROM and TO, names of tables with `pk` and `sk`; APPLY=1 to write (without it, the command only counts).
+Both tables have the keys `pk` and `sk`. With APPLY=1 the command writes; without it, it only counts the differences.
 Credentials, region and endpoint are those that boto3 finds.
 
-You can stop the command and run it again: what is done stays done. Nothing else may write to TO meanwhile. The command
-lists users who were erased in TO and not in FROM, or whose erasure began later in TO: erase them again. Their erasure
-items stay in TO, so that each run lists them.
+You can stop the command and run it again: what is done stays done. Nothing else may write to TO meanwhile.
+
+If a user was erased in TO after the copy was made, the restore brings the user's texts back. The command lists these
+users: erase them again. Their erasure items stay in TO, so that every run lists them.
 """
 
 from __future__ import annotations
@@ -116,10 +117,10 @@ def _key(item: Item) -> Key:
 
 
 def _is_erased_later(item: Item, there: Item | None) -> bool:
-    """Return whether an item is an erasure that began later in the target.
+    """Return whether `there`, the target's item, is an erasure that began later than `item`, the source's.
 
-    If the same erasure has only got further in the target, return False. The restore then sets the erasure back, and
-    the texts that were erased since the copy come back.
+    If both are the same erasure and the target's has only got further, return False. The restore brings back the
+    texts that were erased since the copy and also sets the erasure back, so that the sweeper erases them again.
     """
     if there is None or item["sk"]["S"] != ERASURE:
         return False

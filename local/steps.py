@@ -1,4 +1,7 @@
-"""Shows a step while it runs, and then how long it took. Standard library only: the bootstrap uses it."""
+"""Shows a step while it runs, and then how long it took.
+
+Standard library only: the bootstrap uses this module before anything is installed.
+"""
 
 from __future__ import annotations
 

@@ -58,12 +58,12 @@ def assert_books_balance(user_id: str, account_id: AccountId | None = None) -> W
     found = [sessions.from_item(item) for item in _items(keys.profile(user_id), "SESSION#")]
     _assert_holds_are_the_active_sessions([each for each in found if each.account_id == account_id], wallet, ledger)
     _assert_allocations_are_numbered(account_id, wallet)
-    _assert_day_sums_equal_their_records(account_id, ledger)
+    _assert_usage_records_match_charges_and_day_sums(account_id, ledger)
     return wallet
 
 
 def _items(key: keys.Key, prefix: str) -> list[table.Item]:
-    """The items of a kind in the partition of a key, first to last."""
+    """The items of a kind in the partition of a key, in the order of their sort keys."""
     return table.query(key["pk"], prefix, prefix + "~", limit=EVERYTHING)[::-1]
 
 
@@ -83,10 +83,10 @@ def _assert_allocations_are_numbered(account_id: AccountId, wallet: Wallet) -> N
     assert len({allocation.id for allocation in found}) == len(found)
 
 
-def _assert_day_sums_equal_their_records(account_id: AccountId, ledger: list[Entry]) -> None:
+def _assert_usage_records_match_charges_and_day_sums(account_id: AccountId, ledger: list[Entry]) -> None:
     stored = _items(keys.wallet(account_id), "USAGE#")
     records = [usage.from_item(account_id, item) for item in stored if "paid_by" not in item]
-    # A settlement's refund may repay debt, by an entry of its own.
+    # A settlement can also write a ``repay`` entry. It names the same usage record, but charges nothing.
     charging = [entry for entry in ledger if entry.kind in ("settle", "release", "charge")]
     charges = [(entry.usage_id, entry.charged) for entry in charging]
     assert len(set(charges)) == len(charges)

@@ -1,4 +1,4 @@
-"""Helps tests that check what all other tests of their folder did, and so must run after them."""
+"""For tests that run last in their folder, because they check what the folder's other tests did."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def skip_unless_the_whole_folder_ran(request: pytest.FixtureRequest) -> None:
-    """Skip if a keyword (`-k`) or only some of the folder's files were selected."""
+    """Skip if pytest runs with `-k`, or without some of the folder's files."""
     here = request.path.parent
     missing = set(here.glob("test_*.py")) - {item.path for item in request.session.items}
     if missing or request.config.option.keyword:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 
 class Uncounted:
-    """Drops all metrics, because Powertools' metrics support only one invocation in one thread."""
+    """Drops all metrics. Powertools' metrics are made for one thread, and many tests use several."""
 
     metric_set: ClassVar[dict[str, Any]] = {}
 

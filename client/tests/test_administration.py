@@ -1,4 +1,4 @@
-"""What the client sends, above all for administrators and supervisors, and how it reads the answers."""
+"""What the client's methods send and return, above all those for administrators and supervisors."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ ANSWER = GRANTED | {"previousCredits": 7, "adjustment": 5}
 
 
 @pytest.mark.parametrize("grant", GRANTS.values(), ids=GRANTS)
-def test_a_grant_lives_for_days_or_until_an_instant(ask: Ask, grant: Callable[..., Any]) -> None:
+def test_the_expiry_of_a_grant_is_sent_as_an_instant_or_as_days(ask: Ask, grant: Callable[..., Any]) -> None:
     service = Played(ok(ANSWER))
 
     ask(service, lambda client: grant(client, expires_at=NOON))
@@ -147,7 +147,7 @@ FULL: dict[str, Any] = {
 }
 
 
-def test_a_price_by_class_is_sent_and_read_exactly(ask: Ask) -> None:
+def test_a_price_by_token_class_is_sent_and_read_exactly(ask: Ask) -> None:
     service = Played(ok(FULL))
     sent: dict[str, Any] = {
         "rates": Rates(Decimal(3), Decimal(15), cache_write_1h=Decimal("6.000001")),
@@ -185,7 +185,7 @@ def test_an_import_of_prices_shows_what_changes(ask: Ask) -> None:
     assert (len(found.added), found.unchanged) == (1, ("n",))
 
 
-def test_a_calculation_shows_its_lines(ask: Ask) -> None:
+def test_a_calculation_shows_the_cost_of_each_token_class(ask: Ask) -> None:
     line = {"class": "cachedInput", "tokens": 20_000, "creditsPerMillion": "0.3", "credits": "0.006"}
     answer = {"modelId": "m", "tokens": 1, "credits": 1, "pricePerThousandTokens": 1, "ruleId": "m@1", "lines": [line]}
     answer |= {"usage": {"inputTokens": 20_000, "outputTokens": 0}, "tier": 9}

@@ -32,7 +32,10 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 
 
 class Server:
-    """A service on a socket, for one session. ``asked`` has the last part of each path, and the connection."""
+    """A service on a socket, for one session.
+
+    ``asked`` has, for each request, the last part of its path and the client's port.
+    """
 
     def __init__(self) -> None:
         self.accountant = Accountant()
@@ -54,7 +57,7 @@ class Server:
             thread.join()
 
     def connections(self, step: str) -> list[int]:
-        """The connections over which a step was requested, by the client's port."""
+        """The client's port of each request whose path ends with ``step``. Each connection has its own port."""
         return [port for asked, port in self.asked if asked == step]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -97,7 +100,7 @@ def in_a_child(act: Callable[[], Any]) -> Any:
     """Run ``act`` in a forked process, and return its result, which must be JSON. If ``act`` raises, the test fails."""
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the tests are about a process that has threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python warns if a process with threads forks
         child = os.fork()
     if child == 0:
         signal.alarm(CHILD_SECONDS)  # ends a child that has a deadlock
@@ -108,7 +111,7 @@ def in_a_child(act: Callable[[], Any]) -> Any:
         os.write(write_end, json.dumps(outcome).encode())
         os._exit(0)
     os.close(write_end)
-    with open(read_end, "rb") as pipe:  # noqa: PTH123 - it has no path
+    with open(read_end, "rb") as pipe:  # noqa: PTH123 - a pipe has no path
         content = pipe.read()
     os.waitpid(child, 0)
     assert content, "the child was stuck"
@@ -194,7 +197,7 @@ def test_a_child_sends_no_heartbeats_for_its_parents_sessions(server: Server) ->
         assert len(set(server.connections("heartbeat"))) == 1
 
 
-def test_a_child_of_an_unused_client_streams_and_settles_its_own_sessions(server: Server) -> None:
+def test_a_child_can_stream_with_a_client_that_was_unused_before_the_fork(server: Server) -> None:
     with AccountingClient(server.url, "jwt") as client:
 
         def child() -> Any:
@@ -244,8 +247,8 @@ def test_a_child_cannot_use_connections_that_the_caller_passed(server: Server) -
     assert len(server.connections("balance")) == 1
 
 
-def test_a_child_of_an_async_client_has_its_own_connections_and_sessions(server: Server) -> None:
-    """Forked while the loop runs: one task streams, and another one holds a lock while it fetches a token."""
+def test_an_async_client_in_a_child_has_its_own_connections_and_sessions(server: Server) -> None:
+    """During the fork, one task streams, and another task fetches a token and holds the token's lock."""
 
     async def slow_token() -> str:
         if os.getpid() == parent:

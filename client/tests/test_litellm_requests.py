@@ -1,4 +1,4 @@
-"""How requests and usages of LiteLLM are read; `tests/gateways` tests the callback in a real proxy."""
+"""How LiteLLM's requests and usage objects are read. `tests/gateways` tests the client's callback in a real proxy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_requests_limits_decide_how_much_it_may_generate(call_type: str, data:
     ("call_type", "data"),
     [("image_generation", {}), ("pass_through_endpoint", {}), ("_arealtime", {}), ("aresponses", {"background": True})],
 )
-def test_a_request_without_a_usage_at_its_end_is_not_accountable(call_type: str, data: dict[str, Any]) -> None:
+def test_a_request_whose_answer_has_no_usage_is_not_accountable(call_type: str, data: dict[str, Any]) -> None:
     assert not ModelRequest(call_type, data).is_accountable
 
 
@@ -112,7 +112,7 @@ def test_litellms_usage_is_converted_to_canonical_form(more: dict[str, Any], par
     assert canonical_usage(usage) == {"inputTokens": 20, "outputTokens": 10, **parts}
 
 
-def test_an_event_without_counts_has_no_usage() -> None:
+def test_a_usage_object_without_prompt_tokens_is_ignored() -> None:
     assert usage_of({"standard_logging_object": {"metadata": {"usage_object": {}}}}, None) is None
     assert usage_of({}, SimpleNamespace(usage={"input_tokens": 5})) is None
     assert usage_of({}, SimpleNamespace(usage={"prompt_tokens": 5})) == {"inputTokens": 5, "outputTokens": 0}

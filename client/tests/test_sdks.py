@@ -1,4 +1,4 @@
-"""Accounted calls of the SDKs of OpenAI and Anthropic, to a server that speaks their formats: all ways a call ends."""
+"""Every way in which an accounted call can end, with the real SDKs of OpenAI and Anthropic and a local server."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Leave(Exception):
 
 
 class Sdk:
-    """One API of one SDK, sync or async, accounted by a bank. ``settled`` is the body that settled the only session."""
+    """One API of one SDK, sync or async, and the ``bank`` that stands in for the accounting service."""
 
     def __init__(self, api: str, kind: str, provider: Provider, bank: Bank) -> None:
         self.api, self.kind, self.provider, self.bank = api, kind, provider, bank
@@ -84,7 +84,7 @@ class Sdk:
         return client.messages.stream(model="m", messages=HELLO, max_tokens=1000)
 
     def run(self, body: Callable[[Talk], Any], retries: Retries = BRIEF, **options: Any) -> None:
-        """Run ``body`` with an accounted client, and then close the accounting client."""
+        """Call ``body`` with a new ``Talk``."""
         token: Any = ServiceCredential("svc_01_secret")
         if self.kind == "async":
             asyncio.run(self._async(body, token, retries, options))
@@ -106,6 +106,7 @@ class Sdk:
 
     @property
     def settled(self) -> dict[str, Any]:
+        """The body of the request that settled the only session."""
         return self.bank.only().settled or {}
 
     @property
@@ -116,9 +117,9 @@ class Sdk:
 
 
 class Talk:
-    """An accounted client for tests that use a sync client and an async client with the same code.
+    """An accounted client, sync or async. Tests use both kinds with the same code.
 
-    The calls of an async client run on its event loop.
+    An async client has a ``loop``, on which its calls run.
     """
 
     def __init__(self, sdk: Sdk, client: Any) -> None:
@@ -285,14 +286,14 @@ def test_a_reader_who_leaves_pays_for_what_was_read(sdk: Sdk, then: str) -> None
             talk.read(5, then=then)
         except Leave:
             assert then == "raise in with"
-        assert sdk.bank.only().outcome == "abort", "it is settled by the time the reader goes on"
+        assert sdk.bank.only().outcome == "abort", "leaving the stream settles the session"
 
     sdk.run(body)
     assert 2 <= sdk.output <= 10
     assert sdk.settled["metadata"] == {"estimated": True}
 
 
-def test_a_reader_who_leaves_at_the_end_pays_for_the_usage(sdk: Sdk) -> None:
+def test_a_reader_who_leaves_after_the_last_part_pays_for_the_reported_usage_if_it_has_arrived(sdk: Sdk) -> None:
     counts: list[int] = []
 
     def body(talk: Talk) -> None:
@@ -303,14 +304,14 @@ def test_a_reader_who_leaves_at_the_end_pays_for_the_usage(sdk: Sdk) -> None:
     first, second = (sdk.bank.sessions[name] for name in ("first", "second"))
     assert first.settled
     assert second.settled
-    if sdk.api == "chat":  # its usage is in a chunk of its own, after the last chunk that a reader sees
+    if sdk.api == "chat":  # the usage comes in one more chunk, which the reader does not see
         assert (second.outcome, second.settled["metadata"]) == ("abort", {"estimated": True})
         assert sdk.provider.plan.words <= second.settled["tokensGenerated"] <= 10
     else:
         assert (second.outcome, second.settled["usage"]) == ("finalize", first.settled["usage"])
 
 
-def test_a_stream_that_is_dropped_is_aborted_by_its_heartbeats(sdk: Sdk) -> None:
+def test_the_heartbeats_abort_the_session_of_a_garbage_collected_stream(sdk: Sdk) -> None:
     sdk.provider.plans(words=6, pause_after=4)
 
     def body(talk: Talk) -> None:
@@ -419,9 +420,9 @@ def test_an_account_and_a_run_can_be_set_for_all_calls_of_a_client(sdk: Sdk) -> 
     assert not {"accountId", "runId"} & own.keys()
 
 
-def test_a_request_without_a_limit_reserves_the_models_maximum_output_but_at_most_the_default(sdk: Sdk) -> None:
+def test_a_request_without_a_limit_reserves_the_models_maximum_output(sdk: Sdk) -> None:
     if sdk.api == "messages":
-        pytest.skip("its requests always have a limit")
+        pytest.skip("Anthropic's requests always have a limit")
     sdk.bank.limits = {"m": 900}
 
     sdk.run(lambda talk: talk.ask())
@@ -586,7 +587,7 @@ def test_routes_that_use_no_model_are_passed_on(method: str, path: str, is_free:
 
 
 @pytest.mark.parametrize("make", [openai.OpenAI, openai.AsyncOpenAI])
-def test_a_client_of_the_other_kind_raises_type_error(make: Any) -> None:
+def test_combining_a_sync_and_an_async_client_raises_type_error(make: Any) -> None:
     other: Any = AsyncAccountingClient if make is openai.OpenAI else AccountingClient
     with pytest.raises(TypeError, match="AccountingClient"):
         accounted(make(api_key="k"), other(BASE_URL))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 type Body = Callable[[Any], Iterator[float]]
-"""The body of the block; it yields how many seconds to wait."""
+"""What a test does inside the ``with`` block. Each yielded number is a time to wait, in seconds."""
 
 LOST = httpx.ReadError("the connection was closed")
 QUICK = Retries(attempts=3, first_seconds=0.001, longest_seconds=0.01)
@@ -167,7 +167,7 @@ def test_heartbeats_are_sent_at_an_interval(stream: Run) -> None:
 
 
 def expiring(service: Accountant, seconds: float) -> Accountant:
-    """The same service; its answers say that a session expires after this many seconds."""
+    """Make the service's answers say that a session expires after ``seconds``. Return the service."""
 
     def expires_at() -> str:
         return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
@@ -240,7 +240,7 @@ def test_a_fast_stream_sends_at_most_ten_heartbeats_for_each_interval(stream: Ru
 
 
 def test_a_tiny_price_does_not_cause_a_heartbeat_for_every_chunk() -> None:
-    """The estimate is one token and, rounded up, one credit. But one credit pays for a thousand tokens."""
+    """One credit pays for a thousand tokens. The estimate of one token is rounded up to one credit."""
     at, beats = datetime.now(UTC), 0
     meter = Meter(1, Initialized("s", 2, 1, at, "Holding"))
 
@@ -267,7 +267,7 @@ def test_a_hold_that_cannot_be_raised_stops_the_stream_at_its_next_tokens(stream
         stream(service, body)
     assert refused.value.shortfall == 1
     assert len(service.tokens_of("heartbeat")) == 1
-    assert service.outcome == ("abort", generated), "the tokens that came with the refusal were generated too"
+    assert service.outcome == ("abort", generated), "the tokens that `add_tokens` refused were generated, too"
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ EXPIRED = refusal(401, "TOKEN_EXPIRED")
 
 @pytest.mark.parametrize("trouble", [refusal(500, "INTERNAL_ERROR"), UNREADABLE, EXPIRED], ids=repr)
 def test_a_settlement_that_may_succeed_later_is_repeated(stream: Run, trouble: httpx.Response) -> None:
-    """A settlement whose token was refused twice may succeed later, too: the token function may return another."""
+    """After a refusal of the token, the token function may return a valid one."""
     service = Accountant()
     service.trouble["finalize"] = [trouble] * 4
 
@@ -376,7 +376,7 @@ def test_a_fixed_token_that_is_refused_is_not_sent_again(stream: Run, caplog: py
 
 
 @pytest.mark.parametrize("trouble", [UNREADABLE, EXPIRED], ids=repr)
-def test_failures_of_heartbeats_that_may_be_temporary_do_not_stop_the_stream(
+def test_heartbeats_with_an_unreadable_answer_or_an_expired_token_do_not_stop_the_stream(
     stream: Run, trouble: httpx.Response
 ) -> None:
     service = Accountant()
@@ -387,7 +387,7 @@ def test_failures_of_heartbeats_that_may_be_temporary_do_not_stop_the_stream(
 
 
 @pytest.mark.parametrize("trouble", [refusal(500, "INTERNAL_ERROR"), UNREADABLE], ids=repr)
-def test_an_opening_with_an_unreadable_answer_is_released(stream: Run, trouble: httpx.Response) -> None:
+def test_the_hold_is_released_if_the_answer_to_the_opening_is_unusable(stream: Run, trouble: httpx.Response) -> None:
     service = Accountant()
     service.afterwards["initialize"] = [trouble]
 
@@ -405,8 +405,8 @@ def test_only_integers_are_counted_as_tokens(stream: Run, tokens: Any) -> None:
     assert service.outcome == ("abort", 30)
 
 
-def test_a_session_id_used_by_somebody_else_is_not_entered(stream: Run) -> None:
-    """The service repeats its first answer for the session, and holds no more credits."""
+def test_a_session_whose_id_was_used_before_is_not_entered(stream: Run) -> None:
+    """The service answers the second opening with its first answer, and holds no more credits."""
     service = Accountant()
     stream(service, counting(30), session_id="mine")
 
@@ -459,7 +459,7 @@ def test_heartbeats_need_no_interval(stream: Run) -> None:
     assert service.outcome == ("finalize", 30)
 
 
-def test_a_session_is_entered_once() -> None:
+def test_a_session_can_be_entered_only_once() -> None:
     service = Accountant()
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
         session = AccountingClient(BASE_URL, "jwt", http=http).streaming_session("m", 100)
@@ -538,7 +538,7 @@ def test_a_session_settled_inside_the_block_is_not_settled_again_at_its_end() ->
         assert service.steps() == ["initialize", settle]
 
 
-def test_a_session_whose_block_was_not_left_ends_with_the_client() -> None:
+def test_a_session_whose_block_was_never_left_is_aborted_when_the_client_closes() -> None:
     service = Accountant()
     with httpx.Client(transport=httpx.MockTransport(service)) as http, AccountingClient(BASE_URL, http=http) as client:
         with client.with_token("one") as one:

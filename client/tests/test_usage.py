@@ -1,4 +1,4 @@
-"""Usage by class: what a record sends, and how statistics are read."""
+"""Usage by token class: what ``record_usage`` sends, and how statistics are read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROW: dict[str, Any] = {"id": "r", "service": "s", "operation": "o", "credits": 2
 SUMS: dict[str, Any] = {"totalRecords": 1, "totalCredits": 2, "byService": {}, "byDay": {}, "byModel": {}}
 
 
-def test_a_record_sends_a_providers_usage_unchanged(ask: Ask) -> None:
+def test_record_usage_sends_a_providers_usage_unchanged(ask: Ask) -> None:
     service = Played(ok(ROW | {"deducted": True, "message": "done", "usage": USED}))
 
     made = ask(

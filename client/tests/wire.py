@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 type Moment = Literal["before", "after"]
-"""Before a request arrives, or after it was carried out and before its answer arrives."""
+"""``before`` loses a request before it is carried out. ``after`` loses the answer of a request that was carried out."""
 
 FOREVER = 10**9
 PATIENCE_SECONDS = 120

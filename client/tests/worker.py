@@ -1,7 +1,7 @@
-"""A program that streams with an outbox until it is killed: `python worker.py sync|async URL FILE [last]`.
+"""A program that streams with the outbox FILE: `python worker.py sync|async URL FILE [last]`.
 
 With `last`, it opens no session, sends the settlements that earlier runs left in the outbox, and then ends. Otherwise,
-it prints the id and the tokens of each session before the session ends.
+it opens sessions until it is killed, and prints the id and the tokens of each session before the session ends.
 """
 
 from __future__ import annotations

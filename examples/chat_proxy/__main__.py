@@ -1,4 +1,4 @@
-"""`make example`: the proxy on 127.0.0.1, with the service that `make run` started here."""
+"""`make example`: run the proxy on 127.0.0.1, with the service that `make run` started."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main() -> int:
     model.serve_unless_key()
     port = int(os.environ.get("PORT") or PORT)
     print(
-        f"""Ask it, as {USER}:
+        f"""Ask the proxy something as {USER}:
 
 curl -N http://{HOST}:{port}/chat -H 'Authorization: Bearer {service.token()}' \\
   -H 'Content-Type: application/json' -d '{{"prompt": "what is a ledger", "max_tokens": 50}}'

@@ -1,4 +1,4 @@
-"""`make example NAME=litellm_proxy`: the proxy on 127.0.0.1, with the service that `make run` started here."""
+"""`make example NAME=litellm_proxy`: run the proxy on 127.0.0.1, with the service that `make run` started."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from accounting.times import clock
 from accounting.tokens import Claims, verify
 from accounting.web.policy import allow, deny, undecided
 
-if has_issuers():  # only issuers need this module; imported here, it is part of the function's snapshot
+if has_issuers():  # imported at the start, so that the function's snapshot contains it
     from accounting.identity import tokens as identity_tokens
 
 logger = Logger()
@@ -36,8 +36,8 @@ make_for_snapshot()
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Answer a TOKEN authorizer event with a policy.
 
-    If the caller cannot be judged now (no table, no keys of an issuer), the answer has no policy. Other faults (no
-    secret) are raised. In both cases the gateway answers 503 and caches nothing.
+    If the table or the keys of an issuer cannot be reached, the answer has no policy. Other faults, such as a missing
+    secret, are raised. In both cases the gateway answers 503 and caches nothing.
     """
     scheme, _, credential = event.get("authorizationToken", "").partition(" ")
     try:
@@ -56,7 +56,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
     """The context that the functions get about the caller. Raises NotAuthenticated."""
     if scheme == "bearer" and credential.startswith(f"{PREFIX}_"):
-        scheme = "apikey"  # every SDK sends its key as a bearer token
+        scheme = "apikey"  # many SDKs send any key as a bearer token
     if scheme == "bearer" and credential:
         claims = _verified(credential)
         _, is_new = users.sync(claims.user, now)
@@ -81,7 +81,7 @@ def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
 
 
 def _verified(token: str) -> Claims:
-    """The content of a genuine token from the platform's own issuer or a configured one. Raises NotAuthenticated."""
+    """The claims of a token signed with a configured secret or by a configured issuer. Raises NotAuthenticated."""
     if not has_issuers():
         return verify(token, jwt_secrets)
     return identity_tokens.verify(token, jwt_secrets, issuers_document)
@@ -90,8 +90,8 @@ def _verified(token: str) -> Claims:
 def _service(text: str, now: int) -> dict[str, Any]:
     """The context that the functions get about a service. The request names the user that the service acts for.
 
-    The credential is read anew. A cached one may not know a new secret yet, and the gateway would remember the refusal
-    for minutes. Raises ServiceCredentialInvalid.
+    The credential is read from the table each time. A cached copy could lack a new secret, and the gateway would cache
+    the refusal for minutes. Raises ServiceCredentialInvalid.
     """
     service_id, secret = parsed(text, SERVICE_PREFIX) or ("", "")
     service = service_credentials.find(service_id) if service_id else None

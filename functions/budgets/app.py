@@ -34,7 +34,7 @@ BEGIN_RUN_ACCESS = Access(Who.USERS, "sessions:write", introduce=users.introduce
 RUN_ACCESS = Access(Who.ACCOUNTS, "sessions:write")
 BEGIN_RUN_RESPONSES: dict[int, OpenAPIResponse] = {
     201: {"description": "The run was made"},
-    200: {"description": "The run existed already, and has not changed"},
+    200: {"description": "The run existed already; this request changed nothing"},
 }
 
 api = Api()
@@ -46,7 +46,7 @@ api = Api()
     codes=("ACCOUNT_NOT_FOUND", "MEMBER_NOT_FOUND", "API_KEY_NOT_FOUND", "TOO_MANY_BUDGETS"),
 )
 def set_budget(account_id: AccountInPath, subject: SubjectInPath, body: SetBudget) -> BudgetView:
-    """Set the budget of a member, of each member without a budget of their own, or of an API key.
+    """Set the budget of one member or API key, or a budget for each member who has none of their own.
 
     If only the limit changes, the count of committed credits stays. If the window or the time zone changes, the count
     begins at 0. Owners and admins set the budgets of an organization. Users set the budgets of their own account,
@@ -80,7 +80,7 @@ def list_budgets(
     "/api/budgets/<account_id>/<subject>", access=BUDGET_ACCESS, codes=("ACCOUNT_NOT_FOUND", "BUDGET_NOT_FOUND")
 )
 def delete_budget(account_id: AccountInPath, subject: SubjectInPath) -> BudgetDeletedView:
-    """End a budget. A new one for the same subject begins at 0."""
+    """Delete a budget. If the same subject gets a new budget, its count begins at 0."""
     budgets.delete(account_id, subject, by=_requester())
     return BudgetDeletedView(message="Budget deleted")
 
@@ -93,7 +93,7 @@ def delete_budget(account_id: AccountInPath, subject: SubjectInPath) -> BudgetDe
     responses=BEGIN_RUN_RESPONSES,
 )
 def begin_run(body: BeginRun) -> tuple[BegunView, int]:
-    """Make a run: one limit for any number of sessions and records, and one switch to stop them.
+    """Make a run, a limit that any number of sessions and records share until the run is stopped or expires.
 
     A repeat with the same values answers 200 with the run as it is now.
     """
@@ -112,7 +112,7 @@ def begin_run(body: BeginRun) -> tuple[BegunView, int]:
 
 @api.get("/api/runs/<account_id>/<run_id>", access=RUN_ACCESS, codes=("ACCOUNT_NOT_FOUND", "RUN_NOT_FOUND"))
 def show_run(account_id: AccountInPath, run_id: IdentifierInPath) -> SummaryView:
-    """Show a run with its sums.
+    """Show a run, and what it spent on each model.
 
     The user who made the run, the account's owners and admins, and administrators may see it.
     """

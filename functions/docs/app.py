@@ -1,6 +1,6 @@
-"""The OpenAPI document, the Swagger UI page to read it and try it, and the console.
+"""The OpenAPI document, the Swagger UI page that shows it, and the console.
 
-Every address on the pages and in the document is relative, so that they work under any stage's prefix. The pages are
+Every address in the document and on the pages is relative, so that it works under any stage's prefix. The pages are
 files in this folder, and so is the document, which ``make openapi`` writes. Swagger UI comes with Powertools, in the
 layer. This function needs no table and no token.
 """
@@ -29,7 +29,7 @@ JAVASCRIPT = "text/javascript; charset=utf-8"
 JSON = "application/json"
 
 A_YEAR = {"Cache-Control": "public, max-age=31536000, immutable"}
-"""For files whose address has a version, so that browsers reload them after an upgrade."""
+"""For files with a version in their address. A changed file has a new address, so browsers may keep the old one."""
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -37,11 +37,11 @@ PAGE_HEADERS = {
     ),
     "Referrer-Policy": "no-referrer",
 }
-"""People paste tokens into the pages. So the pages load from and call only this service, and no site may frame them."""
+"""People paste tokens into the pages, so the pages send requests only to this service, and no site may frame them."""
 
 
 class File(NamedTuple):
-    """A file to serve, and its headers besides those of every answer."""
+    """A file to serve. ``headers`` are added to those that every answer has."""
 
     path: Path
     content_type: str
@@ -79,7 +79,7 @@ def _answer(event: dict[str, Any]) -> dict[str, Any]:
     resource = event["resource"]
     if page := PAGES.get(resource):
         if event["requestContext"]["path"].endswith("/"):
-            # To the gateway, a path that ends with a slash is the same route. Relative addresses would not work there.
+            # The gateway also sends ``/api/docs/`` here. The page's relative addresses do not work under that path.
             return answer(event, 308, {"Location": f"..{resource.removeprefix('/api')}"}, "")
         return _file(event, page)
     if resource == "/api/openapi.json":
@@ -111,7 +111,7 @@ def _text(path: Path) -> str:
 
 @cache
 def console_version() -> str:
-    """A digest of the console's files. It is part of their addresses, so relative imports name the same version."""
+    """A digest of the console's files. It is a folder in their addresses, so relative imports stay in one version."""
     digest = hashlib.sha256()
     for name, file in CONSOLE_ASSETS.items():
         digest.update(f"{name}\n{file.path.read_text(encoding='utf-8')}\n".encode())
@@ -119,7 +119,7 @@ def console_version() -> str:
 
 
 def _no_such_route(event: dict[str, Any]) -> dict[str, Any]:
-    """The same refusal as from the functions with a resolver, without importing their models."""
+    """The other functions' answer to an unknown route, without the imports of ``accounting.web.api``."""
     request_id = event["requestContext"]["requestId"]
     body = {"message": "No such route", "code": "ROUTE_NOT_FOUND", "details": {}, "requestId": request_id}
     return answer(event, 404, {"Content-Type": JSON}, json.dumps(body))

@@ -14,9 +14,9 @@ logger = Logger()
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Answer a TOKEN authorizer event for the header ``X-Internal-Api-Key`` with a policy.
+    """Return the policy for a TOKEN authorizer event, whose token is the header ``X-Internal-Api-Key``.
 
-    If the secret cannot be read, this raises; the gateway then answers 503 and caches nothing.
+    If the secret cannot be read, the handler raises. The gateway then answers 503 and caches nothing.
     """
     if is_internal_key(event.get("authorizationToken", "")):
         return allow(event, "internal", {})

@@ -1,4 +1,4 @@
-"""Service credentials, with which services of the platform act for users, within the credentials' rights."""
+"""Service credentials. They let services of the platform act for users, as the rights of each credential allow."""
 
 import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
 
@@ -30,7 +30,7 @@ api = Api()
 
 
 class CreateService(RequestModel):
-    """A credential for one service, and what it may do for users."""
+    """A service, and what it may do for users."""
 
     name: KeyName
     rights: Rights
@@ -45,10 +45,11 @@ class ChangeService(RequestModel):
 
 
 class RotateService(RequestModel):
-    """Which older secret stays valid for ``overlapHours`` (default 24; 0 ends it at once).
+    """Which secret stays valid besides the new one, and for how long.
 
-    ``keep`` names this secret. By default, it is the ``current`` secret. If the service never received the current
-    secret, send ``previous``: the older one of the two valid secrets then stays valid.
+    ``overlapHours`` is 24 by default; with 0, only the new secret is valid. ``keep`` is ``current`` by default: the
+    newest secret so far stays valid. If the service never received that secret, send ``previous``: the valid
+    secret before it stays valid instead.
     """
 
     overlap_hours: OverlapHours | None = None
@@ -80,7 +81,7 @@ class ServiceView(ResponseModel):
 
 
 class IssuedView(ServiceView):
-    """A credential with a new secret, which is shown only once; a repeat of the request gets an answer without it."""
+    """A credential with a new secret in ``credential``. A repeat of the request gets an answer without that field."""
 
     credential: str | None = left_out()
     message: str
@@ -164,7 +165,7 @@ def _issued(issued: Issued) -> IssuedView:
     if issued.text is None:
         api.add_header(REPLAYED_HEADER, "true")
     message = (
-        "Keep the credential: it is not shown again" if issued.text else "The credential was shown when it was made"
+        "Keep the credential: it is not shown again" if issued.text else "Only the first answer showed the credential"
     )
     view = ServiceView.of(issued.credential, clock())
     return IssuedView(**view.model_dump(), credential=issued.text, message=message)

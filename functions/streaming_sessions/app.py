@@ -1,6 +1,6 @@
 """Streaming sessions: the calls of a chat proxy before, during and after a stream, and lists of sessions."""
 
-import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
 from http import HTTPStatus
 from typing import Annotated
@@ -115,7 +115,10 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
 
 
 def _estimate_in(body: Initialize | AskPreview) -> tuple[int, Usage | None]:
-    """The tokens of an estimate, and its usage if it has one. Raises Invalid unless there is exactly one estimate."""
+    """The tokens of the estimate, and the estimated usage if the body has one.
+
+    Raises Invalid if the body has both ``estimatedTokens`` and ``estimatedUsage``, or neither.
+    """
     usage = None if body.estimated_usage is None else read(CANONICAL, body.estimated_usage, "estimatedUsage")
     if (usage is None) == (body.estimated_tokens is None):
         raise Invalid.field("estimatedTokens", "either this or estimatedUsage is required")
@@ -184,7 +187,7 @@ def finalize(body: Finalize) -> FinalizeView:
 def abort(body: Abort) -> AbortView:
     """Settle a session whose stream was stopped early: charge what it used until then.
 
-    Without a usage in the body, this charges what the last heartbeat reported.
+    If the body has neither ``tokensGenerated`` nor ``usage``, this charges what the last heartbeat reported.
     """
     report, particulars = _report_in(body, body.tokens_generated)
     _require_session_for_key(body.session_id)
@@ -231,9 +234,9 @@ def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd)
 def preview(body: AskPreview) -> PreviewView:
     """Show whether a session would be opened now, and what each limit has left. No credits are held.
 
-    The answer is the decision of ``initialize`` with the same values. ``userId`` asks about another user: supervisors
-    and administrators may ask about anybody, the owners and admins of the organization in ``accountId`` about its
-    members.
+    The answer is the decision of ``initialize`` with the same values. ``userId`` asks about another user.
+    Supervisors and administrators may ask about anybody. The owners and admins of the organization in ``accountId`` may
+    ask about its members.
     """
     tokens, usage = _estimate_in(body)
     now = clock()
@@ -299,7 +302,7 @@ def _require_session_for_key(session_id: str) -> None:
 def _report_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[Report | None, Particulars]:
     """The usage that a body reports, and the body's other values.
 
-    Raises Invalid if the usage does not fit its format, or if a finalize or abort also reports a number of tokens.
+    Raises Invalid if the usage does not fit its format, or if a finalize or abort has a usage and a number of tokens.
     """
     usage, raw = usage_in(body) or (None, None)
     if usage and tokens is not None and not isinstance(body, Heartbeat):

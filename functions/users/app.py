@@ -1,4 +1,4 @@
-"""Users: their profiles, which come from their tokens and the platform's sync, and whether they are disabled."""
+"""Users: show, list, sync, disable, enable and erase them. Profiles come from tokens and the platform's sync."""
 
 import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
 
@@ -35,7 +35,7 @@ SYNC_RESPONSES: dict[int, OpenAPIResponse] = {
 
 ERASE_RESPONSES: dict[int, OpenAPIResponse] = {
     200: {"description": "The user's personal data is gone"},
-    202: {"description": "The personal data is being erased: repeat the request, or wait for the sweeper"},
+    202: {"description": "The personal data is being erased. Repeat the request to see whether it is gone"},
 }
 
 api = Api()
@@ -44,7 +44,7 @@ type Role = Literal["user", "supervisor", "admin"]
 
 
 class Sync(RequestModel):
-    """A user as the platform knows them. Without ``role``, a known user keeps theirs, and a new one gets ``user``."""
+    """A user as the platform knows them. Without ``role``, a known user's role stays, and a new user's is ``user``."""
 
     user_id: UserId
     email: EmailAddress
@@ -154,7 +154,7 @@ def list_users(
     role: Annotated[Role | None, Query()] = None,
     cursor: Cursor = None,
 ) -> UsersView:
-    """List the users of all roles or of one, newest first."""
+    """List the users, newest first. With ``role``, only the users in this role."""
     before = position_in(cursor)
     skip = 0 if before is not None else rows_to_skip(page, limit)
     found, position = users.newest(role, before=before, skip=skip, limit=limit)
@@ -176,7 +176,7 @@ def user_of(user_id: UserInPath) -> UserView:
 
 @api.post("/api/users/<user_id>/disable", access=ADMINS)
 def disable(user_id: UserInPath, body: Disable | None = None) -> UserView:
-    """Disable a user: refuse the requests of the user and their API keys, except those that end open sessions."""
+    """Disable a user: refuse all requests of the user, with API keys too, except requests that end open sessions."""
     reason = (body and body.reason) or ""
     return UserView.of(operations.disable(api.subject, by=api.caller.user_id, reason=reason, now=clock()))
 
@@ -192,7 +192,7 @@ def erase(user_id: UserInPath) -> tuple[ErasureView, int]:
     """Erase a user's personal data, and disable them for good.
 
     Name and address are erased at once; after that, only the id names the user. Notes, reasons, metadata and API keys
-    are erased after two minutes. The service continues by itself; you can repeat the request until it answers 200. Ids,
+    are erased after two minutes, without another request. Once everything is erased, a repeat answers 200. Ids,
     credits, the ledger's chain and statistics stay.
     """
     erasure = erasing.erase(api.subject, by=api.caller.user_id, now=clock())

@@ -119,7 +119,7 @@ def test_a_quote_explains_a_usage_line_by_line(console: Console, admin: Person, 
         console.page.get_by_label(label, exact=True).fill(text)
     console.page.get_by_role("button", name="Calculate").click()
 
-    # (248,999 × 6,000 + 1,001 × 300 + 10 × 15,000) / 1,000,000 = 1,494.4443, rounded up to 1,495.
+    # ((250,000 - 1,001) × 6,000 + 1,001 × 300 + 10 × 15,000) / 1,000,000 = 1,494.4443, rounded up to 1,495.
     console.expect_figure("It costs", "1,495 credits")
     console.expect_figure("Context tier", "above 200,000")
     lines = console.rows("Line by line")

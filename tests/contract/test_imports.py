@@ -1,4 +1,4 @@
-"""Imports point one way: functions → operations → domain and store. The domain imports no other part of the project."""
+"""Imports point one way: functions → web and operations → store → domain."""
 
 import ast
 import subprocess
@@ -45,7 +45,7 @@ NOT_PURE = {"os", "sys", "time", "datetime", "random", "secrets", "uuid", "ulid"
 
 
 def imports_of(name: str) -> set[str]:
-    """The modules that a module imports anywhere in it: ours with their full names, others by package."""
+    """Everything that a module imports: the project's modules by full name, others by package."""
     found = set()
     for _, meant in chain.from_iterable(imported(node) for node in ast.walk(module(name).tree)):
         ours = next((known for known in (meant, meant.rpartition(".")[0]) if known in module_names()), None)
@@ -100,7 +100,7 @@ def test_nothing_in_the_layer_imports_a_function() -> None:
 
 
 def test_every_function_that_computes_windows_brings_the_time_zones() -> None:
-    """Lambda's image may lack them, and the layer has no room for them."""
+    """Lambda's image may lack time zones, and the layer has no room for the package tzdata."""
     locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
     computes = {("accounting.operations.spending", "room_for"), ("accounting.operations.budgets", "put")}
     computing = [name for name in function_names() if computes & reach(name)]
@@ -110,7 +110,7 @@ def test_every_function_that_computes_windows_brings_the_time_zones() -> None:
 
 
 def test_only_the_authorizer_imports_pyjwt_and_cryptography() -> None:
-    """Cryptography is larger than the layer. If it were in the layer, every function would contain it."""
+    """Every function contains the layer, and cryptography alone is larger than the layer."""
     locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
     verifies = ("accounting.identity", "accounting.tokens")
     verifying = [name for name in function_names() if any(where.startswith(verifies) for where, _ in reach(name))]
@@ -142,8 +142,8 @@ def test_no_name_is_imported_or_evaluated_dynamically() -> None:
     by_name = {name for name in everything for node in ast.walk(module(name).tree) if _is_sys_modules(node)}
 
     assert (found, stars) == ([], [])
-    assert values == [], "getattr, vars or another function could look up a computed name in this module"
-    assert by_name == {"accounting.cold_start"}, "in cold_start, computed names are only those of other packages"
+    assert values == [], "a module is used as a value, so getattr or vars could look up a computed name in it"
+    assert by_name == {"accounting.cold_start"}, "only cold_start may use sys.modules, for other packages"
 
 
 def _is_sys_modules(node: ast.AST) -> bool:
@@ -208,7 +208,6 @@ def test_a_function_reaches_what_its_imports_run() -> None:
 
 @pytest.mark.parametrize("function", function_names())
 def test_a_function_starts_without_an_environment_and_without_boto3(function: str) -> None:
-    """An import only loads code; boto3 is imported only if it is needed."""
     code = f"""
 import sys
 sys.path[:0] = [{str(LAYER)!r}, {str(ROOT / "functions" / function)!r}]
@@ -216,7 +215,7 @@ import app
 assert callable(app.handler)
 print(*({{"asyncio", "boto3", "botocore.session", "pydantic"}} & set(sys.modules)))
 """
-    run = subprocess.run(  # a process of its own: this one has imported everything already
+    run = subprocess.run(  # a new process, because this one has already imported everything
         [sys.executable, "-c", code], env={"PATH": ""}, capture_output=True, text=True, timeout=60, check=False
     )
 
@@ -264,7 +263,7 @@ from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolv
 resolver, event = handlers.APIGatewayRestResolver, events.APIGatewayProxyEvent
 assert not hasattr(handlers, "__wrapped__") and not unused & set(sys.modules)
 assert not hasattr(handlers, "no_such_name") and not hasattr(events, "no_such_name")
-assert unused <= set(sys.modules), "Powertools does not import them any more: simplify cold_start"
+assert unused <= set(sys.modules), "Powertools no longer imports these modules: simplify cold_start"
 assert all(hasattr(package, name) for package in (handlers, events) for name in package.__all__)
 assert callable(events.event_source)
 assert handlers.APIGatewayRestResolver is resolver is APIGatewayRestResolver and events.APIGatewayProxyEvent is event

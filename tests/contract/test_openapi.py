@@ -115,7 +115,7 @@ WHO = {
     ("anybody", None): Who.USERS,
     ("anybody", "supervisors"): Who.SELF_OR_SUPERVISORS,
     ("anybody", "administrators"): Who.SELF_OR_ADMINS,
-    ("anybody", "administrators, unseen by others"): Who.SELF_OR_ADMINS,
+    ("anybody", "administrators; others get 404"): Who.SELF_OR_ADMINS,
     ("anybody", roles.OF_ACCOUNTS): Who.ACCOUNTS,
     ("anybody", roles.SPENDERS): Who.SPENDERS,
     ("supervisors", None): Who.SUPERVISORS,

@@ -26,7 +26,7 @@ WITHOUT_A_ROUTER: dict[str, set[Route]] = {
 
 
 def functions() -> dict[str, dict[str, Any]]:
-    """The properties of the template's functions, merged with those in Globals, by the folder of their code."""
+    """By code folder, the properties of each function in the template, merged with the properties in Globals."""
     shared = template()["Globals"]["Function"]
     return {
         re.sub(r"^functions/|/$", "", own["CodeUri"]): shared
@@ -36,9 +36,11 @@ def functions() -> dict[str, dict[str, Any]]:
     }
 
 
-def variables(*layers: dict[str, Any]) -> dict[str, Any]:
-    """The merged environment; later properties take precedence."""
-    return {name: value for each in layers for name, value in each.get("Environment", {}).get("Variables", {}).items()}
+def variables(*properties: dict[str, Any]) -> dict[str, Any]:
+    """The merged environment variables. If a name occurs twice, its last value counts."""
+    return {
+        name: value for each in properties for name, value in each.get("Environment", {}).get("Variables", {}).items()
+    }
 
 
 def events(function: str) -> list[dict[str, Any]]:
@@ -114,7 +116,7 @@ def test_only_the_internal_routes_use_the_internal_authorizer() -> None:
 
 
 def test_every_route_that_declares_idempotency_uses_the_key() -> None:
-    """A route that does not declare idempotency cannot read a key: ``key_of`` raises."""
+    """Other routes need no test, because ``key_of`` raises there."""
     declaring = {
         (name, route.handler.__name__) for name, api in apis().items() for route in api.routes if route.idempotency
     }
@@ -143,7 +145,7 @@ def test_every_optional_field_of_a_body_may_be_null() -> None:
 
 
 def test_routes_that_change_something_without_a_body_are_listed() -> None:
-    """A route that declares no body refuses every body with fields. If it should declare one, no request can use it."""
+    """A route that forgot to declare its body refuses every body with fields. This test finds such a route."""
     without_a_body = {
         (route.method, route.path)
         for api in apis().values()
@@ -181,7 +183,7 @@ def test_every_number_in_a_query_consists_of_digits() -> None:
                 number.validate_python(text)
 
 
-def test_only_where_the_handler_uses_account_id_the_document_says_that_the_field_saves_a_call() -> None:
+def test_the_document_says_that_account_id_saves_a_call_only_if_the_handler_uses_it() -> None:
     hinted = {
         route.path: "body.account_id" in inspect.getsource(route.handler)
         for route in apis()["streaming_sessions"].routes

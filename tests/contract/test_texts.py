@@ -48,7 +48,8 @@ def accepts(kind: Any, text: str) -> bool:
 def pattern_accepts(kind: Any, text: str) -> bool:
     """Whether the pattern in the document accepts a text.
 
-    JSON Schema's ``$`` matches only at the end. Python's also matches before a last line break; ``fullmatch`` does not.
+    JSON Schema's ``$`` matches only at the end. Python's ``$`` also matches before a final line break, so this
+    uses ``fullmatch``.
     """
     return re.fullmatch(TypeAdapter(kind).json_schema()["pattern"], text) is not None
 
@@ -98,8 +99,8 @@ def texts_of_bodies() -> Iterator[tuple[str, dict[str, Any]]]:
                             yield f"{' '.join(route)} {name}", kind
 
 
-def test_ids_that_are_also_routes_are_not_allowed_as_user_ids() -> None:
-    """A user with such an id could not be reached, because a route has that word in the place of the id."""
+def test_words_that_routes_have_in_place_of_a_user_id_are_not_valid_user_ids() -> None:
+    """For example, ``/api/users/me`` is a route, so a user with the id ``me`` could not be reached."""
     paths = [path.split("/") for path in made()["paths"]]
     fixed = {
         other[at]

@@ -27,7 +27,7 @@ SHARED = (
     ".local/litellm",
     ".local/mutation",
 )
-"""Folders that take long to make and are the same in a copy."""
+"""Folders that a copy links to, because making them again takes long."""
 PATIENCE_SECONDS = 600
 
 
@@ -73,7 +73,7 @@ class Project:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # The command must react to Ctrl-C. Tests in the background ignore it, and so would their children.
+                # Tests that a shell started in the background ignore Ctrl-C, and their child processes would, too.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             )
         return Running(process, log)
@@ -116,7 +116,7 @@ def copy(folder: Path) -> Path:
 
 
 def with_environments(folder: Path) -> Path:
-    """Give a copy the existing environments; its own bootstrap then finds them complete."""
+    """Link the existing environments into a copy, so that the copy does not make them again."""
     assert not outdated(ENVIRONMENTS), (
         "run `make ready` first: otherwise the copy would make these environments again during the tests"
     )

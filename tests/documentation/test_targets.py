@@ -58,8 +58,8 @@ def test_checking_formatting_and_generating_change_no_sources(
     assert sources(project.folder) == before
 
 
-def test_make_lock_writes_locks_without_addresses(tmp_path: Path, documentation: Documentation) -> None:
-    """The locks are written in a separate copy, because the shared copy's environments must match its locks."""
+def test_make_lock_writes_lock_files_without_urls(tmp_path: Path, documentation: Documentation) -> None:
+    """This test has its own copy of the project: other tests need the shared copy's lock files as they are."""
     fresh = Project(copy(tmp_path / "project"))
     locks = [str(lock.relative_to(ROOT)) for folder in LOCKED for lock in ROOT.glob(folder)]
     assert {"requirements/litellm.txt", "layers/shared/requirements.txt", "functions/usage/requirements.txt"} < {*locks}
@@ -84,7 +84,7 @@ def test_mutants_of_a_module_are_killed(project: Project, documentation: Documen
 
 
 def test_a_simulation_runs_the_given_seeds(project: Project, documentation: Documentation) -> None:
-    """Each command runs one or two seeds, or more until one catches the sabotage."""
+    """Each command runs one or two seeds; with a sabotage, up to 30, until one fails."""
     for command in [*documentation.page("tests/simulation/README.md"), documentation.line("make simulate SEEDS=1000")]:
         if command.startswith("make simulate"):
             sabotaged = "SABOTAGE" in command

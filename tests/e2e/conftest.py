@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from local.stack import Stack
     from tests.providers import KeyServer
 
-# In a burst, each call that finds no free worker starts one, which takes a second or two of processor time.
+# A burst of calls starts many workers of a function, and each start takes a second or two of processor time.
 PATIENCE_SECONDS = 120
 FOLDER = "tests/e2e/"
 ORIGIN = "https://app.example.com"
@@ -59,7 +59,7 @@ def key_server() -> Iterator[KeyServer]:
 
 @pytest.fixture(scope="session")
 def service(key_server: KeyServer) -> Iterator[Stack]:
-    """Deploy the service, separate from that of `make run`. Each folder that uses this fixture deploys one."""
+    """Deploy the service for the tests of one folder. `make run` and other folders have services of their own."""
     document = json.dumps([providers.issuer(name, key_server) for name in ("one", "two", "huge", "nonsense")])
     with stack.start(issuers=document, CorsAllowOrigin=ORIGIN) as running:
         yield running
@@ -77,7 +77,7 @@ def token(service: Stack) -> Mint:
 
 @pytest.fixture(scope="session")
 def answers() -> Answers:
-    """Return the answers of the service so far: method, path below the stage, status, and code if there is one."""
+    """Return the set of all answers so far: method, path after the stage, status, and error code or an empty text."""
     return set()
 
 
@@ -127,10 +127,10 @@ def people(http: httpx.Client, token: Mint, admin: Person) -> People:
 
 @pytest.fixture(scope="session", autouse=True)
 def revoked_key(http: httpx.Client, people: People) -> str:
-    """Return an API key that was used, and revoked before all tests.
+    """Return an API key that was used once and then revoked, before all tests.
 
-    The functions cache a key for up to 30 seconds. This key is revoked first, so that they forget it while other tests
-    run.
+    The functions cache a key for up to 30 seconds. They forget this key while other tests run, so no test must wait for
+    that.
     """
     owner = people(credits=5)
     made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})

@@ -1,7 +1,7 @@
 """Bad input over HTTP gets a 4xx in the usual error shape, and changes nothing.
 
-The integration tests send the bad values of every field. The gateway does not change a body, so a few fields are enough
-here.
+The integration tests call the functions directly, with every bad value of every field. The gateway does not change a
+body, so a few fields are enough here.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def test_a_route_that_changes_nothing_accepts_unknown_fields(person: Target, rou
     answer = person.call(method, path, text_of({**good, "more": 1}, person.names), params={"more": "1"})
     without = person.call(method, path, text_of(good, person.names))
 
-    status = 401 if route == VALIDATE_KEY else 200  # its sample names an unknown key
+    status = 401 if route == VALIDATE_KEY else 200  # the sample for VALIDATE_KEY has an unknown key
     assert (answer.status_code, without.status_code) == (status, status), described(answer)
     assert answer.json() == without.json()
 

@@ -80,7 +80,7 @@ def test_an_uncovered_overrun_becomes_debt_that_the_next_grants_repay(
     assert remaining == [5, 0, 0]
 
 
-def test_a_refund_of_another_session_repays_the_debt_too(service: Stack, people: People) -> None:
+def test_a_refund_of_another_session_repays_the_debt(service: Stack, people: People) -> None:
     person = people(credits=24)
     other, session = person.open(10_000), person.open(10_000)
     assert person.finalize(session, 20_000).json()["debt"] == 8

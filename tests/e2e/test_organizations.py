@@ -1,4 +1,4 @@
-"""The examples of docs/organizations.md and docs/budgets.md, run with the tests' users, and a closed organization."""
+"""A closed organization, and the examples of docs/organizations.md and docs/budgets.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every route that takes a token, for every role, about oneself and about another user."""
+"""Which routes a user in each role, an API key and a service may call, about oneself and about another user."""
 
 from __future__ import annotations
 
@@ -32,27 +32,30 @@ SINCE = "2026-01-01T00:00:00.000Z"
 LATER = "2099-01-01T00:00:00.000Z"
 ROLES = ("user", "supervisor", "admin")
 ADMIN, SUPERVISOR = "Admin access required", "Supervisor access required"
-UNSEEN = "API key not found"
+NO_KEY = "API key not found"
 NO_ACCOUNT = "Account not found"
-UNSEEN_CODES = {UNSEEN: "API_KEY_NOT_FOUND", NO_ACCOUNT: "ACCOUNT_NOT_FOUND"}
+NOT_FOUND_CODES = {NO_KEY: "API_KEY_NOT_FOUND", NO_ACCOUNT: "ACCOUNT_NOT_FOUND"}
 NOT_MEMBERS = {"user": NO_ACCOUNT, "supervisor": NO_ACCOUNT, "admin": None}
 REFUSALS = {
     "anybody": dict.fromkeys(ROLES),
     "supervisors": {"user": SUPERVISOR, "supervisor": None, "admin": None},
     "administrators": {"user": ADMIN, "supervisor": ADMIN, "admin": None},
-    "administrators, unseen by others": {"user": UNSEEN, "supervisor": UNSEEN, "admin": None},
+    "administrators; others get 404": {"user": NO_KEY, "supervisor": NO_KEY, "admin": None},
     "members": NOT_MEMBERS,
     "managers": NOT_MEMBERS,
     "managers and oneself": NOT_MEMBERS,
     "users of the account": NOT_MEMBERS,
     "supervisors, and the managers of an organization": {"user": SUPERVISOR, "supervisor": None, "admin": None},
 }
-"""For each group of callers, the message that refuses a role, or None if the role is served. No caller here is a member
-of an organization: ``test_organization_roles`` tests the roles in organizations."""
+"""For each group of callers, the message that refuses a role, or None if the role is served. No caller is a member of
+the organization in a path; ``test_organization_roles`` tests members."""
 
 
 class Route(NamedTuple):
-    """A route, what it answers, and who may call it about themselves and about somebody else."""
+    """A route, and the status if it serves the caller.
+
+    ``oneself`` and ``others`` are the groups that may call it about themselves and about another user.
+    """
 
     method: str
     path: str
@@ -63,15 +66,14 @@ class Route(NamedTuple):
 
 
 class Things(NamedTuple):
-    """Things that routes need besides the caller and the target: a model with a price, and a user to disable and erase.
+    """Ids for paths and bodies, and functions that make something new and return its id.
 
-    Each function makes something new: ``to_come`` makes a model with a future price, ``credential`` a service
-    credential, and ``organization`` an organization with a member.
+    ``model`` has a price. ``other`` is a user to disable and erase. ``organization`` also returns the id of a member.
     """
 
     model: str
     other: str
-    to_come: Callable[[], str]
+    future_model: Callable[[], str]
     credential: Callable[[], str]
     organization: Callable[[], tuple[str, str]]
 
@@ -141,8 +143,8 @@ ROUTES = [
     Route("GET", "api-keys?userId={user}", None, 200, "anybody", "administrators"),
     Route("GET", "pricing", None, 200, "anybody"),
     Route("PUT", "api-keys/{key}", {"name": "another name"}, 200, "anybody"),
-    Route("POST", "api-keys/{key}/revoke", None, 200, "anybody", "administrators, unseen by others"),
-    Route("DELETE", "api-keys/{key}", None, 200, "anybody", "administrators, unseen by others"),
+    Route("POST", "api-keys/{key}/revoke", None, 200, "anybody", "administrators; others get 404"),
+    Route("DELETE", "api-keys/{key}", None, 200, "anybody", "administrators; others get 404"),
     Route("POST", "organizations", {"name": "Acme", "ownerId": "{user}"}, 201, "administrators"),
     Route("GET", "organizations", None, 200, "anybody"),
     Route("GET", "organizations/{organization}", None, 200, "members"),
@@ -201,7 +203,7 @@ KEYS = {
     "usage:read": ["GET usage/stats", "GET usage/stats/{user}"],
     "usage:write": ["POST usage/record"],
 }
-"""The routes that an API key with a permission may call about its owner; all others are refused."""
+"""For each permission, the routes that an API key with it may call about its owner. All other routes are refused."""
 
 SERVICES = {
     "read": [*KEYS["credits:read"], *KEYS["usage:read"]],
@@ -210,7 +212,7 @@ SERVICES = {
     "users:sync": [],
     "credits:grant": ["POST credits/allocate"],
 }
-"""The routes that a service with a right may call about its user; all others are refused."""
+"""For each right, the routes that a service with it may call for a user. All other routes are refused."""
 
 SERVICE_CELLS = [
     pytest.param(route, right, id=f"{right}-{route.method} {route.path}") for route in ROUTES for right in SERVICES
@@ -219,7 +221,7 @@ SERVICE_CELLS = [
 KEY_CELLS = [
     pytest.param(route, permission, id=f"{permission}-{route.method} {route.path}")
     for route in ROUTES
-    for permission in (*KEYS, "every one", "another service's", "none")
+    for permission in (*KEYS, "all", "unknown", "none")
 ]
 
 CELLS = [
@@ -245,12 +247,11 @@ def somebody(people: People) -> Person:
 
 @pytest.fixture(scope="module")
 def things(admin: Person, people: People) -> Things:
-    """Make the things. The price rule begins at SINCE. Only routes with ``{other}`` are about the user ``other``."""
     model = new_id("model")
     admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": SINCE})
 
-    def to_come() -> str:
-        """Return a model with a future rule."""
+    def future_model() -> str:
+        """Return the id of a model whose price is in the future."""
         model = new_id("model")
         admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": LATER})
         return model
@@ -267,7 +268,7 @@ def things(admin: Person, people: People) -> Things:
         owner.ok("PUT", f"organizations/{made}/members/{member.id}", {"role": "member"})
         return made, member.id
 
-    return Things(model, people().id, to_come, credential, organization)
+    return Things(model, people().id, future_model, credential, organization)
 
 
 @pytest.mark.parametrize(("route", "role", "about"), CELLS)
@@ -286,8 +287,8 @@ def test_a_route_serves_only_the_roles_that_it_is_for(
 
     with _unchanged(service, target):
         answer = caller.call(route.method, path, body)
-    if refusal in UNSEEN_CODES:
-        assert_refused(answer, 404, UNSEEN_CODES[refusal], refusal)
+    if refusal in NOT_FOUND_CODES:
+        assert_refused(answer, 404, NOT_FOUND_CODES[refusal], refusal)
     else:
         assert assert_refused(answer, 403, "FORBIDDEN", refusal) == {}
 
@@ -312,14 +313,14 @@ def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> 
     if "{run}" in route.path:
         names["{run}"] = target.ok("POST", "runs", {"runId": new_id("run"), "limitCredits": 5})["runId"]
     if (route.method, route.path) == ("DELETE", BUDGET):
-        # The answer is a refusal if an administrator has already set the budget. Either way, the budget then exists.
+        # If an administrator has set the budget already, this is refused, but the budget exists.
         target.call("PUT", f"budgets/user:{target.id}/member:{target.id}", {"limitCredits": 10**6, "window": "month"})
     if "{credential}" in route.path:
         names["{credential}"] = things.credential()
     if "{organization}" in route.path:
         names["{organization}"], names["{member}"] = things.organization()
     if "{later}" in route.path:
-        names |= {"{model}": things.to_come(), "{later}": LATER}
+        names |= {"{model}": things.future_model(), "{later}": LATER}
     if "{key}" in route.path:
         names["{key}"] = target.ok("POST", "api-keys", {"name": "a key"})["id"]
     path = route.path
@@ -333,8 +334,8 @@ def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> 
 
 @pytest.fixture(scope="module")
 def keys(people: People) -> dict[str, tuple[Person, str]]:
-    """Return keys by permission. Each belongs to a different administrator, whose role must not help the key."""
-    permissions = {**{name: [name] for name in KEYS}, "every one": list(KEYS), "another service's": ["x:y"], "none": []}
+    """Return owners and keys by permission. The owners are administrators: this role must not help the keys."""
+    permissions = {**{name: [name] for name in KEYS}, "all": list(KEYS), "unknown": ["x:y"], "none": []}
     owners = {name: people("admin", credits=100) for name in permissions}
     return {
         name: (owner, owner.ok("POST", "api-keys", {"name": name, "permissions": permissions[name]})["key"])
@@ -350,7 +351,7 @@ def test_a_key_can_call_only_what_its_permissions_allow(
     path, body = _filled_in(route, owner, owner, things)
     permitted = KEYS.get(permission, [name for names in KEYS.values() for name in names])
 
-    if f"{route.method} {route.path}" in permitted and permission not in ("another service's", "none"):
+    if f"{route.method} {route.path}" in permitted and permission not in ("unknown", "none"):
         answer = with_key(owner.http, route.method, path, key, body)
         assert answer.status_code == route.status, described(answer)
         return
@@ -367,7 +368,7 @@ def services(admin: Person) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def served(people: People) -> Person:
-    """Return the user for whom services act: an administrator, because this role must not help a service."""
+    """Return the user for whom services act. The user is an administrator: the role must not help the services."""
     return people("admin", credits=100)
 
 
@@ -412,7 +413,7 @@ def test_a_service_can_act_only_for_the_user_that_it_names(
 def test_a_key_shows_nothing_about_other_users(
     keys: dict[str, tuple[Person, str]], somebody: Person, path: str
 ) -> None:
-    owner, key = keys["every one"]
+    owner, key = keys["all"]
     for name in (somebody.id, somebody.email, "nobody-at-all"):
         assert_refused(with_key(owner.http, "GET", path.replace("{user}", name), key), 403, "FORBIDDEN")
 
@@ -420,7 +421,7 @@ def test_a_key_shows_nothing_about_other_users(
 def test_keys_and_tokens_without_an_address_use_the_address_in_the_profile(
     http: httpx.Client, token: Mint, keys: dict[str, tuple[Person, str]], people: People
 ) -> None:
-    owner, key = keys["every one"]
+    owner, key = keys["all"]
     for path in ("credits/allocations", "streaming-sessions/active", "usage/stats"):
         for name in (owner.id, owner.email, owner.email.upper()):
             answer = with_key(http, "GET", f"{path}/{name}", key)

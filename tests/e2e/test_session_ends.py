@@ -112,7 +112,7 @@ def test_late_usage_below_the_swept_charge_refunds_the_difference(
     assert person.ok("GET", "usage/stats")["totalCredits"] == 10
 
 
-def test_a_supervisor_ends_a_session_by_its_users_id_or_address(people: People) -> None:
+def test_a_supervisor_ends_a_session_and_names_its_user_by_id_or_email(people: People) -> None:
     person, supervisor = people(credits=100), people("supervisor")
     for name in path_references(person).values():
         session = f"s/{new_id('session')}"

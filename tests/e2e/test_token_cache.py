@@ -1,4 +1,4 @@
-"""Tokens and keys that end while the gateway still has them in its cache, and headers of the functions' answers."""
+"""Tokens that expire and keys that are revoked while the gateway caches them, and headers of the functions' answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ATTEMPTS = 5
 
 
 def _about_to_expire(http: httpx.Client, token: Mint) -> tuple[Person, int]:
-    """Return a user with an accepted token, and when it ends, in epoch seconds. A slow machine may need a few tries."""
+    """Return a user whose token was just accepted, and the epoch second from which the token is refused."""
     for _ in range(ATTEMPTS):
         user_id = new_id("late")
         expires_at = int(time.time()) - CLOCK_LEEWAY_SECONDS + 2
@@ -34,7 +34,7 @@ def _about_to_expire(http: httpx.Client, token: Mint) -> tuple[Person, int]:
 def test_a_token_that_expires_in_the_gateways_cache_is_refused(
     service: Stack, people: People, http: httpx.Client, token: Mint
 ) -> None:
-    people()  # starts the authorizer and the function of credits
+    people()  # starts the functions, so that the short-lived token need not wait for them
     person, ends_at = _about_to_expire(http, token)
     time.sleep(max(0.0, ends_at - time.time()) + 0.2)
     opened = {"sessionId": "late", "modelId": MODEL, "estimatedTokens": 1}
@@ -77,7 +77,7 @@ def test_answers_of_functions_have_the_security_headers(people: People, http: ht
         assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS, described(answer)
 
 
-def test_a_revoked_key_is_refused_though_the_gateway_remembers_it(http: httpx.Client, revoked_key: str) -> None:
+def test_a_revoked_key_is_refused_while_the_gateway_still_caches_it(http: httpx.Client, revoked_key: str) -> None:
     deadline = time.monotonic() + 60
     while with_key(http, "GET", "credits/balance", revoked_key).status_code == 200:
         assert time.monotonic() < deadline

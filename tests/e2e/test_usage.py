@@ -75,8 +75,8 @@ def test_a_providers_usage_is_priced_stored_and_counted(admin: Person, people: P
     assert (oldest["usage"], oldest["usageFormat"], oldest["providerUsage"]) == (usage, "anthropic", sent)
     assert newest["providerUsageDropped"]
     assert "providerUsage" not in newest
-    # The system's statistics have usage by class only for the 100 models with the most credits. This record makes the
-    # model one of them, although other tests use many models.
+    # The system's statistics have tokens by class only for the 100 models with the most credits. Other tests use many
+    # models, so this record is large enough to put the model among the 100.
     most = {"inputTokens": 900_000_000, "outputTokens": 0, "requests": 0}
     person.ok("POST", "usage/record", known | {"usage": most, "deduct": False})
     deadline = time.monotonic() + PATIENCE_SECONDS

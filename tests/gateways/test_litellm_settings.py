@@ -55,7 +55,8 @@ class Later(CustomLogger):
                 yield chunk
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await anyio.sleep(1)  # LiteLLM reports the end before it notes that the caller has left
+                # During this pause, LiteLLM reports the stream's end. Only then does it mark that the caller has left.
+                await anyio.sleep(1)
             raise
 
 later = Later()
@@ -148,7 +149,9 @@ def test_a_request_is_shortened_to_what_its_user_can_pay_for(
 
     assert answer.is_success, answer.text
     ((_, asked),) = provider.asked
-    assert asked["max_completion_tokens"] == 100, "two credits, and a fifth more for the hold"
+    assert asked["max_completion_tokens"] == 100, (
+        "100 tokens of output cost 1 credit, the input costs 1, and the hold of 2.4 is rounded up to 3"
+    )
     record, books = wait_for_settlement(service, person)
     assert (record["credits"], books.balance["totalCredits"]) == (2, 1)
 
@@ -184,7 +187,7 @@ def test_a_request_passes_while_the_service_does_not_answer_and_is_settled_later
 def test_a_request_that_begins_again_with_another_model_releases_its_first_hold(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
-    """LiteLLM runs the callbacks again for the fallback, and does not report that the first attempt is over."""
+    """LiteLLM runs the callbacks again for the fallback model, and does not report that the first attempt is over."""
     person = people(credits=100)
     provider.plans(input_tokens=2_000, output_tokens=300)
 
@@ -213,6 +216,6 @@ def test_a_further_call_for_the_same_request_is_charged_too(
     while person.balance()["totalCredits"] != 90 or person.balance()["heldCredits"]:
         assert time.monotonic() < deadline, person.balance()
         time.sleep(0.1)
-    books = balanced(service, person)  # not `audited`: the further call has a usage record in addition to the session's
+    books = balanced(service, person)  # `audited` would expect only the session's usage record
     assert [record["credits"] for record in books.usage] == [5, 5]
     assert {record["service"] for record in books.usage} == {"chat-streaming"}

@@ -1,6 +1,7 @@
 """The audit of the table finds changes that the service did not make.
 
-``AUDIT_WALLETS=10000`` sets the size of the test with many wallets, and ``--log-cli-level=INFO`` shows its figures.
+``AUDIT_WALLETS=10000`` sets the size of the test with many wallets, and ``--log-cli-level=INFO`` shows its time and
+memory.
 """
 
 import logging
@@ -54,7 +55,7 @@ def test_ledgers_that_the_service_wrote_are_intact() -> None:
 
 @pytest.fixture
 def tamper(dynamodb: Any, table_name: str) -> Tamper:
-    """A function that alters, inserts or removes an entry of u2 without the service."""
+    """A function that alters, inserts or removes a ledger entry of u2 without the service."""
 
     def change(how: str, number: int, **values: Any) -> None:
         key = table.pack(keys.entry(personal("u2"), number))

@@ -1,4 +1,4 @@
-"""The sample events with the real handlers: the same files that `sam local invoke` uses."""
+"""The real handlers answer the sample events, which are the files for `sam local invoke`."""
 
 import importlib.util
 import json
@@ -191,7 +191,7 @@ def test_records_that_cannot_be_counted_are_reported_to_the_stream(monkeypatch: 
 
 
 @pytest.mark.parametrize(("stored", "effect"), [("an-example-internal-key", "Allow"), ("another", "Deny")])
-def test_the_sample_internal_key_is_accepted_if_it_is_stored(
+def test_the_sample_internal_key_is_accepted_only_if_it_is_the_stored_key(
     monkeypatch: pytest.MonkeyPatch, stored: str, effect: str
 ) -> None:
     monkeypatch.setattr(secrets, "_read", lambda _name, *, refresh: stored)
@@ -234,8 +234,8 @@ def test_every_route_has_a_sample_and_every_sample_a_route() -> None:
     assert samples == routes
 
 
-def test_sam_local_sets_one_variable_that_the_template_does_not_declare() -> None:
-    """SAM drops such a variable. ``events/README.md`` shows how to declare ``AWS_ENDPOINT_URL`` after a build."""
+def test_the_settings_for_sam_local_have_one_variable_that_the_template_does_not_declare() -> None:
+    """SAM drops undeclared variables. So ``events/README.md`` shows how to declare ``AWS_ENDPOINT_URL``."""
     declared = {name for function in functions().values() for name in function["Environment"]["Variables"]}
     settings = json.loads((EVENTS / "sam-local-env.json").read_text())["Parameters"]
     assert settings.keys() - declared == {"AWS_ENDPOINT_URL"}

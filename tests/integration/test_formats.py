@@ -1,7 +1,7 @@
-"""Stored formats: no shape of an item changes unnoticed, and a newer version's attributes are kept.
+"""Stored formats: a changed shape of an item is noticed, and a newer version's attributes are kept.
 
-``tests/samples`` has an item of each kind as this version writes it. A changed shape needs a new format.
-``WRITE_SAMPLES=1`` writes the samples that are missing.
+``tests/samples`` has an item of each kind as this version writes it. ``WRITE_SAMPLES=1`` writes the samples that are
+missing.
 """
 
 import json
@@ -100,7 +100,7 @@ def write_every_kind(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
 
 
 def _spend_within_limits() -> None:
-    """Make a budget and a run, and an open session, an ended session and a record that count in both."""
+    """Make a budget and a run. Then spend from both, with an open session, an ended session and a usage record."""
     credits.allocate(request()._replace(account_id=ORGANIZATION), 100)
     of_all = budgets.BudgetValues(90, "month", "Europe/Berlin", (80,))
     budgets.put(ORGANIZATION, "members", of_all, by=budgets.Requester("boss", is_administrator=True), now=NOW)
@@ -147,7 +147,7 @@ def test_every_kind_of_item_matches_its_sample(user: MakeUser, dynamodb: Any, ta
     assert len(written) > 15
     assert {kind: shape_of(item) for kind, item in written.items()} == {
         kind: shape_of(sample) for kind, sample in samples.items()
-    }, "a shape that changes needs a new format: see accounting/store/formats.py"
+    }, "an item whose shape changes needs a new ``format``: see accounting/store/formats.py"
     assert [kind for kind, item in written.items() if not isinstance(item.get("format"), int)] == []
 
 
@@ -270,7 +270,6 @@ def bytes_of(value: dict[str, Any]) -> int:
 
 
 def test_a_session_item_is_smaller_than_a_kilobyte(user: MakeUser) -> None:
-    """With ids of usual length, and a hold over five lots."""
     user_id, session_id = str(uuid4()), str(uuid4())
     user(user_id)
     for number in range(5):

@@ -1,4 +1,4 @@
-"""Usage that arrives after the sweeper or a supervisor ended the session: the difference is settled once."""
+"""If usage arrives after the sweeper or a supervisor ended the session, the difference is charged or refunded once."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ LATE = STALE + 2 * DAY
 
 
 def open_and_sweep(reported: int, credits_granted: int = 100, days: int = 30) -> None:
-    """Grant credits, open a session for 10,000 tokens, report ``reported`` tokens, and let it be swept."""
+    """Grant credits, open a session for 10,000 tokens, report ``reported`` tokens, and sweep the session."""
     credits.allocate(credits.Request("boss", "u1", "", days, NOW), credits_granted)
     sessions.initialize("u1", "s1", "m", 10_000, now=NOW)
     if reported:
@@ -69,7 +69,7 @@ def test_late_usage_settles_the_difference(
     assert "late" not in first["metadata"]
 
 
-def test_a_late_end_is_settled_once_and_its_repeat_gets_the_first_answer(user: MakeUser) -> None:
+def test_late_usage_is_settled_once_and_a_repeat_gets_the_first_answer(user: MakeUser) -> None:
     user()
     open_and_sweep(3_000)
     first = finalize(9_000)
@@ -90,7 +90,7 @@ def test_a_late_end_is_settled_once_and_its_repeat_gets_the_first_answer(user: M
 
 
 @pytest.mark.parametrize(("tokens", "charged"), [(None, 3), (5_000, 5), (0, 0)])
-def test_a_late_abort_settles_too(tokens: int | None, charged: int, user: MakeUser) -> None:
+def test_a_late_abort_settles_the_difference(tokens: int | None, charged: int, user: MakeUser) -> None:
     user()
     open_and_sweep(3_000)
 
@@ -153,8 +153,8 @@ def test_a_late_refund_repays_debt_first(user: MakeUser) -> None:
     assert (wallet.charged, wallet.debt, wallet.available) == (7, 0, 5)
 
 
-def test_a_late_refund_lives_as_long_as_the_grace_and_no_longer(user: MakeUser) -> None:
-    """Users cannot extend credits by leaving sessions to the sweeper and settling them late, again and again."""
+def test_a_late_refund_gets_grace_only_once(user: MakeUser) -> None:
+    """Otherwise users could extend credits indefinitely by settling swept sessions late."""
     user()
     open_and_sweep(9_000, credits_granted=12, days=1)
     finalize(0)
@@ -189,7 +189,7 @@ def test_a_swept_session_is_never_opened_again(user: MakeUser) -> None:
         finalize(9_000)
 
 
-def test_concurrent_late_ends_settle_once(user: MakeUser) -> None:
+def test_of_concurrent_late_requests_only_one_settles(user: MakeUser) -> None:
     user()
     open_and_sweep(3_000)
 
@@ -225,7 +225,7 @@ def test_negative_sums_of_a_day_are_exact_in_the_systems_statistics(user: MakeUs
 
 
 @pytest.mark.parametrize(("used", "below"), [(2_000, 7), (9_000, 0), (20_000, 0)])
-def test_the_credits_reported_and_not_settled_are_recorded_and_counted(
+def test_credits_that_were_reported_but_not_settled_are_recorded_and_counted(
     used: int, below: int, user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: dict[str, int] = {}

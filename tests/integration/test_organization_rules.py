@@ -132,7 +132,7 @@ def test_admins_can_neither_make_nor_unmake_owners(acme: Organization) -> None:
     operations.set_role(acme.id, "u3", "admin", by=admin, now=NOW)
 
 
-def test_two_owners_who_remove_each_other_at_once_leave_one(acme: Organization) -> None:
+def test_if_two_owners_remove_each_other_at_once_one_owner_stays(acme: Organization) -> None:
     operations.set_role(acme.id, "u1", "owner", by=None, now=NOW)
     boss, other = member(acme, "boss"), member(acme, "u1")
 
@@ -193,7 +193,7 @@ def test_expired_credits_that_a_close_finds_in_both_accounts_are_counted(
     assert counted.counts["CreditsExpired"] == 57
 
 
-def test_a_closed_organization_takes_nothing_new(acme: Organization) -> None:
+def test_a_closed_organization_refuses_credits_holds_and_changes_of_members(acme: Organization) -> None:
     grant(acme.account_id, 50)
     operations.set_role(acme.id, "u1", "member", by=None, now=NOW)
     closing.close(acme.id, None, actor="admin", now=NOW)
@@ -211,7 +211,7 @@ def test_a_closed_organization_takes_nothing_new(acme: Organization) -> None:
 
 
 @pytest.mark.parametrize("transfer", [True, False])
-def test_a_refund_after_the_close_leaves_the_account_too(acme: Organization, transfer: bool) -> None:
+def test_a_refund_after_the_close_is_moved_or_removed_by_the_sweep(acme: Organization, transfer: bool) -> None:
     operations.set_role(acme.id, "u1", "member", by=None, now=NOW)
     grant(acme.account_id, 50)
     sessions.initialize("u1", "s1", "m", 20_000, now=NOW, account_id=acme.account_id)
@@ -315,4 +315,4 @@ def test_a_change_of_members_costs_what_the_data_model_says(acme: Organization, 
         change()
         spent[name] = (calls.round_trips, calls.write_units)
 
-    assert spent == {"add": (3, 7), "change": (3, 6), "remove": (2, 7)}, "the first two also find the user"
+    assert spent == {"add": (3, 7), "change": (3, 6), "remove": (2, 7)}, "adding and changing also read the user"

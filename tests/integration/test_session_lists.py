@@ -60,7 +60,7 @@ def pages(read: List) -> Iterator[list[str]]:
         cursor = cursor_of(position)
 
 
-def test_active_sessions_are_those_that_have_not_ended_newest_first() -> None:
+def test_a_users_active_sessions_are_listed_newest_first_without_ended_sessions() -> None:
     for number in range(4):
         open_session(number)
     open_session(9, "u2")
@@ -70,7 +70,7 @@ def test_active_sessions_are_those_that_have_not_ended_newest_first() -> None:
 
 
 @pytest.mark.parametrize("other", ["u1#x", "u", "u1 ", "u11", "~", " u1", "\U0010ffff", "語" * 128])
-def test_no_user_sees_another_users_sessions_whatever_the_users_ids(user: MakeUser, other: str) -> None:
+def test_users_with_similar_or_unusual_ids_do_not_see_each_others_sessions(user: MakeUser, other: str) -> None:
     user(other, 10_000)
     open_session(1)
     open_session(2, other)
@@ -94,7 +94,7 @@ def test_a_rescheduled_session_keeps_its_place_in_the_list() -> None:
     assert ids(session_lists.active_of_user("u1", before=position)[0]) == ["s01"]
 
 
-def test_recent_sessions_are_active_and_ended_ones() -> None:
+def test_recent_sessions_include_active_and_ended_sessions() -> None:
     for number in range(7):
         open_session(number)
     for number in (1, 2, 6):
@@ -110,7 +110,7 @@ def open_twenty_sessions() -> None:
     end("s05")
 
 
-def test_the_sessions_of_all_users_are_in_order_of_time() -> None:
+def test_the_sessions_of_all_users_are_listed_newest_first() -> None:
     open_twenty_sessions()
 
     found = list(pages(of_all))

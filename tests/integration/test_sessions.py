@@ -182,7 +182,7 @@ def test_a_heartbeat_holds_all_that_is_left_if_the_buffer_does_not_fit(user: Mak
     assert heartbeat(11_000).allocated_credits == 11
 
 
-def test_a_heartbeat_whose_hold_cannot_be_raised_is_refused_and_remembered(user: MakeUser) -> None:
+def test_if_the_hold_cannot_be_raised_the_heartbeat_is_refused_but_recorded(user: MakeUser) -> None:
     user("u1", 10)
     initialize()
 
@@ -199,7 +199,7 @@ def test_a_heartbeat_whose_hold_cannot_be_raised_is_refused_and_remembered(user:
     assert settling.abort("u1", "s1", None, now=NOW + 8).session.settled.credits == 20
 
 
-def test_an_older_heartbeat_is_a_sign_of_life_but_does_not_lower_the_tokens(user: MakeUser) -> None:
+def test_a_heartbeat_with_fewer_tokens_is_a_sign_of_life_but_does_not_lower_the_tokens(user: MakeUser) -> None:
     user("u1", 100)
     initialize()
     heartbeat(2_000, NOW + 1)

@@ -162,9 +162,9 @@ def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_reco
 ) -> None:
     """The statistics are read after half of the records, and again after all of them.
 
-    Half of the records are enough to write every part of each day's sums, so the second half adds no part.
-    ``STATISTICS_RECORDS`` is the number of records, by default 800. ``--log-cli-level=INFO`` shows the counts. The
-    emulator looks through all records of a user for any query, so the client needs more time.
+    Each day's sums are in up to four items. The first half of the records creates all of them, so the second half adds
+    none. ``STATISTICS_RECORDS`` is the number of records, by default 800. ``--log-cli-level=INFO`` shows the counts.
+    The emulator looks through all records of a user for every query, so the client waits longer.
     """
     user()
     monkeypatch.setattr(exchange, "READ_SECONDS", 120)
@@ -424,7 +424,7 @@ def test_counting_a_single_record_costs_what_the_data_model_says(
         spent.append((calls.round_trips, calls.write_units))
 
     assert spent == [(3, 13), (3, 16)], (
-        "the cost of a day's first record, then that of a record whose user and names already have sums"
+        "first: the day's first record; second: a record whose user and names already have sums"
     )
     for chunk in system_usage.chunks([recorded("u1", 1, f"anthropic.model-{number}") for number in range(60)]):
         system_usage.count(chunk)
@@ -432,7 +432,7 @@ def test_counting_a_single_record_costs_what_the_data_model_says(
     calls.reset()
     system_usage.count([made])
     assert (calls.round_trips, calls.write_units) == (3, 16), (
-        "a user's item stays small: it has only short digests, and only of the first names that the user used that day"
+        "the user's item stays small: it stores at most 50 services and 50 models, each as a short digest"
     )
 
 
@@ -441,8 +441,8 @@ def test_in_a_quiet_system_a_record_costs_at_most_two_units_in_the_systems_sums(
 ) -> None:
     """A million sessions a month are 116 in five minutes. A stream with four shards has 29 of them in each shard.
 
-    Each active user sends a message each minute, to one of three models. The second batch is counted when all sums of
-    the day exist.
+    Each active user sends a message each minute, to one of three models. Only the second batch is measured, because all
+    sums of the day exist by then.
     """
     monkeypatch.setattr(system_usage, "any_below", lambda _: 0)
     people = [f"u{number}" for number in range(6)]
@@ -461,7 +461,7 @@ def test_in_a_quiet_system_a_record_costs_at_most_two_units_in_the_systems_sums(
     assert calls.write_units / 29 <= 2
 
 
-def test_marks_of_a_busy_time_are_spread_over_items(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_marks_of_many_counted_records_are_spread_over_items(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "_FULL", 10 * 8)
     user()
     made = [unstored("u1", 1, "m", now=NOW + number) for number in range(60)]
@@ -472,7 +472,9 @@ def test_marks_of_a_busy_time_are_spread_over_items(user: MakeUser, monkeypatch:
     items = list(table.query_all(part.pk, part.low, part.high, forward=True))
     assert (counted_at_once, again) == ([6] * 10, 0)
     assert [len(item["marks"]) // 8 for item in items] == [12] * 5
-    assert all(item["ttl"] * 1000 > NOW + 2 * DAY for item in items), "the stream can repeat a record up to a day later"
+    assert all(item["ttl"] * 1000 > NOW + 2 * DAY for item in items), (
+        "the marks outlive the stream, which keeps a record for a day"
+    )
 
 
 def test_a_record_that_is_twice_in_a_batch_is_counted_once(user: MakeUser) -> None:

@@ -17,11 +17,11 @@ type Moment = tuple[str, str]
 
 
 class Cut(Exception):
-    """Closes the connection."""
+    """Closes the caller's connection without an answer."""
 
 
 class Proxy:
-    """A proxy to the database. At every moment of every call it calls ``on_moment``, which may wait or raise Cut."""
+    """A proxy to the database. It runs ``on_moment``, which may wait or raise Cut, before and after each call."""
 
     def __init__(self, target: str) -> None:
         self.on_moment: Callable[[Moment], None] = _pass

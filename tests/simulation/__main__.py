@@ -1,4 +1,4 @@
-"""``make simulate``: runs many seeds, one after another, until a promise is broken."""
+"""``make simulate``: runs one seed after another, and stops at the first broken promise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ PROGRESS_SEEDS = 100
 
 
 def main() -> int:
-    """Run SEEDS seeds from FIRST on, with faults in the first STEPS calls of each; return 1 if a promise was broken."""
+    """Run as many seeds as SEEDS says, beginning with FIRST; return 1 if a promise was broken.
+
+    Only the first STEPS calls of each run can have faults. SABOTAGE names a condition of the service to leave out.
+    """
     forget_account()
     first, seeds = int(os.environ.get("FIRST") or 1), int(os.environ.get("SEEDS") or 100)
     steps, sabotage = int(os.environ.get("STEPS") or STEPS), os.environ.get("SABOTAGE") or None
@@ -43,12 +46,10 @@ def main() -> int:
 
 
 def table(counts: Counter[str]) -> list[str]:
-    """Lines of a name and a count."""
     return [f"  {count:8d}  {name}" for name, count in sorted(counts.items())]
 
 
 def print_lines(*lines: str) -> None:
-    """Print lines, each on its own."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
 

@@ -1,7 +1,7 @@
-"""The store's wire over a failing network: at every attempt other tasks continue, and the attempt may fail.
+"""The store's client for DynamoDB (`Wire`) over a simulated network that fails.
 
-The wire is the real one: it writes and repeats requests, reads replies and raises errors. Only the attempt, which would
-sign and send, is simulated.
+The real `Wire` writes and repeats requests, reads replies and raises errors. Only `attempt`, which signs a request and
+sends it once, is replaced: before each attempt other tasks may run, and the attempt may fail.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ REPEATED = {
 
 
 class Connection(Wire):
-    """Calls to the database that fail with the probability ``risk``, those in `WRITES` with twice that.
+    """Each attempt fails with the probability ``risk``, or twice ``risk`` if its operation is in `WRITES`.
 
     ``trace`` hashes a line for each call, with its time, task, keys and outcome. ``last_calls`` has the last lines.
     """
@@ -55,7 +55,7 @@ class Connection(Wire):
         self._seen_indexes: dict[str, Answer] = {}
 
     def attempt(self, operation: str, body: bytes) -> Reply:
-        """Return the reply to an attempt. Raises the error of a fault that leaves no reply."""
+        """Return the reply to an attempt. If a fault leaves no reply, raises what `Wire` would raise, or Killed."""
         self._scheduler.pause(0)
         self.steps += 1
         request = orjson.loads(body)
@@ -86,7 +86,7 @@ class Connection(Wire):
         possible = [self.never_arrives, self.answer_lost, self.dies_before, self.throttled]
         if operation in WRITES:
             possible += [self.dies_after, self.answered_late, self.delivered_late]
-            # A transaction that was carried out gets its answer again: it can no longer be cancelled.
+            # If the transaction has committed, DynamoDB answers its repeats with success, so a conflict is impossible.
             if not self._database.committed(request.get("ClientRequestToken")):
                 possible += [self.conflict, self.conflict]
         elif operation == "BatchWriteItem":

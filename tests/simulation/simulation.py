@@ -34,9 +34,10 @@ CARD = RateCard(
     Rates(THOUSAND, THOUSAND, cached_input=THOUSAND // 10, reasoning=2 * THOUSAND),
     (Tier(8_000, Rates(input=2 * THOUSAND)),),
 )
-"""The price of the model ``m``: a credit for a thousand tokens. Some classes cost less or more, long inputs more."""
+"""The price of the model ``m``: 1 credit for 1,000 tokens. Cached input costs a tenth of that, reasoning twice as much.
+If a request has more than 8,000 input tokens, its input costs twice as much."""
 RISKS = (0.0, 0.02, 0.08, 0.2)
-"""The possible probabilities that a call fails; each run has one of them."""
+"""The probabilities that a call fails. Each run draws one of them."""
 
 
 @dataclass
@@ -56,7 +57,7 @@ class RunCounts:
 
 
 class Violation(Exception):
-    """A promise was broken. The message names it, and ``last_calls`` has the calls that led to it."""
+    """A promise was broken. The message says which, and ``last_calls`` has the last calls to the database."""
 
     def __init__(self, broken: BaseException, last_calls: list[str]) -> None:
         where = traceback.extract_tb(broken.__traceback__)[-1]
@@ -121,7 +122,7 @@ class Simulation:
             self.books.follow()
 
     def _calm(self) -> None:
-        """Let all clients finish without faults, then sweep everything that is left once it is stale."""
+        """Let all clients finish without faults. Then let a day pass, and sweep until nothing is left to sweep."""
         self.connection.risk = 0
         self.clients.calm = True
         while self.scheduler.step():

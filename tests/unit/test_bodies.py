@@ -65,7 +65,7 @@ class Report(ReportModel):
 
 
 class Function:
-    """A function with a route of each kind; it records the bodies that the handlers receive."""
+    """A Lambda function with a route of each kind; it records the bodies that the handlers receive."""
 
     def __init__(self) -> None:
         self.api, self.bodies = Api(), list[Any]()
@@ -308,7 +308,7 @@ def test_a_body_shows_no_values_in_a_log() -> None:
     assert "secret" not in str([Reasoned(reason="secret")])
 
 
-def test_every_header_that_the_service_defines_is_read_and_no_other() -> None:
+def test_the_service_reads_exactly_the_headers_that_it_defines() -> None:
     modules = [import_module(found.name) for found in pkgutil.iter_modules(web.__path__, f"{web.__name__}.")]
     defined = {module.HEADER for module in modules if hasattr(module, "HEADER")}
 

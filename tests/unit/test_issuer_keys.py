@@ -16,7 +16,7 @@ ONE, TWO = make_key("ES256", "one"), make_key("EdDSA", "two")
 
 
 class Provider:
-    """A stand-in for an issuer, and the clock."""
+    """A fake issuer and a fake clock."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -127,7 +127,7 @@ def test_without_any_keys_the_provider_is_asked_every_ten_seconds(provider: Prov
         json.dumps({"keys": [{"kid": "one", "kty": "oct", "k": "c2VjcmV0"}]}).encode(),
         json.dumps({"keys": [ONE.in_key_set()] * 101}).encode(),
     ],
-    ids=range(17),  # the bodies have random keys, and every process must give a test the same name
+    ids=range(17),  # numbers, because the bodies have random keys and a test's id must be the same in every process
 )
 def test_an_invalid_answer_replaces_no_keys(provider: Provider, body: bytes) -> None:
     provider.after(0, "one")

@@ -17,7 +17,7 @@ CLAIMS = {"userId": "oid", "email": "email", "emailVerified": True, "name": "nam
 
 
 def issuers(*changes: dict[str, Any]) -> Any:
-    """Parse a document. Each of its issuers is ``VALID`` with one change; the value ``...`` removes a name."""
+    """Parse a document that lists ``VALID`` once with each of the changes. The value ``...`` removes a name."""
     listed = [{name: value for name, value in (VALID | change).items() if value is not ...} for change in changes]
     return parse(json.dumps(listed))
 

@@ -1,4 +1,4 @@
-"""`make token` prints a token that the running service accepts, or explains why there is none."""
+"""`make token` prints a token that the running service accepts, or explains why it prints no token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECRET = "a-secret-of-the-sign-in-service-of-48-characters"
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[httpx.Response]:
-    """Stand in for the running service. It answers from the returned list, which has one success at first."""
+    """Replace the service with answers from the returned list. At first, the list has one success."""
     answers: list[httpx.Response] = [httpx.Response(200)]
     stack_json = tmp_path / "stack.json"
     stack_json.write_text(json.dumps({"baseUrl": "http://127.0.0.1:1/v1", "jwtSecret": SECRET}))

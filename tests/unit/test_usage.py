@@ -46,7 +46,7 @@ def test_digests_have_one_length_and_differ_for_different_names() -> None:
 
 
 def test_digests_never_change() -> None:
-    """The digest is part of keys: if it changed, the sums of a day would be split."""
+    """The digest is part of keys: if it changed, a day's sums would be split between two items."""
     assert digest("chat-streaming", "m") == "Pk6qnZZbmpF9bXcs"
 
 

@@ -1,4 +1,4 @@
-"""A usage record's request and answers: credits, or what a model used."""
+"""The request that records usage, and how records and statistics are shown."""
 
 from typing import Any
 

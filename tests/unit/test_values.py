@@ -1,4 +1,4 @@
-"""Objects share the mappings that are default values. Changing such a mapping raises an error."""
+"""All objects of a type share its default mappings, so changing such a mapping raises an error."""
 
 from typing import NamedTuple
 

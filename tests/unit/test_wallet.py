@@ -33,7 +33,7 @@ def because(at: int = NOW, session: str | None = None) -> Cause:
 
 
 class Book:
-    """A wallet with its history; its grants have names."""
+    """A wallet, its ledger entries, and a name for each grant."""
 
     def __init__(self, *lots: tuple[str, int, int]) -> None:
         self.wallet = Wallet(ACCOUNT)
@@ -242,7 +242,7 @@ def test_repeated_holding_and_aborting_does_not_extend_the_grace() -> None:
     assert book.wallet.lots == (book.lot("a", 10, NOW + 2 * HOUR + GRACE, grace=True),)
 
 
-def test_parts_of_one_lot_share_the_grace_of_the_first_that_returns() -> None:
+def test_parts_of_one_lot_share_the_grace_of_the_first_part_that_returns() -> None:
     book = Book(("a", 10, NOW + HOUR))
     first, second = book.hold(4), book.hold(6)
 
@@ -252,7 +252,7 @@ def test_parts_of_one_lot_share_the_grace_of_the_first_that_returns() -> None:
     assert book.wallet.lots == (book.lot("a", 9, NOW + 2 * HOUR + GRACE, grace=True),)
 
 
-def test_credits_that_return_at_the_instant_of_their_expiry_have_expired() -> None:
+def test_credits_that_return_at_the_instant_of_their_expiry_get_the_grace() -> None:
     book = Book(("a", 10, NOW + HOUR))
 
     book.settle(book.hold(10), 0, at=NOW + HOUR)
@@ -380,7 +380,7 @@ def test_set_ignores_expired_lots() -> None:
 
 
 def full_wallet() -> Wallet:
-    """A wallet with the maximum number of lots. Two of them expire a minute apart, the others an hour or more."""
+    """A wallet with the maximum number of lots. Two expire a minute apart, all others at least an hour apart."""
     wallet = Wallet(ACCOUNT)
     for number in range(MAX_LOTS):
         expires_at = NOW + DAY + number * HOUR - (HOUR - MINUTE if number == 7 else 0)
@@ -388,7 +388,7 @@ def full_wallet() -> Wallet:
     return wallet
 
 
-def test_a_lot_beyond_the_limit_merges_the_two_with_the_closest_expiries() -> None:
+def test_a_lot_beyond_the_limit_merges_the_two_lots_with_the_closest_expiries() -> None:
     full = full_wallet()
 
     decision = decisions.grant(full, 5, expires_at=NOW + 9_000 * DAY, cause=because())
@@ -416,7 +416,7 @@ def test_a_grant_beyond_the_limit_of_lots_is_refused_if_no_two_lots_can_merge(co
     assert refused.value.details == {"limit": 1000}
 
 
-def test_a_settle_beyond_the_limit_of_lots_merges_two_and_is_not_refused() -> None:
+def test_a_settle_beyond_the_limit_of_lots_merges_two_lots_and_is_not_refused() -> None:
     held = decisions.hold(full_wallet(), 1, cause=because())
     granted = decisions.grant(held.wallet, 1, expires_at=NOW + 9_000 * DAY, cause=because()).wallet
     assert len(granted.lots) == MAX_LOTS

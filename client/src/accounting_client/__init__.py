@@ -1,4 +1,4 @@
-"""A typed client of the Accounting Service, sync and async; see its README."""
+"""A typed client of the Accounting Service, sync and async."""
 
 from accounting_client.async_client import AsyncAccountingClient
 from accounting_client.async_session import AsyncStreamingSession

@@ -1,4 +1,4 @@
-"""What a route sends and how its answer is read: plain values, which the sync and the async client both send."""
+"""Requests as plain values, and how to read their answers. The sync and the async client both use them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Access(Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """A success, or a refusal that counts as an answer: its JSON and its headers, by lower-case name."""
+    """The JSON of a response that is not raised as an error, and its headers by lower-case name."""
 
     data: Any
     headers: Mapping[str, str]
@@ -42,8 +42,8 @@ class Answer:
 class Call(Generic[T_co]):
     """A request, and how to read its answer.
 
-    ``repeatable`` says whether it may be sent again if the answer was lost. A refusal that has the field
-    ``answer_field`` in its JSON counts as an answer.
+    ``repeatable`` says whether the request may be sent again if its answer was lost. A refusal is raised as an error,
+    unless its JSON has the field ``answer_field``. Then it is read as an answer.
     """
 
     method: str
@@ -61,7 +61,8 @@ class Call(Generic[T_co]):
 class Page(Generic[T]):
     """A part of a list. ``next_cursor`` leads to the next page; it is None on the last page.
 
-    ``total`` and ``total_pages`` are those of the whole list; they are None if the service does not count it.
+    ``total`` counts the items of the whole list, and ``total_pages`` its pages. Both are None if the service does not
+    count them.
     """
 
     items: tuple[T, ...]
@@ -78,7 +79,7 @@ class Done:
 
 
 Listing = Callable[[str | None], Call[Page[T]]]
-"""A list in the form that an iterator needs: a function from a cursor to the call for the page that begins there."""
+"""A function that returns the call for the page at a cursor. The cursor None means the first page."""
 
 
 def get(path: str, kind: type[T], **query: Any) -> Call[T]:
@@ -96,12 +97,12 @@ def command(method: str, path: str, kind: type[T], body: Mapping[str, Any], key:
 
 
 def reporting(call: Call[T]) -> Call[T]:
-    """Return a call that reports usage: it also sends the service key."""
+    """Return the call with ``Access.REPORT``: it also sends the service key, if the client has one."""
     return replace(call, access=Access.REPORT)
 
 
 def as_(kind: type[T]) -> Callable[[Answer], T]:
-    """Return a function that reads an answer as ``kind``. ``replayed`` is true if a header of the answer says so."""
+    """Return a function that reads an answer as ``kind``. The field ``replayed`` comes from a header."""
 
     def reads(answer: Answer) -> T:
         if answer.headers.get("idempotency-replayed") == "true" and isinstance(answer.data, dict):
@@ -132,7 +133,7 @@ def as_page(kind: type[T]) -> Callable[[Answer], Page[T]]:
 
 
 def paged(kind: type[R], items: Callable[[R], tuple[T, ...]]) -> Callable[[Answer], Page[T]]:
-    """Return a reader of an answer that is an object of ``kind`` with the items in a field."""
+    """Return a reader of an answer that is an object of ``kind``. ``items`` takes the page's items from that object."""
 
     def reads(answer: Answer) -> Page[T]:
         found: Any = read(kind, answer.data)
@@ -143,9 +144,9 @@ def paged(kind: type[R], items: Callable[[R], tuple[T, ...]]) -> Callable[[Answe
 
 
 def advancing(page_at: Listing[T], cursor: str | None, seen: set[str | None]) -> Call[Page[T]]:
-    """Return the call for the page at ``cursor``, and add the cursor to those ``seen``.
+    """Return the call for the page at ``cursor``, and add the cursor to ``seen``.
 
-    Its answer must not lead back to a page that was seen; otherwise the list would never end.
+    Reading the page raises Misread if its next cursor is in ``seen``, because the list would never end.
     """
     call = page_at(cursor)
     seen.add(cursor)

@@ -231,7 +231,7 @@ class ApiKeyNotFound(NotFound):
 
 
 class PriceNotFound(NotFound):
-    """The model has no price rule that begins at this time."""
+    """The model has no price rule that begins at the given time."""
 
 
 class RouteNotFound(NotFound):
@@ -301,7 +301,7 @@ class OrganizationClosed(Conflict):
 
 
 class PriceExists(Conflict):
-    """The model already has a price rule that begins at this time; it was not changed."""
+    """The model already has a price rule that begins at the same time. That rule was not changed."""
 
 
 class PriceBegun(Conflict):

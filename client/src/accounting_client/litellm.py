@@ -1,8 +1,9 @@
-"""A callback of the LiteLLM proxy: ``litellm_settings: callbacks: accounting_client.litellm.accounting``.
+"""A callback of the LiteLLM proxy, set with ``litellm_settings: callbacks: accounting_client.litellm.accounting``.
 
 It holds credits before a model is called, refuses with 402 if there are too few, and settles the usage that the
-provider reports, even if the caller leaves the stream. Needs ``accounting-client[litellm]``. Without the proxy, put a
-streaming session around each call of LiteLLM's functions, as for any other model.
+provider reports. If the caller leaves the stream, it settles what LiteLLM counted. Needs
+``accounting-client[litellm]``. Without the proxy, put a streaming session around each call of LiteLLM's functions, as
+for any other model.
 """
 
 from __future__ import annotations
@@ -38,21 +39,22 @@ logger = logging.getLogger("accounting_client")
 SESSION = "accounting_session_id"
 """The name of the session's id in the proxy's metadata of a request."""
 FURTHER_CALLS_SECONDS = 600.0
-"""How long further calls that belong to a request, such as a guardrail's, are charged after the request's end."""
+"""How long after the end of a request its further calls of models, such as a guardrail's, are still charged."""
 CALLERS_FAULT = {400, 402, 403, 404, 409}
-"""The statuses of refusals that are passed to the proxy's caller. Other failures are not the caller's."""
+"""The statuses of refusals that are passed to the proxy's caller. Any other status is not the caller's fault."""
 IDS = ("user_id", "user_email", "team_id", "team_alias", "org_id", "key_alias", "end_user_id")
-"""The proxy's ids that a template may name."""
+"""The attributes of the proxy's `UserAPIKeyAuth` that a template, such as ``org:{team_id}``, may name."""
 
 Named = str | Callable[["UserAPIKeyAuth"], str | None]
-"""A template of the proxy's ids, such as ``{user_id}``, or a function of the proxy's `UserAPIKeyAuth`."""
+"""How to name a user or an account: a template, or a function that takes the proxy's `UserAPIKeyAuth`."""
 
 
 @dataclass(eq=False)
 class _Call:
     """A request of the proxy, and the session that accounts for it.
 
-    ``answer_id`` is the id of the settled answer. ``caller_left`` is whether the caller left before a stream's end.
+    ``answer_id`` is the id of the model's first answer, None until it is settled. ``caller_left`` is whether the caller
+    left before the end of the stream.
     """
 
     session: AsyncStreamingSession
@@ -74,7 +76,7 @@ class StreamRefused(Exception):
         self.status_code = refused.status or 500
 
 
-class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an environment of its own
+class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM is not installed where types are checked
     """Accounts for calls of a LiteLLM proxy. Don't derive from it: the proxy ignores hooks that are inherited.
 
     Without a ``client``, the callback reads the environment: ``ACCOUNTING_URL`` is the service's address,
@@ -97,8 +99,8 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         """Raises KeyError for a missing environment variable, and ValueError for templates with other ids than `IDS`.
 
         ``user`` is the user for whom credits are held. ``account`` is the account that pays, such as ``org:{team_id}``;
-        if the key lacks this id, the user's own account pays. ``models`` maps the proxy's names of models to those of
-        price rules; other names stay the same. ``estimate`` says how a request's input is estimated.
+        if the proxy's key has no team, the user's own account pays. ``models`` maps the proxy's names of models to the
+        names in price rules; other names stay the same. ``estimate`` says how a request's input is estimated.
         ``default_max_tokens`` is held for a request that does not limit its output, unless the maximum in the price
         rule is lower.
         ``when_short="shorten"`` limits the output to what the user can pay for, instead of refusing the request.
@@ -115,8 +117,9 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         self._free_calls = frozenset(free_calls)
         self._calls: dict[str, _Call] = {}
         self._tasks: set[asyncio.Task[object]] = set()
-        with suppress(RuntimeError):  # no loop runs yet: the first request will do this
-            self._begin(asyncio.get_running_loop(), self._client.__aenter__())  # sends what an outbox has
+        # Send what an outbox has. If no event loop runs yet, the first request sends it.
+        with suppress(RuntimeError):
+            self._begin(asyncio.get_running_loop(), self._client.__aenter__())
 
     async def async_pre_call_hook(
         self,
@@ -170,7 +173,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         start_time: object,
         end_time: object,
     ) -> None:
-        """Settle the usage that the provider reports or, if the caller hangs up, that LiteLLM counted."""
+        """Settle the usage that the provider reports or, if the caller has left, that LiteLLM counted."""
         call = self._call_of(kwargs.get("litellm_params") or {})
         if call is None:
             return
@@ -184,7 +187,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
             return
         call.answer_id = answer_id
         session = call.session
-        # LiteLLM may notice sooner than the stream's hook that the caller has left.
+        # LiteLLM may notice that the caller has left before the stream's hook does.
         has_left = call.caller_left or bool(metadata.get("client_disconnected"))
         if usage is None or has_left:
             session.add_metadata({"estimated": True})
@@ -233,9 +236,10 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         return None
 
     def _forget_with(self, logging_obj: object, call: _Call) -> None:
-        """Give up a request once LiteLLM has dropped it, if its end has not been reported by then.
+        """Forget a request once LiteLLM drops ``logging_obj``. Abort its session unless it is settled.
 
-        LiteLLM may drop a request before a further call for it ends, so a settled one is remembered for longer.
+        After a settled request, a further call may still end, so the request is remembered for
+        ``FURTHER_CALLS_SECONDS`` more.
         """
         loop = asyncio.get_running_loop()
 
@@ -258,7 +262,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
     async def _record_more(
         self, call: _Call, answer_id: str, usage: Mapping[str, Any] | None, model: str | None
     ) -> None:
-        """Charge a further call of a model for the same request, such as the one after a tool of the proxy."""
+        """Charge a further call of a model for the same request, such as the call after the proxy has run a tool."""
         if answer_id == call.answer_id or usage is None:
             return
         session = call.session

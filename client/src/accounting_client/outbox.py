@@ -1,11 +1,12 @@
 """Settlements on disk: the next process settles the sessions that a killed process leaves open.
 
-A session takes two transactions: its row is added before its credits are held, and gets the settlement before the
-settlement is sent. Rows whose settlement the service has answered are deleted many at a time. If the process is killed
-before it deletes a row, the next process settles the session again, which changes nothing.
+A session takes two transactions. The first adds the session's row, before credits are held. The second writes the
+settlement into the row, before the settlement is sent. Rows whose settlement the service has answered are deleted many
+at a time. If the process is killed before it deletes a row, the next process settles the session again, which changes
+nothing.
 
-Processes may share the file: each leases its rows and renews the leases, and takes over rows whose lease has ended. If
-two processes send the same settlement, it counts once, because the session's id identifies it.
+Processes may share the file. Each process leases its rows and renews the leases, and takes over rows whose lease has
+ended. If two processes send the same settlement, the service charges it once.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ logger = logging.getLogger("accounting_client")
 
 FORMAT = 1
 PAGE_BYTES = 2048
-"""The page size of a new file. A transaction writes whole pages, and such a page has room for a few sessions."""
+"""The page size of a new file: small, because a transaction writes whole pages. A page has room for a few sessions."""
 OPEN_LEASE_SECONDS = 600.0
-"""If a process gives no sign of life for this time, its open streams are aborted: no process pauses for so long."""
+"""If a process gives no sign of life for this time, another process aborts its open streams.
+
+The time is long, so that a process that only pauses does not lose its streams.
+"""
 LEASE_SECONDS = 60.0
 """If a process gives no sign of life for this time, another process sends the settlements of its ended streams.
 
@@ -66,10 +70,10 @@ WHERE service = ? AND sender = ? AND owner != ? AND leased_until < ? LIMIT ?
 
 
 class Outbox:
-    """The file as one process uses it. It keeps the settlements for the service at the address ``service``.
+    """One process's access to the file, for the settlements of the service at the address ``service``.
 
-    Opening it raises sqlite3.Error or OSError if it can't be written, and ValueError if another version wrote it. If a
-    later write fails, this is logged: the stream continues, and its settlement is kept in memory.
+    Raises sqlite3.Error or OSError if the file can't be written, and ValueError if another version of the client wrote
+    it. A later write that fails is only logged: the stream continues, and its settlement is kept in memory.
     """
 
     def __init__(self, path: str | os.PathLike[str], service: str) -> None:
@@ -104,7 +108,7 @@ class Outbox:
         self._write(DELETE, (self._service, *key))
 
     def delete_later(self, key: Key) -> None:
-        """Delete a session that has nothing left to settle. It is deleted later, together with others."""
+        """Note that a session has nothing left to settle. Its row is deleted later, together with others."""
         with self._lock:
             self._settled.add((self._service, *key))
 
@@ -114,7 +118,7 @@ class Outbox:
         self._write(RENEW, (now + OPEN_LEASE_SECONDS, now + LEASE_SECONDS, self._owner))
 
     def claim(self, sender: str) -> list[tuple[Key, Ending]]:
-        """Take over this sender's settlements from processes that have ended, and abort streams that they left open."""
+        """Take over this sender's sessions whose leases have ended. The ending of an open stream is an abort."""
         now = time.time()
         found: list[tuple[Key, Ending]] = []
         try:

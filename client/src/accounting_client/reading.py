@@ -50,7 +50,7 @@ def read(kind: type[T], value: object) -> T:
 
 
 def next_cursor_after(seen: Container[str | None], following: str | None) -> str | None:
-    """Return the cursor of the next page, after those in ``seen``. Raises Misread if it leads to no new page."""
+    """Return ``following``, the next page's cursor. Raises Misread if it is invalid or was ``seen`` before."""
     if following is not None and (following == "" or following in seen or len(following) > MAX_CURSOR_LENGTH):
         raise Misread("the next page's cursor leads nowhere")
     return following
@@ -100,7 +100,7 @@ def _fields(kind: Any) -> dict[str, tuple[str, Any, bool]]:
 def _plain(kind: Any, value: object, where: str) -> Any:
     if kind is datetime:
         return _instant(_expected(str, value, where), where)
-    if kind is Decimal:  # str() gives the shortest digits, so a price of four decimals is read exactly
+    if kind is Decimal:  # str() turns the float nearest to 0.0175 into "0.0175"
         return _decimal(str(_expected((int, float, str), value, where)), where)
     return value if kind in (Any, object) else _expected(kind, value, where)
 

@@ -1,4 +1,4 @@
-"""Calls of a provider's SDK: the estimate for a hold, the usage of an answer, and how a session ends. Sends nothing."""
+"""Calls of a provider's SDK: the estimate for a hold, the usage of an answer, and how a session ends."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class Used(NamedTuple):
 class Route:
     """A route of a provider whose calls are accounted for.
 
-    ``inputs`` are the fields of a request that the model reads; ``limits`` those that limit its output. To shorten the
-    output of a request without a limit, the first field of ``limits`` is set. ``text_of_part`` is a fast path: if
-    only a text counts in a part of a stream, it returns the text, else None. ``refuses`` says why a
-    request can't be accounted for. ``asks_for_usage`` changes the body of a streamed request so that its stream reports
-    the usage, and returns whether a change was needed.
+    ``inputs`` are the fields of a request that the model reads. ``limits`` are the fields that limit the output. To
+    shorten the output of a request without a limit, the first field of ``limits`` is set. ``text_of_part`` returns the
+    text of a part of a stream if the part has nothing else to count, else None. For text, it is faster than
+    ``of_part``. ``refuses`` says why a request can't be accounted for. ``asks_for_usage`` changes the body of a
+    streamed request so that the stream reports the usage, and returns whether a change was needed.
     """
 
     inputs: tuple[str, ...]
@@ -71,7 +71,8 @@ class Route:
 class Provider:
     """A provider's API. ``free`` matches ``POST`` routes that are passed on without a hold.
 
-    ``released`` are errors after which nothing was used, unless they are ``uncertain``.
+    ``released`` are errors of calls that used nothing. ``uncertain`` are those of their subclasses after which the call
+    may have used something.
     """
 
     routes: Mapping[str, Route]
@@ -80,7 +81,7 @@ class Provider:
     uncertain: tuple[type[BaseException], ...]
 
     def route(self, options: Any) -> Route | None:
-        """The route of a request; None if it costs nothing. Raises NotAccounted for one that can't be accounted for."""
+        """The route of a request; None if it costs nothing. Raises NotAccounted if it can't be accounted for."""
         path = options.url.partition("?")[0]
         if options.method.lower() != "post" or self.free.fullmatch(path):
             return None
@@ -93,7 +94,7 @@ class Provider:
         return route
 
     def used_nothing(self, error: BaseException) -> bool:
-        """Whether a call that failed with this error, before any part of its answer, used nothing."""
+        """Whether a call used nothing if it failed with this error before any part of the answer arrived."""
         return isinstance(error, self.released) and not isinstance(error, self.uncertain)
 
 
@@ -117,11 +118,11 @@ class Accounting(Generic[A]):
 
     @cached_property
     def acting(self) -> A:
-        """The client for the user."""
+        """The client, acting for ``user`` if there is one."""
         return self.client if self.user is None else self.client.for_user(self.user)
 
     def session(self, acting: A, model: str, estimate: Mapping[str, Any]) -> Any:
-        """The session for a call of the ``acting`` client, not entered yet."""
+        """A session for one call. Entering it holds the credits."""
         return acting.streaming_session(
             model,
             estimated_usage=estimate,
@@ -171,7 +172,7 @@ class Request:
         return usage
 
     def within(self, output_tokens: int | None, *, stream: bool) -> Any:
-        """The options to send. If the request asks for more output than ``output_tokens``, it is limited to that."""
+        """The options to send, with the output limited to ``output_tokens`` unless that is None."""
         body = dict(self._options.json_data or {})
         extra = self._options.extra_json
         if output_tokens is not None and output_tokens < self._estimated and self._route.limits:
@@ -201,7 +202,10 @@ class AccountedCall(Generic[S]):
     uncounted: int = 0
 
     def read(self, part: object) -> bool:
-        """Count a part of a stream; return whether to hide it from the reader. Raises what `note` raises."""
+        """Count a part of a stream; return whether to hide it from the reader.
+
+        Raises the refusal of a heartbeat, if there was one.
+        """
         try:
             tokens = -(-len(self.route.text_of_part(part) or "") // LETTERS_A_TOKEN)
         except (AttributeError, TypeError, ValueError):  # not one of the usual parts

@@ -50,5 +50,5 @@ def settings() -> Settings:
 
 
 def service_version() -> str:
-    """The deployed version: the stack's parameter, else the layer's own version."""
+    """The stack's parameter ``ServiceVersion``, or the version of this package if the parameter is not set."""
     return os.environ.get("SERVICE_VERSION") or __version__

@@ -28,7 +28,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Sums of usage by class; ``unclassified`` are tokens of sessions that reported only a number."""
+    """Sums of usage by class. ``unclassified`` has the tokens that were reported as one number, without classes."""
 
     input: int = 0
     cached_input: int = 0
@@ -45,7 +45,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A record as it was made, and whether its credits were taken. ``usage`` is None unless the service priced it."""
+    """The new record, and whether its credits were taken. ``usage`` is None if the request gave ``credits`` instead."""
 
     id: str
     service: str
@@ -83,9 +83,10 @@ class UsageRecord:
 
 @dataclass(frozen=True)
 class Series:
-    """Credits of the 10 names with the most credits, by day (``yyyy-mm-dd``); ``other`` has all other credits.
+    """Credits by name and day (``yyyy-mm-dd``). ``by`` is what the names are, such as ``model``.
 
-    Days without credits are left out.
+    ``names`` has the 10 names with the most credits, and ``other`` all other credits. Days without credits are left
+    out.
     """
 
     by: str
@@ -117,9 +118,9 @@ class SystemStatistics:
 
     ``as_of`` is when the newest counted record was made.
 
-    ``by_user`` has the users who spent most. ``by_service`` and ``by_model`` have the services and models that
-    users spent the most on, and ``tokens_by_model`` has at most 100 of those models. The numbers are exact;
-    ``truncated`` is true if users, names or usage by model are left out. ``series`` is None unless it was asked for.
+    ``by_user`` has the users who spent most. ``by_service`` and ``by_model`` have the services and models that users
+    spent the most on, and ``tokens_by_model`` has at most 100 of those models. The numbers are exact. ``truncated`` is
+    true if one of these four maps leaves something out. ``series`` is None unless it was asked for.
     """
 
     total_records: int
@@ -188,10 +189,10 @@ def usage_stats(
 ) -> Call[Statistics]:
     """The usage of the caller or, as a supervisor, of another user.
 
-    With ``account_id``, this is the usage that the account paid for: that of all its users, or of ``user_id``. Members
-    who do not manage the account get only their own. With ``key_id``, only the usage with this API key counts. Dates
-    are in UTC; an ``end_date`` without a time includes that whole day. ``by="model"`` and ``by="service"`` add
-    ``series``; they need a ``start_date`` at most 400 days before the end.
+    With ``account_id``, only usage that this account paid for counts. Without ``user_id``, that is the usage of all
+    users; members who do not manage the account get only their own. With ``key_id``, only the usage with this API key
+    counts. Dates are in UTC; an ``end_date`` without a time includes that whole day. ``by="model"`` and
+    ``by="service"`` add ``series``; they need a ``start_date`` at most 400 days before the end.
 
     Raises UserNotFound, AccountNotFound, ApiKeyNotFound, and ValueError if ``user_id`` and ``key_id`` are given without
     ``account_id``.
@@ -211,9 +212,10 @@ def system_usage(
     top: int | None = None,
     by: str | None = None,
 ) -> Call[SystemStatistics]:
-    """As an administrator, everybody's usage, by default of the last 30 days.
+    """The usage of all users, by default of the last 30 days. Only administrators may ask for it.
 
-    ``top`` is how many users ``by_user`` has at most: 0 to 1,000, by default 100.
-    ``by`` adds ``series``: credits by day and ``"model"``, ``"service"``, ``"user"`` or the ``"account"`` that paid.
+    ``top`` is how many users ``by_user`` has at most: 0 to 1,000, by default 100. ``by`` is ``"model"``,
+    ``"service"``, ``"user"``, or ``"account"`` for the account that paid. It adds ``series``, the credits by day and
+    name.
     """
     return get("/api/usage/system-stats", SystemStatistics, start_date=start_date, end_date=end_date, top=top, by=by)

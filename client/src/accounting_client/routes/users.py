@@ -56,7 +56,7 @@ class _Users:
 
 
 def me() -> Call[User]:
-    """Return the caller's user."""
+    """Return the caller's profile."""
     return get("/api/users/me", User)
 
 
@@ -68,23 +68,24 @@ def user(user_id: str) -> Call[User]:
 def users_page(
     *, page: int | None = None, limit: int | None = None, role: Role | None = None, cursor: str | None = None
 ) -> Call[Page[User]]:
-    """As an administrator, a page of the users of all roles or one, newest first.
+    """As an administrator, a page of the users, newest first. With ``role``, only the users in this role.
 
-    ``limit`` is 1 to 100, by default 20; ``page`` counts from 1, and ``cursor`` is a page's ``next_cursor``.
+    ``limit`` is 1 to 100, by default 20. ``page`` counts from 1. ``cursor`` is the ``next_cursor`` of the page before.
     """
     query = json_fields(page=page, limit=limit, role=role, cursor=cursor)
     return Call("GET", "/api/users", paged(_Users, lambda found: found.users), query=query, repeatable=True)
 
 
 def users(*, role: Role | None = None, page_size: int = 100) -> Listing[User]:
-    """As an administrator, all users of all roles or one, newest first."""
+    """As an administrator, all users, newest first. With ``role``, only the users in this role."""
     return lambda cursor: users_page(limit=page_size, role=role, cursor=cursor)
 
 
 def sync_user(user_id: str, email: str, username: str, role: Role | None = None) -> Call[SyncedUser]:
-    """Create or update a user. Without ``role``, a known user keeps theirs. Raises UserErased.
+    """Create or update a user. Raises UserErased.
 
-    Internal: it sends the service key, and no token.
+    Without ``role``, a known user's role stays, and a new user's role is ``user``. The call sends the service key, and
+    no token.
     """
     body = json_fields(user_id=user_id, email=email, username=username, role=role)
     return Call("POST", "/api/users/sync", as_(SyncedUser), body=body, access=Access.INTERNAL)
@@ -111,7 +112,7 @@ def enable_user(user_id: str) -> Call[User]:
 def erase_user(user_id: str) -> Call[Erasure]:
     """As an administrator, erase a user's personal data and disable them for good. Raises UserNotFound.
 
-    This takes at least two minutes. The service continues by itself; a repeat with the user's id shows whether it is
-    done.
+    The service needs at least two minutes, and no further call. ``finished_at`` of a repeat with the user's id shows
+    whether everything is erased.
     """
     return Call("POST", path("/api/users/{}/erase", user_id), as_(Erasure), body={}, repeatable=True)

@@ -17,7 +17,7 @@ type Refusal = Literal["NOT_FOUND", "DISABLED", "EXPIRED"]
 class ApiKey(NamedTuple):
     """A key as it is stored; times are epoch milliseconds. A revoked key stays revoked.
 
-    ``account_id`` is the only account that the key is for. None means every account that the user may use.
+    ``account_id`` is the only account that the key may use. None means every account that its user may use.
     """
 
     id: str

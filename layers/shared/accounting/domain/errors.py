@@ -174,7 +174,7 @@ class ServiceCredentialNotFound(AccountingError):
 
 
 class PriceNotFound(AccountingError):
-    """The model has no price rule that begins at this time."""
+    """The model has no price rule that begins at the time in the path."""
 
     code = "PRICE_NOT_FOUND"
 
@@ -189,7 +189,10 @@ class PriceExists(AccountingError):
 
 
 class PriceBegun(AccountingError):
-    """The price rule begins before ``details.soonest``, which is in two minutes: end it instead of withdrawing it."""
+    """The price rule begins before ``details.soonest``, two minutes after the request.
+
+    It is too late to withdraw the rule: end it instead.
+    """
 
     code = "PRICE_BEGUN"
 

@@ -1,4 +1,4 @@
-"""Credits day by day: of the names with the most credits, and of everything else together. Imports nothing of ours."""
+"""Credits day by day: for each of the names with the most credits, and for everything else together."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,7 +11,7 @@ MAX_DAYS = 400
 
 
 class Series(NamedTuple):
-    """Credits by day: ``names`` has those of each name, the name with the most credits first, and ``other`` the rest.
+    """Credits by day, for each of ``names`` (the most credits first), and for everything else in ``other``.
 
     A day is a text like 2026-11-30. Days without credits are left out.
     """
@@ -21,7 +21,10 @@ class Series(NamedTuple):
 
 
 def series(by_day: Mapping[str, int], names: Mapping[str, Mapping[str, int]]) -> Series:
-    """The series of the names with the most credits. ``by_day`` has all credits of a day, with and without a name."""
+    """The series of the names with the most credits.
+
+    ``by_day`` has all credits of each day, including those without a name.
+    """
     ranked = sorted(names, key=lambda name: (-sum(names[name].values()), name))[:MAX_NAMES]
     top = {name: {day: names[name][day] for day in sorted(names[name]) if names[name][day]} for name in ranked}
     rest = {day: by_day[day] - sum(days.get(day, 0) for days in top.values()) for day in sorted(by_day)}

@@ -3,11 +3,10 @@
 Callers choose the names of services and models. They can invent any number of names, with any number of credits. Two
 rules prevent them from pushing other names out of an answer:
 
-- A name ranks by its **merit**: the credits of its records. A user's records count for this only if the name is among
-  the first names that the user used that day. One user gives merit to at most ``MAX_NAMES_OF_USER`` services and as
-  many models, and so fills at most that many places.
-- The names shown fit in ``MAP_BYTES`` of JSON. Names longer than ``MAX_NAME_BYTES`` have no merit, so the names of one
-  user leave room for others.
+- A name ranks by its **merit**: the credits of its records. On each day, a user's records give merit only to the first
+  ``MAX_NAMES_OF_USER`` services and the first ``MAX_NAMES_OF_USER`` models that the user used.
+- The services in an answer take at most ``MAP_BYTES`` of JSON, and so do the models. Names longer than
+  ``MAX_NAME_BYTES`` have no merit, so the names to which one user gives merit leave room for others.
 
 The sums of a name are exact, whether it has merit or not.
 """
@@ -25,19 +24,19 @@ MAX_NAMES_OF_USER = 50
 """The most services, and the most models, to which one user gives merit on one day."""
 
 MAX_NAME_BYTES = 300
-"""The longest name that can have merit, as JSON. Every model id that a price rule can have fits."""
+"""The most bytes of JSON that a name with merit may have. No model id of a price rule is longer."""
 
 MAP_BYTES = 60_000
-"""The most JSON that the names of one map may take in an answer."""
+"""The most bytes of JSON that the services and their sums may take in an answer. The models have the same limit."""
 
 MAX_MODELS_COUNTED = 100
-"""For how many models an answer includes usage by class: those with the most credits."""
+"""An answer includes usage by class only for the models with the most credits, at most this many."""
 
 COUNTS_BYTES = 40_000
-"""The most JSON that usage by class may take in an answer."""
+"""The most bytes of JSON that usage by class may take in an answer."""
 
 MAX_SHOWN = 1000
-"""The most names of one map in an answer."""
+"""The most services, and the most models, in an answer."""
 
 SLOT = DAY // 288
 """Five minutes. The marks that show which records were counted are stored together for each slot."""
@@ -46,7 +45,7 @@ MAX_IN_BATCH = 400
 """The most records that are counted together."""
 
 _REMEMBERED = 8
-"""How many characters of a name's digest a user's sums keep: 48 bits are enough to tell 50 names apart."""
+"""How many characters of a name's digest a user's sums keep. They have 48 bits, enough to tell 50 names apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +90,8 @@ class Sum:
     Some fields only belong to some kinds of places. A day's part has ``newest``, the time of its newest record. A
     user's day has short digests of the ``services`` and ``models`` to which the user gives merit, and
     ``paid_by_others``, the credits that accounts other than the user's own paid. A name's day has its ``merit``, None
-    if nobody has given it any. A day's part and a model's day have ``counts`` of usage. ``more`` is what a newer
-    version wrote; this version keeps it unchanged.
+    if nobody has given it any. A day's part and a model's day have ``counts`` of usage. ``more`` has fields that a
+    newer release of the service wrote; this release keeps them unchanged.
     """
 
     version: int = 0
@@ -164,9 +163,9 @@ def _plus(known: Sum, record: UsageRecord, counts: Mapping[str, int] = NO_COUNTS
 
 
 def _with_names(user: Sum, record: UsageRecord) -> tuple[Sum, set[Name]]:
-    """Add a record's names to its user's sums, if they are short enough and there is room.
+    """Add a record's names to its user's sums. Names that are too long, or beyond the limit, are left out.
 
-    Return the sums, and those of the record's names that are now in them.
+    Return the new sums, and the record's names that they include.
     """
     merited = set()
     for name in record.names:
@@ -213,7 +212,7 @@ def total[Id](rankings: Iterable[Ranking[Id]]) -> dict[Id, Standing]:
 
 
 def unseen[Id](ids: Iterable[Id], rankings: Sequence[Ranking[Id]]) -> list[tuple[int, Id]]:
-    """The days whose truncated rankings lack an id, each with that id: the day may have more credits for it."""
+    """Pairs of a day and an id that the day's truncated ranking lacks. The day may still have credits for the id."""
     truncated = [ranking for ranking in rankings if ranking.truncated]
     return [(ranking.day, each) for each in ids for ranking in truncated if each not in ranking.standings]
 
@@ -234,7 +233,7 @@ def by_merit(totals: Mapping[NameId, Standing]) -> list[NameId]:
 
 
 def fitting[Value](names: Iterable[tuple[str, Value]], most_bytes: int) -> Iterator[tuple[str, Value]]:
-    """The first names with their values, as many as fit in ``most_bytes`` as one JSON object."""
+    """The first names with their values that fit in a JSON object of ``most_bytes``."""
     taken = len("{}") - len(",")
     for name, value in names:
         taken += len(json.dumps({name: value}, separators=(",", ":"))) - len("{}") + len(",")

@@ -1,7 +1,7 @@
-"""Access tokens of any issuer: of an issuer in the document, or else of the platform's own issuer.
+"""Verifies access tokens of the platform, and of the issuers that the operator's document lists.
 
-The token's ``iss`` selects the issuer. Only the configuration of this issuer decides which algorithms are accepted and
-where the keys are. Keys or addresses of keys in a token's header (``jku``, ``x5u``, ``jwk``, ``x5c``) are ignored.
+The token's ``iss`` selects the issuer. Only the document says which algorithms are accepted from the issuer, and where
+the issuer's keys are. Keys or addresses of keys in a token's header (``jku``, ``x5u``, ``jwk``, ``x5c``) are ignored.
 """
 
 from collections.abc import Callable
@@ -96,7 +96,8 @@ def _claims(payload: dict[str, Any], issuer: Issuer) -> Claims:
         issued_at=issued_at,
         role_at=issued_at * 1000,
     )
-    # The functions add ``CLOCK_LEEWAY_SECONDS`` to the end of every token. Here, the issuer's leeway replaces it.
+    # The functions add ``CLOCK_LEEWAY_SECONDS`` to this time. It is subtracted here, so that only the issuer's leeway
+    # remains.
     return Claims(user, expires_at + issuer.leeway_seconds - CLOCK_LEEWAY_SECONDS, issuer.issuer)
 
 
@@ -120,13 +121,13 @@ def _email(payload: dict[str, Any], issuer: Issuer) -> str | None:
 
 
 def _role(claim: Any, issuer: Issuer) -> str:
-    """The highest role to which the document maps a role in the claim; ``user`` if it maps none of them."""
+    """The highest role that the document gives for a role in the claim; ``user`` if it gives none."""
     mapped = [issuer.roles[each] for each in _texts(claim) if each in issuer.roles]
     return max(mapped, key=ROLES.index, default=DEFAULT_ROLE)
 
 
 def claim_at(claims: Any, path: str) -> Any:
-    """The value at a dotted path, or None. A claim whose own name has dots is found by its whole name."""
+    """The value of the claim with this whole name, or else at this dotted path; None if there is neither."""
     if not isinstance(claims, dict):
         return None
     if path in claims:

@@ -1,7 +1,7 @@
 """Closing an organization: its account pays for nothing new, and its credits move to another account or are removed.
 
-Open sessions still settle. Their refunds make the wallet due, and the sweeper moves or removes the refunds too. Every
-move is one transaction with ledger entries on both sides, so that each credit is always in exactly one account.
+Open sessions can still settle. Their refunds return to the closed account, and the sweeper then moves or removes them.
+Every move is one transaction with ledger entries on both sides, so that each credit is always in exactly one account.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ MAX_MOVED = 20
 
 
 class Closed(NamedTuple):
-    """A closed organization, the credits that moved or were removed now, and those that open sessions still hold."""
+    """A closed organization, the credits that this request moved or removed, and what open sessions still hold."""
 
     organization: Organization
     moved: int
@@ -40,8 +40,9 @@ class Closed(NamedTuple):
 def close(organization_id: str, transfer_to: AccountId | None, *, actor: str, now: int) -> Closed:
     """Close an organization. Its credits go to ``transfer_to``, which must be open. With None, they are removed.
 
-    A repeat moves or removes the credits that have come back since. Raises AccountNotFound, OrganizationClosed if it
-    was closed with another ``transfer_to``, Invalid if there is no such open account, Contention.
+    A repeat moves or removes the credits that have come back since. Raises AccountNotFound, OrganizationClosed if
+    the organization is already closed with another ``transfer_to``, Invalid if ``transfer_to`` is not another open
+    account, Contention.
     """
     organization = retry_conflicts(lambda: _shut(organization_id, transfer_to, now))
     gone = empty(organization, actor=actor, now=now)
@@ -50,7 +51,7 @@ def close(organization_id: str, transfer_to: AccountId | None, *, actor: str, no
 
 
 def _shut(organization_id: str, transfer_to: AccountId | None, now: int) -> Organization:
-    """Refuse everything new that the organization would pay for. Make its wallet due for the sweeper."""
+    """Store that the organization is closed, and that the sweeper must empty its wallet. A repeat changes nothing."""
     known = organizations.require(organization_id)
     if known.closed_at is not None:
         if known.transfer_to != transfer_to:
@@ -79,7 +80,7 @@ def _target_stays_open(organization: Organization, target: AccountId | None) -> 
 
 
 def empty(organization: Organization, *, actor: str, now: int) -> int:
-    """Move or remove all that can be spent from a closed organization's account. Returns how many credits.
+    """Move or remove all spendable credits of a closed organization. Returns how many.
 
     Each credit leaves once, even if several callers do this at the same time. Raises Contention.
     """
@@ -121,7 +122,7 @@ def _empty_some(organization: Organization, actor: str, now: int) -> int:
 
 
 def _received(before: Wallet, lots: Iterable[Lot], cause: Cause) -> tuple[Decision, list[Allocation]]:
-    """The decision on lots that arrive in another wallet. Each is a grant there and keeps its expiry."""
+    """Grant the lots of a closed account to the wallet ``before``, each lot with its expiry."""
     wallet, entries, granted = before, list[Entry](), list[Allocation]()
     for lot in lots:
         decision = decisions.grant(wallet, lot.credits, expires_at=lot.expires_at, cause=cause)

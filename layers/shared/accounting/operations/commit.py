@@ -26,7 +26,10 @@ NO_LIMITS = Allowance(Spender("", stored("")))
 
 
 class Snapshot(NamedTuple):
-    """The items that a command has read and decides on. Only commands that commit new credits need ``allowance``."""
+    """The items that a command has read and decides on.
+
+    Only commands that open a session, raise its hold or record usage need ``allowance``, the spender's limits.
+    """
 
     wallet: Wallet
     session: Session | None = None
@@ -38,10 +41,10 @@ def retry_until_committed[T](
 ) -> T:
     """Call ``attempt``, which decides on a snapshot and writes one transaction, until the transaction commits.
 
-    The first attempt gets ``first`` if the caller has read it already, else what ``read`` returns. After StaleRead, the
-    next attempt follows at once if it is the command's turn (see ``turns``), with the newer items that the refused
-    write found. If others go first, and after Conflict, the command pauses and reads everything again. Domain errors
-    are raised and not retried. Raises Contention when time is up.
+    The first attempt gets ``first`` if the caller has read it already, else what ``read`` returns. StaleRead brings
+    newer items. The next attempt decides on them at once, unless other commands have waited longer (see ``turns``). If
+    others have, or after Conflict, the command pauses and reads everything again. Domain errors are raised and not
+    retried. Raises Contention when time is up.
     """
     snapshot = first or read()
     deadline, turns = time.monotonic() + CONTENTION_SECONDS, Turns(snapshot.wallet.version)
@@ -55,7 +58,7 @@ def retry_until_committed[T](
             pause = turns.pause(refusal, time.monotonic() - started)
             if isinstance(refusal, StaleRead):
                 newer = snapshot._replace(**refusal.current)
-                # The wallet has new terms if members or budgets have changed since this attempt read them.
+                # If members or budgets have changed, the wallet has new terms, and the allowance must be read again.
                 snapshot = newer if newer.wallet.terms == snapshot.wallet.terms or pause else _read_again(read, newer)
         count("ConflictsRetried")
         if time.monotonic() + pause > deadline:
@@ -66,9 +69,9 @@ def retry_until_committed[T](
 
 
 def _read_again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
-    """A new snapshot. It keeps the known values of the counters that ``read`` does not read.
+    """A new snapshot. If ``read`` does not read a budget's counter, the snapshot keeps the value in ``known``.
 
-    Without them, a command that pauses after the refusal of a full counter would ask for the same credits again.
+    Without this value, a command that was refused because the counter is full would ask for the same credits again.
     """
     snapshot = read()
     read_again = snapshot.allowance
@@ -86,7 +89,7 @@ def retry_conflicts[T](attempt: Callable[[], T]) -> T:
 
 
 def replay(key: IdempotencyKey, record: Record) -> dict[str, Any]:
-    """The first answer to a repeated request.
+    """The answer that the first request with this key got.
 
     Raises IdempotencyConflict if the key was used for another request, and Unavailable if a newer version of the
     service wrote the answer.

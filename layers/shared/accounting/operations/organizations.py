@@ -1,7 +1,7 @@
 """Creating organizations, and changing their members, who share one account.
 
-A change of the members also changes the version of the organization's wallet, in the same transaction. So a hold that
-was decided on the old membership is decided again.
+A change of the members also changes the version of the organization's wallet, in the same transaction. So a
+hold that was decided on the old membership cannot be written, and is decided again.
 """
 
 import json
@@ -62,8 +62,8 @@ def _replayed(key: IdempotencyKey, record: idempotency.Record) -> CreatedOrganiz
 def set_role(organization_id: str, reference: Reference, role: Role, *, by: Member | None, now: int) -> Member:
     """Add a user to an organization, or give a member another role. A repeat changes nothing.
 
-    ``by`` is the member who asks for it, None for an administrator of the platform. Raises UserNotFound, UserErased,
-    Forbidden, LastOwner, TooManyMembers, OrganizationClosed, AccountNotFound, Contention.
+    ``by`` is the member who makes the change, None for an administrator of the platform. Raises UserNotFound,
+    UserErased, Forbidden, LastOwner, TooManyMembers, OrganizationClosed, AccountNotFound, Contention.
     """
     user = users.resolve(reference).user
 

@@ -1,4 +1,4 @@
-"""Runs: an agent's budget that any number of sessions and records of an account share, with one switch to stop it."""
+"""Runs: limits that sessions and records of one account share until the run is stopped or expires."""
 
 from typing import Any, NamedTuple
 
@@ -34,8 +34,8 @@ def begin(
 ) -> BegunRun:
     """Make a run that may commit at most ``limit`` credits of the account. By default, it expires after 30 days.
 
-    A repeat gets the run as it is now. Raises AccountNotFound if the user may not spend from the account, UserDisabled,
-    OrganizationClosed, Invalid, RunExists if the account has a run with this id and other values, Contention.
+    A repeat gets the run as it is now. Raises AccountNotFound if the user may not spend from the account, RunExists if
+    the account has a run with this id and other values, and UserDisabled, OrganizationClosed, Invalid, Contention.
     """
     wallet, allowance = allowances.read(spender._replace(run_id=None))
     if allowance.refusal:
@@ -57,7 +57,7 @@ def begin(
 
 
 def show(account_id: AccountId, run_id: str, *, by: Requester) -> Summary:
-    """A run with its sums. Raises AccountNotFound, and RunNotFound if ``by`` may see no such run."""
+    """Raises AccountNotFound, and RunNotFound if there is no such run or ``by`` may not see it."""
     run, by_model = store.with_models(account_id, run_id)
     known = _visible(run, account_id, run_id, by)
     return Summary(known, by_model, store.metadata_of(known))

@@ -17,14 +17,14 @@ SECRET_BYTES = 32
 
 
 class Issued(NamedTuple):
-    """A credential with a new secret. ``text`` is what the service sends; it is None if the request is a repeat."""
+    """A credential. ``text`` contains its new secret, or is None if the request is a repeat."""
 
     credential: ServiceCredential
     text: str | None
 
 
 def create(name: str, rights: tuple[str, ...], *, now: int, key: IdempotencyKey | None) -> Issued:
-    """Make a credential with 256 random bits of secret.
+    """Make a credential with a random secret of 256 bits.
 
     Raises TooManyServiceCredentials, IdempotencyConflict, Contention.
     """
@@ -44,10 +44,10 @@ def create(name: str, rights: tuple[str, ...], *, now: int, key: IdempotencyKey 
 
 
 def rotate(credential_id: str, *, overlap: int, keep_previous: bool, now: int, key: IdempotencyKey | None) -> Issued:
-    """Make a new secret for a credential. One older secret stays valid for ``overlap`` milliseconds.
+    """Make a new secret for a credential. The current secret stays valid for ``overlap`` milliseconds.
 
-    ``keep_previous`` is as in ``ServiceCredential.rotated``. Raises ServiceCredentialNotFound, Invalid,
-    IdempotencyConflict, Contention.
+    With ``keep_previous``, the previous secret stays valid instead, and the current secret ends at once. Raises
+    ServiceCredentialNotFound, Invalid if there is no valid previous secret, IdempotencyConflict, Contention.
     """
     secret = secrets.token_urlsafe(SECRET_BYTES)
 

@@ -1,7 +1,7 @@
 """Budgets: their definitions in the account's partition, and their counters, each in a partition of its own.
 
-A hold adds to a counter under the condition that the limit covers it. A settlement adds the difference without a
-condition. A new window begins with a new counter, so no job resets anything.
+A hold is added to a counter only if the limit covers the new sum. A settlement adds the charge minus the hold, without
+a condition. A new window begins with a new counter, so no job resets anything.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,12 +17,15 @@ from accounting.store.keys import Key
 from accounting.store.table import Item, Write
 from accounting.times import DAY
 
-KEPT_AFTER_WINDOW = 30 * DAY
-"""How long a counter is kept after the last session that can commit to it."""
+KEPT_AFTER_LAST_SESSION = 30 * DAY
+"""How long a counter is kept after the item of the last session that can commit to it has expired."""
 
 
 def put(budget: Budget) -> Write:
-    """Define a budget. Of two changes at the same time, the wallet's version in the transaction refuses the second."""
+    """Define a budget without a condition.
+
+    The same transaction must write the account's wallet, so that the second of two concurrent changes is refused.
+    """
     return Write(table.put(to_item(budget)))
 
 
@@ -47,12 +50,12 @@ def of_keys(account_id: AccountId) -> list[Budget]:
 
 
 def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int, int], Exception]) -> Write:
-    """Add credits to the counter of a bound if the limit covers them, and store the warning level that the sum reaches.
+    """Add credits to the counter of a bound, and store the warning level that the new sum reaches.
 
-    Refused if the limit does not cover the credits, if another writer has stored the same level meanwhile, or if the
-    actual sum would reach a higher level than this write stores. The error is made from the stored sum and the highest
-    stored level. The next attempt decides with these values, so each level is stored once in each window. Raises
-    LookupError for the bound of a run, which has no counter.
+    Refused if the new sum would exceed the limit, if another writer has already stored this warning level, or if the
+    new sum would reach a higher level than this write stores. ``refused`` makes the error from the stored sum and the
+    highest stored level. The next attempt decides with these two values, so each level is stored once in each window.
+    Raises LookupError for the bound of a run, which has no counter.
     """
     if bound.counter is None:
         raise LookupError(f"{bound.name} has no counter")
@@ -85,8 +88,8 @@ def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int,
 def add(spender: Spender, counters: Iterable[Counter], credits: int, now: int) -> list[Write]:
     """Add credits, which may be negative, to counters, without a condition.
 
-    A counter can have expired if its session is kept longer than was planned when the counter was stored, because the
-    operator has changed ``SessionRetentionDays`` since. Then the counter is created again, and expires again.
+    If the operator raises ``SessionRetentionDays``, a counter can expire before a session that committed to it is
+    settled. The counter is then created again, with a new expiry.
     """
     if not credits:
         return []
@@ -133,7 +136,7 @@ def _kept_until(ends_at: int) -> int:
     while its item is kept.
     """
     longest = settings().session_max_life + settings().session_retention
-    return (ends_at + longest + KEPT_AFTER_WINDOW) // 1000
+    return (ends_at + longest + KEPT_AFTER_LAST_SESSION) // 1000
 
 
 def to_item(budget: Budget) -> Item:

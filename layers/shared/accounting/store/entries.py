@@ -14,8 +14,8 @@ _FIELDS = tuple(name for name in Entry._fields if name not in ("account_id", "se
 def put(entry: Entry) -> Write:
     """Add an entry.
 
-    Its number is always free if the wallet's version has not changed since it was read. So a refusal can only come from
-    a defect, and has no error of its own.
+    The same transaction writes the wallet only if its version has not changed, and then the entry's number is free. So
+    only a defect can cause a refusal, and the write carries no error.
     """
     return Write(table.put(to_item(entry), condition="attribute_not_exists(pk)"))
 
@@ -76,6 +76,6 @@ def to_item(entry: Entry) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item) -> Entry:
-    """Convert an item to an entry. Fields that its format does not have are dropped: the hash does not cover them."""
+    """Convert an item to an entry. Fields that its format lacks are dropped, because the hash does not cover them."""
     known = [name for name in _FIELDS if item.get("format") != FIRST_FORMAT or name not in OF_SECOND_FORMAT]
     return Entry(account_id=account_id, seq=item["seq"], **{name: item[name] for name in known if name in item})

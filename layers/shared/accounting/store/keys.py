@@ -1,6 +1,4 @@
-"""Every key of the table. Other modules build at most the ends of a range.
-
-Imports ``accounts``, ``times`` and ``session_ids`` only.
+"""Every key of the table. Other modules build only the ends of ranges of keys.
 
 Most functions return the attributes of one key: ``pk`` and ``sk`` of the table, or the two attributes of an index.
 docs/data-model.md explains what each entity's keys are for.
@@ -19,9 +17,9 @@ SHARDS = 8
 """The number of partitions over which a long system-wide list is spread. A list with few entries has one partition."""
 
 PAYER_SHARDS = 2
-"""The same for the ranking of accounts that pay for others.
+"""The number of partitions for the ranking of accounts that pay for others.
 
-Few are enough, because a batch of records changes each account's key only once.
+Two are enough, because a batch of records changes each account's key only once.
 """
 
 BY_OWNER = "by_owner"
@@ -34,7 +32,7 @@ DUE_ERASURES = "DUE#ERASURE"
 """The partition of ``due`` with the erasures that have not ended."""
 
 _RANK_ZERO = 10**23
-"""Added to the credits in a ranking's key, so that negative sums sort correctly too. No sum of a day is that large."""
+"""Added to the credits in a ranking's key, so that negative sums sort correctly. No sum of a day is that large."""
 
 _RANKED_LAST = "0" * 24
 """The rank of a name without merit (see ``domain/system_usage``): below all names with merit."""
@@ -54,12 +52,12 @@ class Range(NamedTuple):
 
     @property
     def low(self) -> str:
-        """A text that is not above any key of the range."""
+        """No key of the range sorts before this text."""
         return self.prefix or BEFORE_ALL_TIMES
 
     @property
     def high(self) -> str:
-        """A text that is above every key of the range."""
+        """Every key of the range sorts before this text."""
         return self.prefix[:-1] + chr(ord(self.prefix[-1]) + 1) if self.prefix else AFTER_ALL_TIMES
 
 
@@ -69,7 +67,7 @@ def profile(user_id: str) -> Key:
 
 
 def email(address: str) -> Key:
-    """The pointer from an e-mail address, in the form in which addresses are compared, to its user."""
+    """The pointer from an e-mail address to its user. The address is in the form in which addresses are compared."""
     return {"pk": f"EMAIL#{address}", "sk": "EMAIL"}
 
 
@@ -84,7 +82,7 @@ def wallet_of_all(account_id: AccountId) -> Key:
 
 
 def allocation(account_id: AccountId, number: int) -> Key:
-    """The account's nth grant, from 1: numbers without gaps make any page of the list one range."""
+    """The account's nth grant, from 1. The numbers have no gaps, so any page of the list is one range of keys."""
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"ALLOC#{number:012d}"}
 
 
@@ -104,12 +102,12 @@ def audit_position() -> Key:
 
 
 def audit_sums() -> Key:
-    """The sums of all wallets, as the auditor has last added them up."""
+    """The sums of all wallets, as the auditor last added them up."""
     return {"pk": "AUDIT", "sk": "SUMS"}
 
 
 def entry_seq(key: Key) -> int | None:
-    """The number in a ledger entry's key; None if it has none."""
+    """The number in a ledger entry's key; None if the key is not a ledger entry's."""
     number = key["sk"].removeprefix("ENTRY#")
     return int(number) if number.isascii() and number.isdigit() else None
 
@@ -120,7 +118,7 @@ def end_of_entries() -> str:
 
 
 def session(user_id: str, session_id: str) -> Key:
-    """A streaming session. The client chooses its id, which is unique for the user."""
+    """A streaming session. The client chooses an id that is unique among the user's sessions."""
     return {"pk": f"USER#{user_id}", "sk": f"SESSION#{session_id}"}
 
 
@@ -130,14 +128,14 @@ def session_metadata(user_id: str, session_id: str) -> Key:
 
 
 def usage(account_id: AccountId, at: int, record_id: str) -> Key:
-    """A usage record that an account paid for, in time order."""
+    """A usage record that an account paid for. An account's records are in time order."""
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"USAGE#{iso(at)}#{record_id}"}
 
 
 def day_rollup(account_id: AccountId, day: str, digest: str, part: int = 0) -> Key:
-    """An account's sums of a day for the names in ``digest`` (see ``rollups.names_and_numbers``).
+    """An account's sums of a day for one combination of service, model, payer and API key (see ``rollups.key_of``).
 
-    Concurrent writers may spread over several items (``part``); readers add them up.
+    Concurrent writers can write different parts, each an item; readers add the parts up.
     """
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"DAY#{day}#{digest}#{part}"}
 
@@ -158,12 +156,15 @@ def price(model_id: str, effective_from: int) -> Key:
 
 
 def price_of_all(model_id: str, effective_from: int) -> Key:
-    """Where the price list finds a rule: by model, then by time. A blank sorts before every character of an id."""
+    """Where the price list finds a rule: by model, then by time.
+
+    The blank keeps the models in order, because it sorts before every character of a model's id.
+    """
     return {"kind_pk": "PRICES", "kind_sk": f"{model_id} {iso(effective_from)}"}
 
 
 def listed_price(key: Key) -> tuple[str, int]:
-    """The model and the beginning (epoch milliseconds) of a rule in the price list."""
+    """The model and the start (epoch milliseconds) of the rule with this key in the price list."""
     model_id, _, effective_from = key["kind_sk"].partition(" ")
     return model_id, from_iso(effective_from)
 
@@ -174,7 +175,7 @@ def after_prices_of(model_id: str) -> str:
 
 
 def api_key(key_id: str) -> Key:
-    """An API key, by the id that is part of the key's text."""
+    """An API key, by its id, which is part of the text that callers send."""
     return {"pk": f"KEY#{key_id}", "sk": "KEY"}
 
 
@@ -199,12 +200,12 @@ def end_of_budgets() -> str:
 
 
 def member_counter(account_id: AccountId, user_id: str, begun: int, window: str) -> Key:
-    """What a member committed to a budget in one window, in a partition of its own."""
+    """What one member committed to a budget in one window. Each counter has a partition of its own."""
     return {"pk": f"COUNTER#{begun}#{window}#{account_id}#{user_id}", "sk": "COUNTER"}
 
 
 def key_counter(account_id: AccountId, key_id: str, begun: int, window: str) -> Key:
-    """What was committed to an API key's budget in one window, in a partition of its own."""
+    """What one API key committed to its budget in one window. Each counter has a partition of its own."""
     return {"pk": f"COUNTER#{begun}#{window}#KEY#{key_id}#{account_id}", "sk": "COUNTER"}
 
 
@@ -219,7 +220,7 @@ def run_model(account_id: AccountId, run_id: str, digest: str) -> Key:
 
 
 def run_metadata(user_id: str, account_id: AccountId, run_id: str) -> Key:
-    """The metadata that a run's maker sent. A session's metadata has another key: no session id begins with ``#``."""
+    """The metadata that a run's maker sent. No session's metadata has this key: no session id begins with ``#``."""
     return {"pk": f"USER#{user_id}", "sk": f"METADATA##{account_id}#{run_id}"}
 
 
@@ -229,7 +230,7 @@ def organization(organization_id: str) -> Key:
 
 
 def organization_of_all(organization_id: str, created_at: int) -> Key:
-    """Where the list of all organizations finds one, in time order. This key never changes."""
+    """Where the list of all organizations finds an organization, in order of creation. This key never changes."""
     return {"kind_pk": "ORGANIZATIONS", "kind_sk": f"{iso(created_at)}#{organization_id}"}
 
 
@@ -249,12 +250,12 @@ def member_of_owner(organization_id: str, user_id: str, since: int) -> Key:
 
 
 def service_credential(credential_id: str) -> Key:
-    """The key of a service credential. Its id is part of the credential's text."""
+    """A service credential, by its id, which is part of the text that services send."""
     return {"pk": f"SERVICE#{credential_id}", "sk": "CREDENTIAL"}
 
 
 def service_credential_of_all(credential_id: str, created_at: int) -> Key:
-    """Where the list of service credentials finds one, in time order."""
+    """Where the list of service credentials finds a credential, in order of creation."""
     return {"kind_pk": "SERVICES", "kind_sk": f"{iso(created_at)}#{credential_id}"}
 
 
@@ -279,12 +280,12 @@ def texts_of_account(account_id: AccountId) -> list[Range]:
 
 
 def texts_of_user(user_id: str) -> list[Range]:
-    """The items that are only texts of a user: answers to their requests, and metadata of sessions and runs."""
+    """A user's items that contain only texts: answers to the user's requests, and metadata of sessions and runs."""
     return [Range(f"USER#{user_id}", prefix) for prefix in ("IDEM#", "METADATA#")]
 
 
 def user_count(role: str, user_id: str) -> Key:
-    """The number of users in the same shard of a role's list as this user."""
+    """How many users are in this user's shard of a role's list."""
     return {"pk": "COUNTS", "sk": f"USERS#{role}#{_shard(user_id)}"}
 
 
@@ -299,7 +300,7 @@ def system_day(day: str, part: int) -> Key:
 
 
 def system_marks(slot: int) -> Range:
-    """The marks of the records that were made in a slot of time and are counted in the system's sums."""
+    """The items that mark which records of a slot of time are already counted in the system's sums."""
     return Range(f"COUNTED#{iso(slot)}", "MARKS#")
 
 
@@ -332,12 +333,12 @@ def system_account_rank(day: str, account_id: AccountId, credits: int) -> Key:
 
 
 def system_name(day: str, kind: str, digest: str) -> Key:
-    """The sums of a day for one service or model, by the digest of its name: a name can be too long for a key."""
+    """The sums of a day for one service or model, by the digest of its name. The name can be too long for a key."""
     return {"pk": f"SYSTEM#{day}#{_shard(digest)}", "sk": f"{kind.upper()}#{digest}"}
 
 
 def system_name_rank(day: str, kind: str, digest: str, merit: int | None, credits: int) -> Key:
-    """Where a day's names are found by their merit, with their credits."""
+    """Where a day's services and models are found by their merit, with their credits."""
     rank = _RANKED_LAST if merit is None else _rank(merit)
     return {
         "kind_pk": f"SYSTEMNAMES#{day}#{_shard(digest)}",
@@ -348,7 +349,7 @@ def system_name_rank(day: str, kind: str, digest: str, merit: int | None, credit
 def session_of_owner(user_id: str, session_id: str, started_at: int) -> Key:
     """Where the owner's sessions, active and ended, are found in time order. This key never changes.
 
-    If the id tells when the session began, there is no such key: the table's own order is the order of time.
+    A session whose id tells when it began has no such key, because the table itself has such sessions in time order.
     """
     if session_ids.tells_its_beginning(session_id, started_at):
         return {}
@@ -385,14 +386,14 @@ def wallet_due(account_id: AccountId, due_at: int) -> Key:
 
 
 def sessions_of_owner(user_id: str) -> list[Range]:
-    """A user's sessions, in ``by_owner``: those whose ids do not tell when they began."""
+    """A user's sessions in ``by_owner``. A session whose id tells when it began is not there."""
     return [Range(f"USER#{user_id}", "SESSION#")]
 
 
 def sessions_by_id(user_id: str, since: int, until: int, before: str | None) -> tuple[str, str, str]:
     """The partition of a user's sessions, and the first and the last key that a UUIDv7 between two times can have.
 
-    With ``before``, the last key is also not after this position.
+    The last key is not after the position ``before``, if there is one.
     """
     first, last = session_ids.prefix_at(since), session_ids.prefix_at(until)
     if before:
@@ -421,7 +422,7 @@ def active_of_all() -> list[Range]:
 def position(index: str, part: Range, key: Key) -> str:
     """The place of a key in a range of an index, without the range's prefix.
 
-    In ``due`` it is without the due time, so that an active session keeps its place when the sweeper reschedules it.
+    In ``due``, the due time is left out, so that an active session keeps its place when the sweeper reschedules it.
     """
     place = key[INDEX_KEYS[index][1]].removeprefix(part.prefix)
     return place.rpartition("#")[0] if index == DUE else place
@@ -443,22 +444,22 @@ def organizations_of_owner(user_id: str) -> list[Range]:
 
 
 def organizations_of_all() -> list[Range]:
-    """Every organization, in ``by_kind``: there are few, and only administrators make them."""
+    """Every organization, in ``by_kind``. One partition is enough, because only administrators make organizations."""
     return [Range("ORGANIZATIONS", "")]
 
 
 def system_user_ranks(day: str) -> list[str]:
-    """The partitions of ``by_kind`` that hold a day's users by credits."""
+    """The partitions of ``by_kind`` in which a day's users are ranked by credits."""
     return [f"SYSTEMUSERS#{day}#{shard}" for shard in range(SHARDS)]
 
 
 def system_account_ranks(day: str) -> list[str]:
-    """The partitions of ``by_kind`` that hold the accounts that pay for others on a day, by credits."""
+    """The partitions of ``by_kind`` in which the accounts that pay for others on a day are ranked by credits."""
     return [f"SYSTEMACCOUNTS#{day}#{shard}" for shard in range(PAYER_SHARDS)]
 
 
 def system_name_ranks(day: str) -> list[str]:
-    """The partitions of ``by_kind`` that hold a day's services and models by merit."""
+    """The partitions of ``by_kind`` in which a day's services and models are ranked by merit."""
     return [f"SYSTEMNAMES#{day}#{shard}" for shard in range(SHARDS)]
 
 
@@ -482,12 +483,12 @@ def ranked_name(key: Key) -> tuple[str, str, int | None, int]:
 
 
 def prices_of_all() -> list[Range]:
-    """Every price rule, in ``by_kind``: there are few, and only administrators write them."""
+    """Every price rule, in ``by_kind``. One partition is enough, because only administrators write rules."""
     return [Range("PRICES")]
 
 
 def service_credentials_of_all() -> list[Range]:
-    """Every service credential, in ``by_kind``: there are few, and only administrators write them."""
+    """Every service credential, in ``by_kind``. One partition is enough, because only administrators make them."""
     return [Range("SERVICES")]
 
 

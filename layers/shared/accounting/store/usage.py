@@ -1,4 +1,7 @@
-"""Usage records in time order, stored with the account that paid, and pointers to them from the user's own account."""
+"""Usage records in time order, stored with the account that paid.
+
+If that is not the user's own account, the user's own account has a pointer to the record.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -28,7 +31,7 @@ def put_pointer(record: UsageRecord) -> Write:
 
 
 type Wanted = Callable[[Item], bool]
-"""A test that selects, from an account's records and sums, those to count."""
+"""A test that selects items: usage records, pointers to usage records, or daily sums."""
 
 
 def every(_: Item) -> bool:

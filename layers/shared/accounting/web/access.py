@@ -63,18 +63,19 @@ class Disabled(Enum):
 
     REFUSED = auto()
     OPERATION_DECIDES = auto()
-    """The operation refuses the user, but still answers repeats. The wallet, which the operation reads in any case,
-    records that the user is disabled."""
+    """The operation refuses the user, but still answers repeats. The wallet, which it reads anyway, says whether the
+    user is disabled."""
     SERVED = auto()
 
 
 class Access(NamedTuple):
     """Who may call a route.
 
-    ``permission`` is what an API key needs; without it the route takes no API key. ``service_key`` checks the headers
-    for the platform's key. ``subject`` finds the user that a request is about. ``service_right`` is the right that a
-    service needs if no permission implies one. ``introduce`` creates a user that a service has named only by id.
-    ``sight`` decides whether the caller may name the account in the request (see ``web/sight.py``).
+    ``permission`` is what an API key needs; if it is None, the route takes no API key. ``service_key`` checks the
+    headers for the platform's key. ``subject`` finds the user that a request is about. ``service_right`` is the right
+    that a service needs, if ``RIGHTS`` has none for the permission. ``introduce`` creates the user for whom a service
+    acts, if this user is not stored yet. ``sight`` decides whether the caller may name the account in the request (see
+    ``web/sight.py``).
     """
 
     who: Who
@@ -94,7 +95,7 @@ class Access(NamedTuple):
     def admit(self, caller: Caller, event: APIGatewayProxyEvent, arguments: Arguments) -> Reference:
         """Return the user that the request is about.
 
-        Raises Forbidden, RightMissing and UserDisabled if the caller may not send it.
+        Raises Forbidden, RightMissing and UserDisabled if the caller may not send the request.
         """
         if caller.service:
             return self._admit_service(caller, arguments)
@@ -128,7 +129,7 @@ class Access(NamedTuple):
     def account(self, caller: Caller, arguments: Arguments) -> Account | None:
         """The account that the request is about; None if the route takes none.
 
-        Raises AccountNotFound and Forbidden if the caller may not name it.
+        Raises AccountNotFound and Forbidden if the caller may not name the account.
         """
         return self.sight(caller, named_in(arguments)) if self.sight else None
 
@@ -149,4 +150,4 @@ SUPERVISORS = Access(Who.SUPERVISORS)
 ADMINS = Access(Who.ADMINS)
 SELF_OR_ADMINS = Access(Who.SELF_OR_ADMINS)
 PLATFORM = Access(Who.PLATFORM)
-"""With these five, a route takes no API key. PLATFORM is enforced by the gateway's authorizer for the internal key."""
+"""The gateway's authorizer for the internal key enforces this."""

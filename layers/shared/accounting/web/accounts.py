@@ -14,19 +14,19 @@ AccountInQuery = Annotated[AccountText | None, Query(alias="accountId", descript
 
 
 class Account(NamedTuple):
-    """The account that a request is about. ``member`` is the caller's membership, None if they are not a member."""
+    """An account, and the caller's membership in the organization that owns it, if any."""
 
     id: AccountId
     member: Member | None = None
 
     @property
     def manages(self) -> bool:
-        """Whether the caller sees all of the account. Only plain members do not."""
+        """Whether the caller sees all of the account. False only for a member who is neither owner nor admin."""
         return self.member is None or self.member.manages
 
 
 def named_in(arguments: Mapping[str, Any]) -> AccountId | None:
-    """The account that a handler's arguments name, None if they name none."""
+    """The account that a handler's arguments name, if any."""
     if "organization_id" in arguments:
         return accounts.organization(arguments["organization_id"])
     asked: AccountId | None = arguments.get("account_id") or getattr(arguments.get("body"), "account_id", None)

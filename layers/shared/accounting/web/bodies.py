@@ -23,7 +23,7 @@ def body_text(event: Mapping[str, Any]) -> str | None:
 
 
 def strict_json(text: str) -> Any:
-    """The JSON object that a command sent, by the rules of RFC 8259; None if the body is ``null``.
+    """The JSON object in a body, by the rules of RFC 8259; None if the body is ``null``.
 
     Raises PayloadTooLarge for more than ``MAX_BODY_BYTES``, and Invalid for everything else that is wrong: NaN,
     Infinity, integers of thousands of digits, a name that occurs twice in one object, half a surrogate pair, bytes that
@@ -83,7 +83,7 @@ def _without_nesting(text: str) -> str:
 
 
 def _readable(name: str) -> str:
-    """The name with each half of a surrogate pair escaped, because no answer can hold one."""
+    """The name with each half of a surrogate pair escaped, because UTF-8 cannot represent it."""
     return name.encode(errors="backslashreplace").decode()
 
 

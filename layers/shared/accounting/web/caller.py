@@ -28,12 +28,12 @@ type Permission = Literal["credits:read", "sessions:write", "usage:read", "usage
 
 
 class Caller(NamedTuple):
-    """An authenticated user, with the role that their token names.
+    """An authenticated user. ``role`` is the token's role; without a token, it is ``user``.
 
-    ``permissions`` are those of an API key; they are None for a token. ``email`` is the address in the token, or empty.
-    ``issued_at`` is when the token was issued (epoch seconds). ``service`` is the credential of the service that acts
-    for the user, None if the user acts. ``key_id`` is the API key's id, and ``key_account`` the only account that the
-    key is for, None if it is for every account that its user may use.
+    ``permissions`` are those of an API key; without an API key, they are None. ``email`` is the address in the token,
+    or empty. ``issued_at`` is when the token was issued (epoch seconds). ``service`` is the credential of the service
+    that acts for the user, None if the user acts. ``key_id`` is the API key's id. ``key_account`` is the account to
+    which the API key is limited, None if it may use every account of its user.
     """
 
     user_id: str
@@ -56,7 +56,7 @@ class Caller(NamedTuple):
         return personal(self.user_id)
 
     def account(self, asked: AccountId | None) -> AccountId:
-        """The account that a request is about: the one that it names, else the API key's, else the caller's own.
+        """The account of a request: ``asked`` if the request names one, else the API key's, else the caller's own.
 
         Raises Forbidden if the API key is for another account. Whether the caller may use the account is not checked.
         """
@@ -70,7 +70,7 @@ class Caller(NamedTuple):
             raise Forbidden("The API key is for another account", accountId=self.key_account)
 
     def require_supervisor(self) -> None:
-        """Raise Forbidden unless the caller is a supervisor or administrator now, UserDisabled if they are disabled."""
+        """Raise UserDisabled if the caller is disabled, Forbidden if they are not a supervisor or administrator now."""
         if self._role_now(*SUPERVISORS) not in SUPERVISORS:
             raise Forbidden("Supervisor access required")
 
@@ -83,24 +83,24 @@ class Caller(NamedTuple):
         return self.role in SUPERVISORS and self._role_now(*SUPERVISORS) in SUPERVISORS
 
     def require_admin(self) -> None:
-        """Raise Forbidden unless the caller is an administrator now, UserDisabled if they are disabled."""
+        """Raise UserDisabled if the caller is disabled, Forbidden if they are not an administrator now."""
         if not self.is_admin():
             raise Forbidden("Admin access required")
 
     def is_admin(self) -> bool:
-        """Whether the caller is an administrator now. Raises UserDisabled."""
+        """Whether the caller is an administrator now. Raises UserDisabled if they are disabled."""
         return self._role_now("admin") == "admin"
 
     def require_enabled(self) -> None:
-        """Raise UserDisabled if the caller is disabled. The answer is up to 30 seconds old."""
+        """Raise UserDisabled if the caller is disabled. Disabling takes effect within 30 seconds."""
         if users.is_disabled(self.user_id):
             raise UserDisabled
 
     def _role_now(self, *wanted: str) -> str:
-        """The caller's role now, or the token's role if that is not one of ``wanted``. Raises UserDisabled.
+        """The caller's role now, if the token's role is ``wanted``; else the token's role. Raises UserDisabled.
 
-        The gateway may remember a token for minutes, so a newer token or a sync may have lowered the role since.
-        Neither can raise a token's role, so a role that is not one of ``wanted`` is not looked up.
+        The gateway may cache a token for minutes. Meanwhile, a newer token or a sync may lower the user's role, so a
+        wanted role is checked against the profile. Any other role needs no check: the profile cannot raise it.
         """
         if self.role not in wanted:
             self.require_enabled()
@@ -111,7 +111,7 @@ class Caller(NamedTuple):
         return effective_role(self.role, self.issued_at * 1000, known)
 
     def require_permission(self, permission: Permission | None) -> None:
-        """Raise Forbidden unless the caller has a token, or an API key with this permission."""
+        """Raise Forbidden for an API key without this permission. With None, raise it for every API key."""
         if self.permissions is None:
             return
         if permission is None:
@@ -120,7 +120,7 @@ class Caller(NamedTuple):
             raise Forbidden(f"The API key lacks the permission {permission}", permission=permission)
 
     def require_right(self, right: Right | None) -> None:
-        """Raise RightMissing if a service acts for the user without this right, Forbidden if ``right`` is None."""
+        """Raise RightMissing for a service without this right. With None, raise Forbidden for every service."""
         if self.service is None:
             return
         if right is None:
@@ -129,10 +129,10 @@ class Caller(NamedTuple):
             raise RightMissing(f"The service credential lacks the right {right}", right=right)
 
     def is_self(self, reference: str) -> bool:
-        """Whether an id or e-mail address (URL-encoded or not) means the caller.
+        """Whether ``reference``, an id or e-mail address (URL-encoded or not), means the caller.
 
-        The caller's address is the one in the token. With an API key, or a token without an address, it is the one in
-        the profile, which is read only if ``reference`` is an address.
+        The caller's address comes from the token. Without a token, or if the token has no address, it comes from the
+        profile, which is read only if ``reference`` is an address.
         """
         if reference == self.user_id:
             return True
@@ -151,8 +151,10 @@ def caller_of(authorizer: Mapping[str, Any], now: int, on_behalf_of: Sequence[st
 
     The gateway caches the authorizer's answer. Meanwhile a token may have expired, or a key or secret may have been
     revoked, so they are checked again. ``on_behalf_of`` are the request's ``X-On-Behalf-Of`` headers, which only a
-    service's request needs. Raises TokenRequired if the context has no identity, TokenExpired, ApiKeyInvalid,
-    ServiceCredentialInvalid, and Invalid if a service does not name one user.
+    service's request needs.
+
+    Raises TokenExpired, ApiKeyInvalid, ServiceCredentialInvalid, TokenRequired if the context has no identity, and
+    Invalid if a service does not name exactly one user.
     """
     service_id = authorizer.get("serviceId")
     if service_id:
@@ -178,7 +180,10 @@ def caller_of(authorizer: Mapping[str, Any], now: int, on_behalf_of: Sequence[st
 
 
 def _service(service_id: str, generation: int, now: int) -> ServiceCredential:
-    """The service's credential, if the secret of this generation is valid. The answer is up to 30 seconds old."""
+    """The service's credential. ``generation`` is the number of the secret that the service sent.
+
+    Raises ServiceCredentialInvalid unless this secret is valid. A change takes effect within 30 seconds.
+    """
     service = service_credentials.find_cached(service_id, generation)
     if service is None:
         raise ServiceCredentialInvalid("The service credential was deleted")

@@ -1,8 +1,6 @@
 """Writes: of one item, or of a transaction, which writes all of its items or none.
 
-A transaction has a token, so that the client can send it again after a lost answer and it still happens only once. If a
-transaction is refused for certain, the caller gets the error that the refused write carries. Imports settings,
-errors, formats, keys, chance, codec and connection.
+A transaction has a token, so that the client can send it again after a lost answer and it still happens only once.
 """
 
 import time
@@ -55,7 +53,7 @@ def put(
     values: Item | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Action:
-    """A Put of ``item``, for ``Write``. If the condition fails, the item that was there is reported."""
+    """A Put of ``item``, for ``Write``."""
     return {"Put": _conditioned({"Item": pack({"format": FORMAT, **item})}, condition, values, names)}
 
 
@@ -73,7 +71,7 @@ def update(
 
 
 def add(key: Key, added: Mapping[str, int], *, if_absent: Item) -> Action:
-    """An Update without a condition, for ``Write``: add to sums, and assign the attributes that the item lacks."""
+    """An Update without a condition. Adds ``added``, and sets those of ``if_absent`` that the item lacks."""
     adds = ", ".join(f"#{name} :{name}" for name in added)
     sets = ", ".join(f"#{name} = if_not_exists(#{name}, :{name})" for name in if_absent)
     values = {f":{name}": value for name, value in (*added.items(), *if_absent.items())}
@@ -150,9 +148,9 @@ def update_one(
 def transact(writes: Sequence[Write]) -> None:
     """Write everything or nothing.
 
-    Raises the error of the first write whose condition failed and that carries an error, or RuntimeError if there is no
-    such write; Conflict if another transaction was in progress; Throttled if the table takes no more; Unavailable if
-    the outcome is unknown.
+    If conditions fail, raises the error of the first failed write that carries an error, or RuntimeError if none does.
+    Raises Conflict if another transaction was in progress, Throttled if the table takes no more, Unavailable if the
+    outcome is unknown.
     """
     from botocore.exceptions import ClientError
 
@@ -168,8 +166,8 @@ def transact(writes: Sequence[Write]) -> None:
             if error.response["Error"]["Code"] != "TransactionCanceledException":
                 raise
             refusal = _refusal(writes, error.response.get("CancellationReasons", []))
-            # An earlier attempt without an answer may still arrive. If the caller decided again now, both could happen.
-            # So the same transaction is sent again, with the same token.
+            # An earlier attempt whose answer was lost may still commit. If the caller decided again now, the new
+            # transaction could commit, too. So the old transaction is sent again, with the same token.
             lost = lost or error.response["ResponseMetadata"]["RetryAttempts"] > 0
             if not (lost and isinstance(refusal, Conflict)):
                 raise refusal from error
@@ -189,8 +187,8 @@ def _attempts() -> Iterator[None]:
 def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> Exception:
     """The error for a canceled transaction.
 
-    A temporary reason wins over a failed condition: the condition may have failed only because a repeat of the same
-    request is being committed. Only a new read can tell.
+    Throttled and Conflict take precedence over a failed condition. The condition may have failed only because a repeat
+    of the same request is being committed, so the caller must read again.
     """
     codes = {str(reason.get("Code")) for reason in reasons}
     if codes & THROTTLES:

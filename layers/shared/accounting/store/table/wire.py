@@ -2,10 +2,12 @@
 
 boto3's client supports every service and every option, which takes most of a request's processor time. ``Wire`` has
 only six of the client's methods, with the same arguments, the same exceptions, and the same answers except for
-ResponseMetadata. It is stricter in one respect: an answer that cannot be read counts as lost. boto3 returns an answer
-without an item if its JSON is cut short, and the last of three answers even if its checksum is wrong.
+ResponseMetadata. It is stricter in one respect: an answer that is cut short or has a wrong checksum is never returned.
+It counts as lost, so the request is repeated, and the last attempt raises ConnectionClosedError. boto3 returns an
+answer that is cut short as one without an item. If all three attempts get a wrong checksum, boto3 returns the third
+answer.
 
-Threads may share a wire. Imports chance, surroundings and exchange.
+Threads may share a wire.
 """
 
 import hmac
@@ -37,11 +39,11 @@ ThrottlingException TooManyRequestsException TransactionInProgressException
 """
 REPEATED_CODES = frozenset(_CODES.split())
 """The codes that botocore's ``standard`` mode retries. A test compares both lists."""
-REPEAT_COST, TIMEOUT_COST = 5, 10  # from a quota of 500, so that retries stop if everything fails
+REPEAT_COST, TIMEOUT_COST = 5, 10  # botocore's quota of 500 pays for retries, so that they stop if all calls fail
 
 
 class Wire:
-    """The six calls that the store needs, with the same methods as boto3's client."""
+    """The six methods of boto3's client that the store needs."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -85,12 +87,12 @@ class Wire:
                 return answer
 
     def attempt(self, operation: str, body: bytes) -> Reply:
-        """Sign a request and send it once. Raises what botocore would raise if there is no reply."""
+        """Sign a request and send it once. If no reply arrives, this raises what botocore would raise."""
         headers = self.signed(operation, body, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         return self._exchange.reply_to(headers, body)
 
     def signed(self, operation: str, body: bytes, now: str) -> dict[str, str]:
-        """The headers of a request with its signature, version 4; ``now`` is like 20270115T080000Z."""
+        """The headers of a request, with AWS's Signature Version 4; ``now`` is like 20270115T080000Z."""
         access_key, secret_key, token = self.place.credentials()
         headers = {
             "content-type": "application/x-amz-json-1.0",
@@ -111,7 +113,7 @@ class Wire:
         return headers
 
     def _cost_of_a_repeat(self, error: Exception, repeats: int) -> int:
-        """Take the cost of a retry after this error from the quota and return it; 0 if there may be no retry."""
+        """Take the cost of a retry from the quota, and return the cost; 0 if the request must not be retried."""
         from botocore import exceptions
         from botocore.retries.quota import RetryQuota
 
@@ -145,7 +147,7 @@ def _answer(operation: str, reply: Reply, url: str) -> dict[str, Any]:
 
 
 def _refusal(operation: str, status: int, found: dict[str, Any]) -> Exception:
-    """The ClientError for an error of DynamoDB, with its fields. If it has no code, its status is the code."""
+    """The ClientError for an error of DynamoDB, with the error's fields. Without a code, the status is the code."""
     from botocore.exceptions import ClientError
 
     code = str(found.pop("__type", status)).split(":", 1)[0].rpartition("#")[2]
