@@ -46,7 +46,10 @@ class Rates:
 
 @dataclass(frozen=True)
 class PriceTier:
-    """Rates for a whole request with more input tokens than ``above_input_tokens``. A missing class keeps its rate."""
+    """Rates for a whole request of more than ``above_input_tokens`` input tokens.
+
+    A missing class keeps its base rate.
+    """
 
     above_input_tokens: int
     rates: Rates

@@ -106,7 +106,7 @@ class BaseRates(SomeRates):
 
 
 class TierBody(RequestModel):
-    """Rates for a whole request with more input tokens than ``aboveInputTokens``. A missing class keeps its rate."""
+    """Rates for a whole request of more than ``aboveInputTokens`` input tokens. A missing class keeps its base rate."""
 
     above_input_tokens: Annotated[Tokens, Field(ge=1)]
     rates: SomeRates
