@@ -1,6 +1,6 @@
 """How often the local AWS saves its data.
 
-It also runs in MiniStack's own environment, so it may import only the standard library.
+This module also runs in MiniStack's own environment, so it may import only the standard library.
 """
 
 from __future__ import annotations
