@@ -1,4 +1,4 @@
-"""A function's real handler in this process, invoked as Lambda does: measured one request after another."""
+"""Measures a function's real handler in this process, one request after another."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def figures_of(once: Callable[[], object], times: int) -> Figures:
 
 
 def _repeat[T](once: Callable[[], T], times: int, seconds: float, least: int = 1) -> list[T]:
-    """Repeat an action up to a number of times or seconds, but at least a minimum number of times."""
+    """Repeat an action ``times`` times or for ``seconds``, whichever ends first, but at least ``least`` times."""
     began = time.monotonic()
     found: list[T] = []
     while len(found) < least or (len(found) < times and time.monotonic() - began < seconds):
@@ -136,7 +136,7 @@ def _turn_of(operation: Operation, asked: dict[str, Any], number: int) -> Turn:
 
 
 def _prepared(function: Function, operation: Operation, turn: Turn) -> dict[str, Any]:
-    """Send the preceding requests, empty the caches that the operation names, and return the event."""
+    """Send the requests that must precede the operation, empty the caches that it names, and return its event."""
     for before in operation.before:
         function.answer(before(turn).event(), 201)
     if operation.forgets:

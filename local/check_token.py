@@ -2,8 +2,9 @@
 
 If the issuer's keys cannot be fetched, it says that the token could not be checked.
 
-ISSUERS=file.json names the issuers, as for `make run`. Without it, only tokens of the platform's own issuer are
-accepted, which are signed with JWT_ACCESS_SECRET or else the secret of `make run`. `make token` makes such tokens.
+ISSUERS=file.json names the issuers, as for `make run`. Without it, only tokens signed with the service's own secret are
+accepted, such as those of `make token`. That secret is JWT_ACCESS_SECRET or, without this variable, the secret of
+`make run`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from local.steps import Refused, explain
 
 
 def main() -> int:
-    """Print the token's claims, why it is refused, or why it could not be checked; return 0 or, without claims, 1."""
+    """Print the token's claims and return 0, or print why there are none and return 1."""
     try:
         claims = check(os.environ.get("TOKEN", ""), issuers.from_environment(os.environ) or "[]")
     except Refused as refused:
@@ -62,7 +63,7 @@ def description(claims: Claims) -> str:
 
 
 def _secrets(*, refresh: bool) -> list[bytes]:  # noqa: ARG001 - `verify` passes it
-    """Return JWT_ACCESS_SECRET or the secret of `make run`; without either, a secret that has signed nothing."""
+    """Return JWT_ACCESS_SECRET or the secret of `make run`; without either, a random secret that fits no token."""
     given = os.environ.get("JWT_ACCESS_SECRET") or (JWT_SECRET.read_text() if JWT_SECRET.exists() else "")
     return [given.encode()] if given else [os.urandom(32)]
 

@@ -22,7 +22,8 @@ by `code`; `message` is for people and may change. A 429 and a 503 carry `Retry-
 at most once.
 """
 GATEWAY_ERRORS = {
-    "INTERNAL_ERROR": "A defect. Nothing is half done; the service's log has the cause under the answer's `requestId`.",
+    "INTERNAL_ERROR": "A defect in the service. Each change was made completely or not at all. "
+    "The service's log has the cause under the answer's `requestId`.",
     "RATE_LIMITED": "Too many requests arrived, in all or from the caller's address. Nothing was done.",
     "TIMEOUT": "The gateway got no answer within 29 seconds. Whether the request was carried out is unknown.",
 }
@@ -46,7 +47,7 @@ them.
 TRAFFIC = "It falls to 0 while there is traffic."
 METRICS = {
     "CreditsGranted": (
-        "Credits given by `allocate`, `set` or `adjust`, or by a closed organization. Also debt that `set` wrote off.",
+        "Credits given by `allocate`, `set` or `adjust`, or moved from a closed organization, and debt written off.",
         "It does not match what was sold.",
     ),
     "CreditsRemoved": (
@@ -67,12 +68,12 @@ METRICS = {
         "The part of the overrun that users had no credits for, and now owe.",
         "It stays above 0.",
     ),
-    "CreditsCharged": ("Credits deducted with usage records.", TRAFFIC),
+    "CreditsCharged": ("Credits that `usage/record` deducted.", TRAFFIC),
     "BudgetWarnings": (
         "Warning levels (`warnAtPercent`) that budgets reached. The log line of each names the account and the user.",
         "",
     ),
-    "CreditsExpired": ("Expired credits that the sweeper or another command removed.", ""),
+    "CreditsExpired": ("Expired credits that the sweeper or a command removed.", ""),
     "SessionsResolved": ("Sessions that ended, in any way.", ""),
     "SessionsSettledLate": (
         "Sessions whose usage arrived after the sweeper or a supervisor had ended the session.",

@@ -1,6 +1,6 @@
 """`make screenshots`: writes the pictures of docs/images from the console of the service that `make run` started.
 
-They show what is in the service: `make seed` fills it.
+They show the data in the service, so run `make seed` first.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def take() -> None:
 
 
 def _user_with_most_lots(base_url: str, token: str) -> str:
-    """Of the users who used the most credits, the one with the most lots. Raises Refused if nobody used any."""
+    """Return the user with the most lots among the heaviest users. Raises Refused if nobody has used credits."""
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=f"{base_url}/api/", headers=headers, trust_env=False, timeout=30) as http:
         users: dict[str, int] = http.get("usage/system").raise_for_status().json()["byUser"]

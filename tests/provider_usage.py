@@ -1,7 +1,7 @@
-"""Usage objects as providers send them: tables of real shapes, and random ones.
+"""Usage objects as providers send them: samples and random objects.
 
-The shapes in ``tests/usage`` are those of the providers' SDKs and API references, each with the canonical form that was
-worked out by hand. A random object is written from a ``Call``, whose groups of tokens do not overlap.
+``tests/usage`` has a sample of each shape in the providers' SDKs and API references. The canonical form of each sample
+was worked out by hand. A random object is made from a random ``Call``.
 """
 
 from pathlib import Path
@@ -165,7 +165,7 @@ WRITERS = {
     "gemini": (_gemini, {"text", "cached_text", "tool_results", "answer", "reasoning", *_AUDIO}),
     "otel": (_otel, {"text", "cached_text", "written", "answer", "reasoning", *_AUDIO}),
 }
-"""Format → how a call is written in it, and the groups that it distinguishes."""
+"""Format → the function that writes a call in this format, and the groups that the format distinguishes."""
 
 REQUIRED = {
     "canonical": {"inputTokens", "outputTokens"},

@@ -34,7 +34,7 @@ WITHOUT_A_NAME = {
     *("AWS::Lambda::EventInvokeConfig", "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission"),
     *("AWS::Lambda::Version", "AWS::WAFv2::WebACLAssociation"),
 }
-"""Types of resources without a name in the AWS account, or with a name inside another resource."""
+"""Types of resources that have no name, or whose name only has to be unique within another resource."""
 
 
 def of_type(made: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ RESULTS = "bench/RESULTS.md"
 WARNING = f"**Measured at a scale of {SCALE}: the figures mean nothing"
 
 type Tables = dict[str, list[list[str]]]
-"""The rows of a page's tables without headers, by the title of the section."""
+"""Title of a section → the rows of its table, without the header."""
 
 
 def tables(page: str) -> Tables:
@@ -43,7 +43,7 @@ def rows(section: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def page(project: Project, documentation: Documentation) -> str:
-    """Return the page of a run of everything."""
+    """Return the page that a run of all parts prints."""
     return project.type(documentation.line("make bench"), SCALE=SCALE)
 
 
@@ -82,8 +82,8 @@ def test_every_part_is_on_the_page(measured: Tables, results: Tables) -> None:
     ],
 )
 def test_no_row_is_missing(measured: Tables, results: Tables, section: str) -> None:
-    """Rows that depend on a scaled size have other names, and those of a profile may be in another order."""
-    if section == "Statistics by records":
+    """The rows are compared in any order, because the order of a profile's rows may vary."""
+    if section == "Statistics by records":  # its rows are named after the sizes, which are scaled
         assert [row[0] for row in measured[section]] == ["10", "100", "1,000"]
     else:
         assert sorted(row[0] for row in measured[section]) == sorted(row[0] for row in results[section])
@@ -135,7 +135,7 @@ def test_single_parts_can_be_measured(project: Project, documentation: Documenta
 
 
 def test_the_command_with_a_scale_works(project: Project, documentation: Documentation) -> None:
-    """The tests above cover a run of everything at this scale."""
+    """One part is enough, because the tests above run all parts at this scale."""
     output = project.type(documentation.line("make bench SCALE=0.01"), ONLY="packages")
 
     assert WARNING in output

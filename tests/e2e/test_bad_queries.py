@@ -105,7 +105,7 @@ def test_a_cursor_outside_of_the_list_is_accepted(person: Target) -> None:
             assert person.get(path, cursor=cursor).status_code == 200
 
 
-def test_a_page_beyond_the_deepest_one_is_refused_with_a_hint_to_the_cursor(person: Target) -> None:
+def test_a_page_beyond_10000_rows_is_refused_with_a_hint_to_use_a_cursor(person: Target) -> None:
     assert person.get("credits/allocations", page=100, limit=100).status_code == 200
     answer = person.get("credits/allocations", page=101, limit=100)
     assert "cursor" in assert_refused(answer, 400, "VALIDATION_ERROR")["errors"][0]["problem"]
@@ -119,7 +119,7 @@ def test_a_page_of_a_users_active_sessions_has_up_to_a_thousand(person: Target) 
 
 
 @pytest.mark.parametrize("text", ["a\tb", "a\r\nb", "\u3000", "\u200d", "\u2028", "\U0001fae9"])
-def test_notes_may_have_lines_and_anything_that_people_write(person: Target, text: str) -> None:
+def test_notes_may_have_line_breaks_and_unusual_characters(person: Target, text: str) -> None:
     person.ok("POST", "credits/allocate", {"userId": person.id, "credits": 1, "notes": text})
 
     assert person.ok("GET", "credits/allocations?limit=1")["allocations"][0]["notes"] == text

@@ -60,7 +60,7 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Provider]:
-    """Return the server of the models that the proxy calls."""
+    """Return the server that plays the model provider."""
     with Provider.running() as running:
         yield running
 
@@ -143,7 +143,7 @@ def test_an_api_key_acts_for_its_owner(service: Stack, people: People, proxy: Pr
     assert audited(service, person).usage[0]["credits"] == 1
 
 
-def test_the_scheme_may_have_capitals(people: People, proxy: Proxy, provider: Provider) -> None:
+def test_the_authorization_scheme_may_be_in_capitals(people: People, proxy: Proxy, provider: Provider) -> None:
     person = people(credits=100)
     provider.plans()
     with proxy.ask(person, 5, headers={b"Authorization": f"BEARER {person.token}".encode()}) as answer:
@@ -314,7 +314,7 @@ def _active(service: Stack, person: Person) -> list[Item]:
 
 
 def _under(service: Stack, person: Person, prefix: str) -> list[Item]:
-    """Return a user's items of one kind, while requests may still be in progress."""
+    """Return a user's items of one kind. Unlike `audited`, this checks nothing, since requests may be in progress."""
     return [item for item in items_of(service, person.id) if item["sk"].startswith(prefix)]
 
 

@@ -103,7 +103,7 @@ def test_the_id_of_an_active_session_is_refused_with_other_values(
     assert items_of(service, person.id) == before
 
 
-def test_a_session_id_belongs_to_its_user(service: Stack, people: People) -> None:
+def test_two_users_can_use_the_same_session_id(service: Stack, people: People) -> None:
     one, other = people(credits=100), people(credits=100)
     session = one.open(50_000)
 
@@ -155,7 +155,7 @@ def test_a_heartbeat_reports_progress_and_keeps_the_session_alive(service: Stack
     assert audited(service, person).kinds() == ["grant", "hold"]
 
 
-def test_a_heartbeat_never_goes_backwards(people: People) -> None:
+def test_a_heartbeat_never_lowers_the_number_of_tokens(people: People) -> None:
     person = people(credits=100)
     session = person.open(50_000)
     assert person.heartbeat(session, 20_000).is_success
@@ -182,7 +182,7 @@ def test_a_heartbeat_raises_the_hold_when_the_stream_outgrows_it(service: Stack,
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (40, 60)
 
 
-def test_a_heartbeat_whose_hold_cannot_be_raised_is_refused_but_remembered(service: Stack, people: People) -> None:
+def test_a_heartbeat_that_cannot_raise_the_hold_is_refused_but_its_tokens_count(service: Stack, people: People) -> None:
     person = people(credits=20)
     session = person.open(10_000)
 
@@ -396,7 +396,7 @@ def test_active_is_empty_for_a_user_without_sessions(people: People) -> None:
     assert people().ok("GET", "streaming-sessions/active") == []
 
 
-def test_active_lists_a_users_sessions_by_id_and_by_address(busy: Person, people: People) -> None:
+def test_active_lists_a_users_sessions_by_user_id_and_by_email(busy: Person, people: People) -> None:
     own, supervisor = busy.ok("GET", "streaming-sessions/active"), people("supervisor")
 
     for name, reference in path_references(busy).items():

@@ -1,4 +1,4 @@
-"""A user's list merges two ranges: sessions whose ids have their start time, and sessions with an index entry."""
+"""A user's list merges two ranges: sessions whose ids contain their start time, and sessions in an index."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ numbers = count()
 
 @dataclass(frozen=True)
 class StoredSession:
-    """A session. ``has_entry`` adds an index entry even if the id has the start time, as earlier releases did."""
+    """A session. ``has_entry`` adds it to the index even if its id contains its start time, as earlier releases did."""
 
     at: int
     session_id: str
@@ -155,7 +155,7 @@ def settled(name: str) -> bool:
 def test_a_user_who_begins_many_sessions_with_false_times_gets_shorter_pages_and_misses_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The ids have later times than the sessions, so the list reads these ids first."""
+    """The false times are an hour too late, so the list reads these ids before the true ones."""
     false = [StoredSession(NOW - HOUR - number, uuid7(NOW - number)) for number in range(120)]
     true = [StoredSession(at, uuid7(at)) for at in (NOW - 2 * HOUR, NOW - 2 * HOUR + 1)]
     write("u1", false + true)
@@ -175,7 +175,7 @@ def test_a_user_who_begins_many_sessions_with_false_times_gets_shorter_pages_and
         read.clear()
 
     assert found[0] == []
-    assert most <= 6 * 7, "at most four pages of 7 keys, and one page more of each of the two ranges"
+    assert most <= 6 * 7, "at most 4 pages of 7 keys, plus one page of each of the two ranges"
     assert list(chain(*found)) == [each.session_id for each in false + true[::-1]]
 
 

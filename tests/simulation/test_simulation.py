@@ -7,8 +7,10 @@ from tests.simulation.simulation import Simulation, Violation
 
 SEEDS = range(1, 41)
 MOST_SEEDS = 30
-"""At least one of this many seeds must catch a sabotage. Measured: about an eighth of the seeds catch `heartbeat`. At
-least a third catch each of the others."""
+"""At least one of this many seeds must catch a sabotage: a condition removed from the service's writes.
+
+Measured: about one seed in eight catches the sabotage ``heartbeat``, and at least one in three catches any other.
+"""
 
 
 @pytest.mark.parametrize("first", SEEDS[::10])

@@ -1,6 +1,6 @@
-"""One call from its first request to its answer: what to send, and whether to send it again.
+"""Decides what to send for a call, and whether to send it again.
 
-This module does no input or output. Each client sends and waits in its own way; everything else is decided here.
+This module does no input or output: the sync and the async client send the requests and wait.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ GARBLED = (httpx.DecodingError, httpx.TooManyRedirects, httpx.InvalidURL)
 """Errors that an answer causes: its encoding is wrong, or it redirects too often or to an invalid address."""
 Fault = httpx.RequestError | httpx.InvalidURL
 FAULTS = (httpx.RequestError, httpx.InvalidURL)
-"""Errors that sending a request can raise. An InvalidURL is about a redirect: the request's own address was checked."""
+"""Errors that sending a request can raise. InvalidURL is raised for an invalid redirect."""
 PERMANENT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
 """Errors that would occur again at every attempt."""
 CONNECTIONS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
@@ -94,12 +94,12 @@ class Again:
 class Exchange(Generic[T]):
     """A call in progress. Send ``request`` and pass the outcome to ``judge``, until it returns `Succeeded` or raises.
 
-    ``refused`` is the authorization that the service refused, if a new one may replace it. ``may_be_done`` says whether
-    the service may have carried out the call in any attempt so far.
+    If the service refuses the authorization and the client may get a new one, ``refused`` is the refused authorization.
+    ``may_be_done`` says whether the service may have carried out the call in any attempt so far.
     """
 
     def __init__(self, call: Call[T], settings: Settings, retries: Retries | None, *, renewable: bool) -> None:
-        """``retries``, if not None, replace those of the settings."""
+        """If ``retries`` is None, the retries of the settings apply."""
         self._call = call
         self._settings = settings
         self._retries = settings.retries if retries is None else retries
@@ -171,7 +171,7 @@ class Exchange(Generic[T]):
         return self._call.repeatable or not _may_be_done(outcome)
 
     def _is_answer(self, response: httpx.Response) -> bool:
-        """Whether a refusal counts as an answer, because it has the call's ``answer_field``."""
+        """Whether the call returns this refusal instead of raising it, because its JSON has the ``answer_field``."""
         if self._call.answer_field is None or not response.is_client_error:
             return False
         try:
@@ -200,7 +200,7 @@ def _may_be_done(outcome: httpx.Response | Fault) -> bool:
 
 
 def _unreachable(cause: Fault) -> AccountingError:
-    if isinstance(cause, httpx.LocalProtocolError):  # its text may quote a header, and so a secret
+    if isinstance(cause, httpx.LocalProtocolError):  # its text may quote a header with a secret
         return Unreachable("The request can't be sent", "UNREACHABLE")
     if isinstance(cause, GARBLED):
         error: AccountingError = _unexpected(cause, None)
@@ -215,5 +215,5 @@ def _unexpected(cause: Exception, status: int | None) -> UnexpectedAnswer:
 
 
 def is_temporary(error: AccountingError) -> bool:
-    """Whether the outcome says nothing about the request itself, so that the same request may succeed later."""
+    """Whether the same request may succeed later, because the error is not about what was sent."""
     return isinstance(error, RateLimited | Unavailable | UnexpectedAnswer) or (error.status or 0) >= 500

@@ -34,12 +34,13 @@ NO_USAGE = {"inputTokens": 0, "outputTokens": 0, "requests": 0}
 
 @dataclass(frozen=True)
 class Ending:
-    """How a stream ended: finalized with or without ``success``, or aborted if ``success`` is None.
+    """How a stream ended. Its session is finalized with ``success``, or aborted if ``success`` is None.
 
     ``progress`` is None for an aborted stream whose progress only the service knows. ``model_id`` is the model that
-    served, if it is not the session's. ``is_estimated`` is true if the service rejected the provider's usage, so that
-    the tokens counted are settled. If nothing was held because the service could not be reached,
-    ``unheld`` has the arguments for `initialize`. ``account_id`` is the account that pays, if the caller named one.
+    served the stream, if it is not the session's model. ``is_estimated`` is true if the service rejected the provider's
+    usage; the session is then settled for the tokens that were counted. If nothing was held because the service could
+    not be reached, ``unheld`` has the arguments for `initialize`. ``account_id`` is the account that pays, if the
+    caller named one.
     """
 
     session_id: str
@@ -52,7 +53,7 @@ class Ending:
     account_id: str | None = None
 
     def call(self) -> Call[Settled]:
-        """The call that settles the session: with the provider's usage or, without one, a number of tokens."""
+        """The call that settles the session."""
         metadata = {**(self.metadata or {}), **({"estimated": True} if self.is_estimated else {})} or None
         more: dict[str, Any] = {"model_id": self.model_id, "metadata": metadata, "account_id": self.account_id}
         if self.progress is None:
@@ -66,15 +67,15 @@ class Ending:
         return sessions.finalize(self.session_id, tokens, usage=usage, usage_format=usage_format, **more)
 
     def opening_call(self) -> Call[Initialized]:
-        """The call that opens, without a hold, a session that could not be opened when its stream began."""
+        """The call that opens the session without a hold, if the service could not be reached when the stream began."""
         return sessions.initialize(self.session_id, estimated_usage=NO_USAGE, **(self.unheld or {}))
 
     def without_rejected(self, error: InvalidRequest | PayloadTooLarge) -> Ending:
         """The same ending without the values that the service rejected.
 
-        The metadata and the model are left out if the error names them. If this changes nothing, or if the error also
-        names the usage, the usage is left out. If nothing has changed yet, the model and the metadata are left out, so
-        that only the number of tokens remains.
+        1. If the error names the metadata or the model, leave out what it names.
+        2. If the error names the usage, or step 1 left nothing out, leave out the usage. The number of tokens remains.
+        3. If nothing was left out so far, leave out both the metadata and the model.
         """
         errors = error.errors if isinstance(error, InvalidRequest) else ()
         named = {str(each.get("field")).partition(".")[0] for each in errors}
@@ -89,7 +90,7 @@ class Ending:
 
 
 class Settling:
-    """Settles a session: which call to try next, how often and for how long."""
+    """Decides which call to try next to settle a session, how often, and for how long."""
 
     def __init__(self, ending: Ending, retries: Retries) -> None:
         self.ending = ending
@@ -101,7 +102,7 @@ class Settling:
 
     @property
     def retries(self) -> Retries:
-        """The retries of the next attempt, within the time that is left."""
+        """The retry settings for the next call, limited to the time that is left."""
         if self._elapsed() < NEGLIGIBLE_SECONDS:
             return self._retries
         return replace(self._retries, total_seconds=max(0.0, self._retries.total_seconds - self._elapsed()))
@@ -150,7 +151,10 @@ class Settling:
 
 
 def may_settle_later(error: Exception, *, renewable: bool) -> bool:
-    """Whether the same call may still settle the session after this error. A refusal is final."""
+    """Whether the same call may still settle the session, because the error is temporary or a new token may help.
+
+    ``renewable`` says whether the client can get a new token.
+    """
     if isinstance(error, AccountingError):
         return is_temporary(error) or (renewable and isinstance(error, Unauthorized))
     return renewable  # what the caller's token function raised

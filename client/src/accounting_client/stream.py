@@ -42,16 +42,16 @@ class Stream(Generic[H]):
 
     @property
     def max_output_tokens(self) -> int | None:
-        """The output tokens that the hold is for: the limit to pass to the model. `when_short` may have reduced it.
+        """The limit to pass to the model: the output tokens that the hold covers.
 
-        None if the hold is for `estimated_tokens`.
+        None if the hold is for `estimated_tokens`. With ``when_short="shorten"``, it may be lower than your estimate.
         """
         estimate = self.estimated_usage
         return None if estimate is None else output_of(estimate, "canonical")
 
     @property
     def opened(self) -> Initialized | None:
-        """What is held, as the service answered when the block was entered; None before, and without a hold."""
+        """The service's answer to opening the session. It is None before the answer, and in a stream without a hold."""
         return self._hold.opened
 
     @property
@@ -61,28 +61,29 @@ class Stream(Generic[H]):
 
     @property
     def result(self) -> Finalized | Aborted | None:
-        """The outcome, once the session is settled. It stays None if settling failed for good; the log then says so.
+        """The outcome; None until the session is settled.
 
-        The sweeper then ends the session and charges the tokens of its last heartbeat.
+        If settling fails for good, it stays None, and the log says why. The sweeper then ends the session and charges
+        the tokens of the last heartbeat.
         """
         return self._hold.result
 
     @property
     def tokens(self) -> int:
-        """The tokens counted so far or, once there is a usage, the output tokens."""
+        """The stream's tokens so far; only its output tokens once the provider has reported usage."""
         meter = self._hold.meter
         return 0 if meter is None else meter.tokens
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        """The provider's usage so far, plus the output tokens that were counted after it; None if none was reported."""
+        """The usage that the provider has reported, plus the output tokens counted since; None before a report."""
         usage = self._hold.progress.whole_usage
         return None if usage is None else dict(usage)
 
     def add_tokens(self, tokens: int) -> None:
         """Count generated tokens. This never waits.
 
-        In a session with ``estimated_usage``, and after `set_usage`, they are output tokens. If the service refused a
+        In a session with ``estimated_usage``, or after `set_usage`, these are output tokens. If the service refused a
         heartbeat, this counts the tokens and then raises the refusal, such as `InsufficientCredits` if the hold could
         not be raised. Stop the stream then. Raises TypeError if ``tokens`` is not a whole number, ValueError if it is
         negative or impossibly large, and RuntimeError unless the session is open.
@@ -94,9 +95,9 @@ class Stream(Generic[H]):
         self._check_hold(meter)
 
     def set_tokens(self, tokens: int) -> None:
-        """Set the total number of tokens, for example if the model reports it at the end.
+        """Set the number of tokens to a total, such as one that the model reports at the end.
 
-        Otherwise like `add_tokens`.
+        The kind of tokens and the errors are the same as for `add_tokens`.
         """
         meter = self._hold.open_meter()
         meter.count(tokens)
@@ -106,9 +107,9 @@ class Stream(Generic[H]):
         """Pass on the usage that the provider has reported so far, as you received it. This never waits.
 
         ``usage`` is a mapping, or an object of the provider's SDK. It replaces the tokens counted so far, and the
-        session is settled for it. Tokens that are added later are added to its output. Usage is cumulative: a later
-        object of the same format replaces the fields that it has, as Anthropic's ``message_delta`` replaces fields of
-        ``message_start``.
+        session is settled for it. Tokens that you add later are added to its output. If you pass a later object of the
+        same format, its fields replace those of the earlier one, because they are totals. For example, Anthropic's
+        ``message_delta`` replaces fields of ``message_start``.
 
         If the service refused a heartbeat, this raises the refusal, as `add_tokens` does. Raises TypeError if ``usage``
         has no fields, and ValueError for an unknown format or for values that JSON does not have.
@@ -120,7 +121,7 @@ class Stream(Generic[H]):
         self._check_hold(meter)
 
     def served_by(self, model_id: str) -> None:
-        """Name the model that really served the stream, if it is another one: the session is settled at its price."""
+        """Name the model that served the stream, if not `model_id`. The session is settled at that model's price."""
         self._hold.served_model = model_id
 
     def add_metadata(self, metadata: Mapping[str, Any]) -> None:
@@ -137,13 +138,13 @@ class Stream(Generic[H]):
             self.add_metadata(metadata)
 
     def _check_hold(self, meter: Meter) -> None:
-        """Have a heartbeat sent if the tokens may no longer fit the hold, and raise the refusal of an earlier one."""
+        """Raise the refusal of a heartbeat, if there was one. Otherwise, have one sent if the hold may be too small."""
         if meter.refusal is not None:
             meter.require_no_refusal()
         elif meter.outgrown:
             self._hold.wake()
 
     def _is_gone(self) -> IsGone:
-        """Return a function that tells whether this session was garbage-collected, without keeping it alive."""
+        """Return a function that tells whether this object was garbage-collected. It doesn't keep the object alive."""
         this = weakref.ref(self)
         return lambda: this() is None

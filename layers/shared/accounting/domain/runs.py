@@ -1,4 +1,4 @@
-"""Runs: budgets of one task each, which any number of sessions and records of one account share.
+"""Runs. A run is the budget of one task. Any number of sessions and usage records of one account share it.
 
 Times are epoch milliseconds.
 """
@@ -16,10 +16,10 @@ LONGEST_LIFE = 366 * DAY
 
 
 class Run(NamedTuple):
-    """A run of ``user_id``, paid by ``account_id``. The client chooses its id, which is unique in the account.
+    """A run of ``user_id``, paid by ``account_id``. The client chooses the run's id, unique in the account.
 
-    ``committed`` is what its sessions and records hold and what they were charged, ``spent`` only what they were
-    charged. ``sessions`` counts the sessions that were opened, ``records`` the usage records.
+    ``spent`` is the credits that the run was charged. ``committed`` is ``spent`` plus what its active sessions hold.
+    ``sessions`` counts the sessions that were opened, and ``records`` counts the usage records.
     """
 
     account_id: AccountId
@@ -41,7 +41,7 @@ class Run(NamedTuple):
         return max(0, self.limit - self.committed)
 
     def status(self, now: int) -> Status:
-        """Whether the run admits something new, and if not, why."""
+        """Whether the run accepts new sessions and usage records (``active``), or why not."""
         if self.stopped_at is not None:
             return "stopped"
         return "expired" if self.expires_at <= now else "active"
@@ -55,7 +55,7 @@ class Run(NamedTuple):
     def same_request(self, user_id: str, limit: int, expires_at: int | None) -> bool:
         """Whether a request with these values repeats the one that made the run.
 
-        ``expires_at`` None fits every expiry.
+        A request without ``expires_at`` matches any expiry.
         """
         return (self.user_id, self.limit) == (user_id, limit) and expires_at in (None, self.expires_at)
 

@@ -1,7 +1,7 @@
 """Session ids that begin with the time when they were made: UUIDv7 in its standard form (RFC 9562), in lower case.
 
-The table has the sessions of a user in order of their ids. Sessions with such ids are there in order of time, so they
-need no entry in ``by_owner``.
+The table sorts the sessions of a user by id, so sessions with such ids are sorted by time. Sessions with other ids, or
+with ids whose time is wrong, have an entry in ``by_owner``, the index that sorts by start time.
 """
 
 from bisect import bisect_right
@@ -10,8 +10,8 @@ from uuid import UUID
 TOLERANCE = 10_000
 """How far the time of an id may be from the service's time when the session begins, in milliseconds.
 
-It allows for clocks that differ, a cold start, and a repeat after a lost request. It is also how far a list of sessions
-can differ from the order in which they began.
+It allows for clocks that differ, a cold start, and a repeat after a lost request. A list sorts such sessions
+by the times of their ids, so it can place a session this much too early or too late.
 """
 
 _VERSION = 7
@@ -42,8 +42,8 @@ def prefix_at(at: int) -> str:
 def place_in_time(session_id: str) -> int:
     """Where an id is in the order of UUIDv7s, in epoch milliseconds.
 
-    For a UUIDv7, this is its own time. Any other id is after the UUIDv7s of this time and before those of the next; -1
-    means that it is before all UUIDv7s.
+    For a UUIDv7, this is the time in it. For any other id, it is the latest time whose ``prefix_at`` does not sort
+    after the id, or -1 if there is none.
     """
     at = made_at(session_id)
     return bisect_right(_TIMES, session_id, key=prefix_at) - 1 if at is None else at

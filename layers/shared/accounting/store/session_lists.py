@@ -1,7 +1,7 @@
 """Lists of streaming sessions.
 
-The indexes have only keys, so a heartbeat writes to no index. After the keys, a list reads the sessions from the table,
-so it shows their current state.
+The indexes have only the keys of sessions. A heartbeat changes no key, so it writes to no index. A list reads the keys
+from an index and then the sessions from the table, so it shows their current state.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,10 @@ from accounting.store.table import Item
 
 MAX_ACTIVE_LISTED = 1000
 MAX_PAGES_READ = 4
-"""How many pages of keys are read at most for one page of a user's sessions."""
+"""A page of a user's sessions merges no more than this many pages of keys."""
 
 type Page = tuple[list[Session], str | None]
-"""Sessions, and ``before`` for the next page, None on the last page."""
+"""Sessions, and the ``before`` of the next page: None if this is the last page."""
 
 
 def active_of_user(user_id: str, *, before: str | None = None, limit: int = MAX_ACTIVE_LISTED) -> Page:
@@ -38,8 +38,8 @@ def recent_of_user(user_id: str, *, now: int, before: str | None, limit: int) ->
     """A page of the user's sessions, active and ended, newest first.
 
     The page merges two ranges: the sessions with an entry in ``by_owner``, and the sessions whose ids are UUIDv7s. A
-    session can be in both, if its id is a UUIDv7 of another time than its beginning. The second range then skips it. If
-    very many are skipped, a page may be shorter than ``limit`` although more sessions follow.
+    session is in both ranges if its id is a UUIDv7 whose time is not the session's start. The second range skips such
+    sessions. If very many are skipped, a page may be shorter than ``limit`` although more sessions follow.
     """
     page_size = limit + 2
     (of_owner,) = keys.sessions_of_owner(user_id)
@@ -61,10 +61,10 @@ def recent_of_user(user_id: str, *, now: int, before: str | None, limit: int) ->
 
 
 def _by_id(user_id: str, now: int, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
-    """The user's sessions in the range of UUIDv7s that stored sessions can have: positions and items, last first.
+    """Yield the positions and items of the user's sessions in a range of ids, in descending order. Reads lazily.
 
-    The range is read lazily. Other ids can sort between these UUIDv7s. If one page of a query ends at such an id,
-    the next page begins at the UUIDv7s below the id, and so skips the other ids in between.
+    The range has every UUIDv7 that a stored session can have, and the other ids that sort between these UUIDv7s. If a
+    query ends at one of the other ids, the next query begins at the nearest UUIDv7 below, and skips those in between.
     """
     since = now - settings().session_retention - settings().session_max_life
     until = now + session_ids.TOLERANCE + 1
