@@ -3,8 +3,8 @@
 There is no queue. Each command counts how many other commands have changed the wallet since it first read the wallet.
 A command that writes stores its count in the wallet (``passed``). A command whose write is refused compares its count
 with the stored count. If the stored count is higher by n, about n other commands have waited longer, and the command
-pauses for about n turns. A turn is as long as the refused attempt took. If the stored count is not higher, the command tries
-again at once.
+pauses for about n turns. A turn is as long as the refused attempt took. If the stored count is not higher, the command
+tries again at once.
 
 A wrong count only changes a pause. The conditions of the writes decide who writes.
 """
