@@ -46,7 +46,10 @@ class Rates:
 
 @dataclass(frozen=True)
 class PriceTier:
-    """Rates for a whole request with more input tokens than ``above_input_tokens``. A missing class keeps its rate."""
+    """Rates for all tokens of a request that has more input tokens than ``above_input_tokens``.
+
+    A class that is missing here keeps the rate that it has without the tier, if it has one.
+    """
 
     above_input_tokens: int
     rates: Rates
