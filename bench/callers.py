@@ -1,4 +1,4 @@
-"""CPU time that a wrapper adds to a call, besides the SDK and the two requests that account for the call."""
+"""How much more CPU time a call needs with the client's OpenAI wrapper than with accounting by hand."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ USAGE = {"prompt_tokens": 500, "completion_tokens": 100, "total_tokens": 600}
 ESTIMATE = {"inputTokens": 500, "outputTokens": 4096}
 WITH_USAGE = {"stream_options": {"include_usage": True}}
 ABOUT = """\
-The medians of the CPU time of {repeats} calls of OpenAI's SDK, accounted and by hand in turns. The provider and the
-accounting service answer at once, in this process. **By hand** is `initialize`, the call without a wrapper, and
-`finalize`. **Own** is how much longer an accounted call takes than the call by hand before it, for the estimate, the
-session, counting, the last chunk with the usage, and the outbox. Before each of the two, a call without any accounting
-runs unmeasured, so that both begin with the same state of the processor's caches. A stream has {chunks} chunks."""
+The median CPU time of {repeats} calls of OpenAI's SDK. The provider and the accounting service are functions in this
+process. **Accounted** is a call with the client's wrapper. **By hand** is `initialize`, the call without the wrapper,
+and `finalize`. The two take turns. **Own** is how much longer the wrapper's call takes: for the estimate, the session,
+counting, the last chunk with the usage, and the outbox. Before each measured call, a call without accounting
+runs unmeasured, so that the processor's caches are in the same state. A stream has {chunks} chunks."""
 HEADER = ["call", "accounted ms", "by hand ms", "own ms"]
 
 
 class Call(NamedTuple):
-    """A call without accounting, and its two accounted forms, which return the CPU seconds that they took."""
+    """The same call without accounting, by hand, and with the wrapper. The last two return their CPU seconds."""
 
     plain: Callable[[], object]
     by_hand: Callable[[], float]
@@ -72,7 +72,7 @@ def run(report: Report, _database: Database) -> None:
 
 
 def _measured(call: Call, repeats: int) -> tuple[float, float, float]:
-    """Return the medians of the call by hand, of the accounted call, and of the difference of each pair."""
+    """Return the median CPU seconds by hand, with the wrapper, and of the difference."""
     pairs = []
     for _ in range(repeats + WARM_UP):
         call.plain()

@@ -1,4 +1,4 @@
-"""The operations to measure: the request, its caller, and the requests that must precede it."""
+"""The operations to measure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Turn:
-    """One of many repeats: its name and number, its caller, the user it concerns, and what was seeded for it."""
+    """One repeat of an operation. ``user`` calls, and ``target`` is the user whose credits a supervisor changes.
+
+    ``seeded`` has the values that the requests take from the seeded data, such as a key's id.
+    """
 
     name: str
     number: int
@@ -59,13 +62,13 @@ class Turn:
 
     @cached_property
     def session_id(self) -> str:
-        """Return the id of the turn's session. It is made with the first request, as in the Python client."""
+        """Return the id of the turn's session. The first request makes the id, as in the Python client."""
         return uuid7(clock())
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A request, the requests that must precede it, the caches to empty before it, and the expected status."""
+    """A request, the requests that must precede it, the cache to empty before it, and the expected status."""
 
     name: str
     request: Callable[[Turn], Request]
@@ -168,5 +171,5 @@ BY_FUNCTION: dict[str, list[Operation]] = {
 
 
 def operation_named(function: str, name: str) -> Operation:
-    """Return the operation of a function with this name."""
+    """Return one of a function's operations by its name."""
     return next(operation for operation in BY_FUNCTION[function] if operation.name == name)

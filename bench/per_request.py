@@ -1,4 +1,4 @@
-"""What one request of each operation costs: calls, units and time."""
+"""What one request of each operation costs: round trips, read and write units, and time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 REPEATS = 300
 MOST_SECONDS = 20
 TARGET_USERS = REPEATS + 50
-"""The number of users on whom the supervisor's commands act, in turns."""
+"""The number of users for a supervisor's commands. Each command acts on the next user."""
 CPU_LIMIT_MILLISECONDS = {"balance": 1.5, "initialize": 3.0, "finalize": 3.0}
 ABOUT = """\
 The function's real handler handles each request, in a separate process from the database, after a warm-up. **CPU** is
 the time of that process (handler, Powertools, the wire to DynamoDB). The least CPU time is what a quiet machine would
 take. **wall** adds the wait for the emulator, which is not DynamoDB's latency. **Write units** are the emulator's
 ConsumedCapacity, indexes included. **Read units** are computed from the sizes of the items read, by DynamoDB's rules,
-because the emulator's own are flat. Units and round trips are the maximum of several requests. **Log** is what the
-function writes to its log, metrics included."""
+because the emulator ignores sizes of reads. Units and round trips are the maximum of several requests. **Log** is what
+the function writes to its log, metrics included."""
 HEADER = [
     "operation",
     "round trips",
@@ -44,7 +44,7 @@ HEADER = [
 
 
 class Effort(NamedTuple):
-    """The limits of a measurement. ``patient`` waits longer for the emulator, which is slow if it has many items."""
+    """The limits of a measurement. If ``patient``, it waits longer for the emulator, which is slow with many items."""
 
     repeats: int
     seconds: float
@@ -55,7 +55,7 @@ EFFORT = Effort(REPEATS, MOST_SECONDS)
 
 
 class Workload(NamedTuple):
-    """Operations to measure, what was seeded for them, and their user. If ``user`` is empty, each has its own user."""
+    """Operations to measure, what was seeded for them, and their user. Without ``user``, each operation has its own."""
 
     operations: Sequence[str]
     seeded: dict[str, str]
@@ -65,12 +65,12 @@ class Workload(NamedTuple):
 def measure(
     database: Database, function: str, asked: Sequence[Workload], effort: Effort = EFFORT
 ) -> list[dict[str, Figures]]:
-    """Return the figures of a function's operations by their names, one dictionary for each of ``asked``."""
+    """Return one dictionary for each workload in ``asked``: the figures of its operations by the operations' names."""
     common = {
         "function": function,
         "targets": scaled(TARGET_USERS),
         **effort._asdict(),
-        "unit_turns": scaled(UNIT_TURNS, least=2),  # `set` and `adjust` grant and remove in turns
+        "unit_turns": scaled(UNIT_TURNS, least=2),  # `set` and `adjust` grant in one turn and remove in the next
         "warm_up": scaled(WARM_UP),
         "repeats": scaled(effort.repeats),
         "least": scaled(LEAST),

@@ -1,7 +1,7 @@
 """Counts what requests need from the database: calls, items read, and billed units.
 
-Write units are the emulator's ConsumedCapacity, indexes included. Its read capacity ignores sizes, so read units
-are computed from the answers' items by DynamoDB's documented rules:
+Write units are the emulator's ConsumedCapacity, indexes included. The emulator ignores the sizes of items that it
+reads, so read units are computed from the items by DynamoDB's documented rules:
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html
 """
 

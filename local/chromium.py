@@ -1,7 +1,7 @@
 """A Chromium for tests and pictures: the machine's own, or one from npm, which needs neither root nor system libraries.
 
-No package on PyPI contains a Chromium. npm's @sparticuz/chromium does; it is built for Lambda. It is downloaded once
-into `.local`, with a fixed version and hash.
+No package on PyPI contains a Chromium. The package @sparticuz/chromium on npm contains one, built for Lambda. It is
+downloaded once into `.local`, with a fixed version and hash.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def _from_npm() -> Chromium:
         npm = shutil.which("npm")
         if (platform.system(), platform.machine()) != ("Linux", "x86_64") or not npm:
             raise Missing(
-                f"none of {', '.join(NAMES)} is on PATH, CHROMIUM names none, and npm cannot install one here"
+                f"CHROMIUM is not set, none of {', '.join(NAMES)} is on PATH, "
+                "and the one from npm needs npm and Linux x86_64"
             )
         LOCAL.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=LOCAL) as scratch:
@@ -78,9 +79,9 @@ def _fetched(npm: str, folder: Path) -> Path:
         subprocess.run(command, cwd=folder, capture_output=True, timeout=PATIENCE_SECONDS, check=True)
         (archive,) = folder.glob("*.tgz")
     except (OSError, subprocess.SubprocessError, ValueError) as exc:
-        raise Missing(f"none is on PATH, and npm could not download {PACKAGE} {VERSION}") from exc
+        raise Missing(f"no browser is on PATH, and npm could not download {PACKAGE} {VERSION}") from exc
     if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != SHA512:
-        raise Missing(f"none is on PATH, and npm downloaded a {PACKAGE} {VERSION} with another hash")
+        raise Missing(f"no browser is on PATH, and {PACKAGE} {VERSION} from npm has an unexpected hash")
     return archive
 
 

@@ -27,8 +27,9 @@ ALWAYS = (
     "UNAVAILABLE",
     "TIMEOUT",
 )
-"""The error codes of every route. Open routes read no body and no table, so they lack _NOT_OF_OPEN_ROUTES."""
+"""The error codes of every route, except for ``_NOT_OF_OPEN_ROUTES``."""
 _NOT_OF_OPEN_ROUTES = ("VALIDATION_ERROR", "CONTENTION")
+"""Routes that anybody may call read no body and no table, so they lack these codes."""
 _CREDENTIAL_CODES = (
     "TOKEN_REQUIRED", "TOKEN_EXPIRED", "TOKEN_INVALID", "TOKEN_TYPE_INVALID", "API_KEY_INVALID",
     "SERVICE_CREDENTIAL_INVALID", "FORBIDDEN", "USER_DISABLED",
@@ -46,7 +47,7 @@ class Declaration(NamedTuple):
 
 @cache
 def apis() -> dict[str, Api]:
-    """The APIs of the functions that have a router, by the name of the function's folder."""
+    """The ``Api`` of each function that has one, by the name of the function's folder."""
     names = sorted(path.parent.name for path in FUNCTIONS.glob("*/app.py"))
     found = {name: getattr(import_module(f"functions.{name}.app"), "api", None) for name in names}
     return {name: api for name, api in found.items() if api is not None}
@@ -76,7 +77,7 @@ def _declaration_of(route: Route) -> Declaration:
 def codes_of(operation: Operation) -> set[str]:
     """Every error code that a route may answer with.
 
-    A path with a parameter adds ROUTE_NOT_FOUND: if the value has a bare ``/``, the request matches no route.
+    A path with a parameter adds ROUTE_NOT_FOUND: a value with an unencoded ``/`` matches no route.
     """
     access, codes, _ = declared()[operation]
     never: tuple[str, ...] = _NOT_OF_OPEN_ROUTES if access.who is Who.ANYBODY else ()
@@ -88,14 +89,14 @@ def codes_of(operation: Operation) -> set[str]:
 
 
 def in_words(access: Access) -> str:
-    """Who may call a route, and with which API key; a paragraph of Markdown."""
+    """A paragraph of Markdown that says who may call a route, and with which credentials."""
     text = f"**Who:** {access.who}."
     if isinstance(access.sight, Sight) and access.sight.least and access.who is Who.USERS:
         members = "members" if access.sight.least == "member" else "owners and admins"
-        others = ", and supervisors and administrators about every account" if access.sight.others else ""
-        text += f" With `accountId`: {members} of the organization{others}."
+        others = "; supervisors and administrators may call it for every account" if access.sight.others else ""
+        text += f" With `accountId`, {members} of the organization may call it{others}."
     if access.permission:
-        text += f" An API key needs the permission `{access.permission}`, and acts for its owner, as a `user`."
+        text += f" An API key needs the permission `{access.permission}`. It acts for its owner, in the role `user`."
     elif access.who not in WITHOUT_CALLER:
         text += " It takes a token, not an API key."
     if access.right:

@@ -52,7 +52,7 @@ class Emulator:
         return f"http://{HOST}:{self.port}"
 
     def client(self, service: str, **config: Any) -> Any:
-        """Return a boto3 client of `service`; `config` is botocore's."""
+        """Return a boto3 client of `service`; `config` goes to botocore's Config."""
         return client_of(service, self.endpoint_url, **config)
 
     def save(self) -> None:
@@ -77,10 +77,11 @@ class Emulator:
 def start(port: int = 0, state: Path | None = None, *, enforce_iam: bool = False) -> Iterator[Emulator]:
     """Run a local AWS during the block, on `port` or, for 0, on any free one.
 
-    Raises Refused if `port` is taken or the local AWS does not start. It continues with the data in the folder
-    `state`, and saves its data there every few seconds and when it stops. Without a folder, no data is kept. With
-    `enforce_iam`, a function may only do what its role's policies allow; other callers need the credentials of
-    `local/account.py`. The local AWS stops even if this process is killed.
+    The local AWS continues with the data in the folder `state`, and saves its data there every few seconds and when it
+    stops. Without a folder, no data is kept. With `enforce_iam`, a function may only do what its role's policies allow;
+    other callers need the credentials of `local/account.py`. The local AWS stops even if this process is killed.
+
+    Raises Refused if `port` is taken or the local AWS does not start.
     """
     with tempfile.TemporaryDirectory(prefix="accounting-local-", ignore_cleanup_errors=True) as scratch:
         emulator = launch(port, Path(scratch), state, enforce_iam=enforce_iam)
@@ -95,8 +96,8 @@ def launch(
 ) -> Emulator:
     """Start a local AWS and return it once it answers. Raises Refused as `start` does.
 
-    Its log and temporary files go to `scratch`. With `lock`, it outlives this process. `lock` is a file descriptor
-    that it keeps open until it ends.
+    Its log and temporary files go to `scratch`. `lock` is a file descriptor. With it, the local AWS outlives this
+    process, and keeps the descriptor open until it ends.
     """
     port = _free(port)
     private.folder(scratch)
@@ -114,7 +115,7 @@ def launch(
             stderr=subprocess.STDOUT,
             pass_fds=() if lock is None else (lock,),
             umask=private.UMASK,
-            start_new_session=True,  # so that Ctrl-C reaches only us, and we stop it properly
+            start_new_session=True,  # so that Ctrl-C reaches only this process, which stops the local AWS
         )
     emulator = Emulator(port, log, process)
     try:
@@ -126,7 +127,7 @@ def launch(
 
 
 def client_of(service: str, endpoint_url: str, **config: Any) -> Any:
-    """Return a boto3 client of a service of the local AWS; `config` is botocore's."""
+    """Return a boto3 client of a service of the local AWS; `config` goes to botocore's Config."""
     return _session().client(  # type: ignore[call-overload]
         service,
         endpoint_url=endpoint_url,
@@ -150,7 +151,7 @@ def _session() -> boto3.Session:
 
 
 def kill_session(leader: int) -> None:
-    """Kill the local AWS and its workers, those that still run. ``leader`` is the process id of the local AWS."""
+    """Kill what still runs of the local AWS and its workers. ``leader`` is the process id of the local AWS."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
 
@@ -171,7 +172,7 @@ def _environment(port: int, scratch: Path, state: Path | None, *, enforce_iam: b
         "IOT_MTLS_ENABLED": "0",
     }
     if state is not None:
-        # S3 would write its files at once, outside of any save. So MiniStack must not persist them.
+        # MiniStack would write S3's files immediately, not when it saves its other data. So it must not keep them.
         environ |= {"PERSIST_STATE": "1", "STATE_DIR": str(state), "S3_PERSIST": "0"}
     return environ
 

@@ -1,4 +1,4 @@
-"""The LiteLLM proxy of the tests and an example. Its environment is separate, because it is larger than all others."""
+"""The LiteLLM proxy for the tests and an example. It has a separate Python environment, because LiteLLM is large."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def command(config: Path, port: int | str) -> list[str]:
 
 
 def run(config: Path, port: int, environ: dict[str, str]) -> int:
-    """Run the proxy until it ends; return its exit status. Ctrl-C ends it too, and raises KeyboardInterrupt."""
+    """Run the proxy until it ends; return its exit status. Ctrl-C ends the proxy and raises KeyboardInterrupt."""
     with subprocess.Popen(command(config, port), env=environ) as process:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # Ctrl-C reaches the proxy too
+        except KeyboardInterrupt:  # the terminal also interrupts the proxy, which then ends
             process.wait(PATIENCE_SECONDS)
             raise
 
@@ -43,7 +43,7 @@ def environ(**more: str) -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT / "client/src"),
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # LiteLLM's own copy, not the newest one from the network
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # the prices in LiteLLM's package, not the newest from the network
         "LITELLM_TELEMETRY": "False",
         "NO_PROXY": HOST,
         **more,

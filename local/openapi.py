@@ -1,8 +1,7 @@
 """The whole HTTP API as one OpenAPI document; `make openapi` writes it.
 
-It is made from the functions' routes (their declarations, models and docstrings) and from examples: sample events
-in `events/`, and answers of the service to some of them in `local/examples.json`. Everything that no route declares is
-written by hand in `local/openapi_texts.py`.
+It is made from the functions' routes (declarations, body types, docstrings), the sample requests in `events/`, and
+the service's answers in `local/examples.json`. What no route declares is written by hand in `local/openapi_texts.py`.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 RETRYABLE = {429, 503}
 
 POWERTOOLS_OWN = {"HTTPValidationError", "ValidationError", "ResponseValidationError"}
-"""Powertools' own forms of errors, which the service never answers."""
+"""Schemas of Powertools' errors, which the service never sends."""
 
 
 def document() -> Json:
@@ -100,7 +99,7 @@ def _parts() -> Iterator[Json]:
 
 
 def add_schemas(known: Json, more: Json) -> None:
-    """Add schemas by name. Raises ValueError if a known name has another schema, which a plain merge would lose."""
+    """Add schemas by name. Raises ValueError if a known name has a different schema."""
     for name, value in more.items():
         if known.setdefault(name, value) != value:
             raise ValueError(f"two functions use the name {name} for different schemas")
@@ -126,13 +125,13 @@ def _path(item: Json, schemas: Json) -> Json:
 
 
 def _description_of(schema: Json, schemas: Json) -> str:
-    """The docstring of a model or, for a list, of its items."""
+    """The docstring of the class of an answer or, if the answer is a list, of its items."""
     description: str = schemas[schema.get("items", schema)["$ref"].rpartition("/")[2]]["description"]
     return f"A list. Each: {description}" if "items" in schema else description
 
 
 def _complete(route: Operation, operation: Json) -> None:
-    """Add what is not in a route's models: who may call it, its idempotency key, examples, and refusals."""
+    """Add what Powertools does not know about a route: who may call it, its idempotency key, examples, and refusals."""
     about = declared()[route]
     operation["description"] = "\n\n".join(filter(None, [operation.get("description"), in_words(about.access)]))
     if about.takes_key:
@@ -156,7 +155,7 @@ def _add_examples(route: Operation, operation: Json) -> None:
 
 
 def _add_refusals(responses: Json, refusals: dict[int, list[str]]) -> None:
-    """Add the errors by status, together with what the handler declares for the same status."""
+    """Add the refusals by status. If the handler declares an answer with the same status, describe both."""
     common = _by_status(ALWAYS)
     for status, codes in refusals.items():
         refusal = _refusal(status, codes)
@@ -225,7 +224,7 @@ def _camel(path: str) -> str:
 
 
 def _without_null(schema: Json) -> Json:
-    """A parameter's schema without null: outside JSON, a missing value is simply left out."""
+    """A parameter's schema without null, because a path or a query cannot contain null."""
     kinds = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
     return schema if len(kinds) != 1 else {**kinds[0], **{name: schema[name] for name in schema if name != "anyOf"}}
 

@@ -35,7 +35,7 @@ def write(path: Path, text: str) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Close a file, or a folder with everything in it, to other users, if it exists."""
+    """Close a file, or a folder and everything in it, to other users. Do nothing if the path does not exist."""
     for each in (path, *path.rglob("*")):
         if each.exists() and not each.is_symlink():
             each.chmod(each.stat().st_mode & ~UMASK)

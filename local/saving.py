@@ -1,4 +1,7 @@
-"""How often the local AWS saves its data. Standard library only: MiniStack's own environment imports it too."""
+"""How often the local AWS saves its data.
+
+This module also runs in MiniStack's own environment, so it may import only the standard library.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ PAUSE_TO_SAVE = 20
 
 
 def pause_after(save_seconds: float) -> float:
-    """Return how many seconds to wait after a save of this duration. A save keeps a processor busy.
+    """Return how many seconds to wait after a save that took ``save_seconds``.
 
-    The pause is 20 times as long as the save, but at least 2 and at most 5 seconds, so that a kill loses only the last
-    seconds. After a save of more than 5 seconds, the pause is as long as the save.
+    A save keeps a processor busy, so the pause is 20 times as long as the save, and at least 2 seconds. A kill should
+    lose only the last seconds, so the pause is at most 5 seconds, or as long as the save if the save took longer.
     """
     most = max(MOST_PAUSE_SECONDS, save_seconds)
     return min(max(LEAST_PAUSE_SECONDS, PAUSE_TO_SAVE * save_seconds), most)

@@ -1,4 +1,4 @@
-"""The whole service on a local AWS: build, deployment, and the steps that its CloudFormation leaves out.
+"""Builds the service, deploys it on a local AWS, and sets up what the local CloudFormation leaves out.
 
 with stack.start() as service:  # on a free port, without keeping data
     httpx.get(f"{service.base_url}/api/health")
@@ -70,16 +70,17 @@ class Stack:
 def start(
     port: int = 0, state: Path | None = None, jwt_secret: str | None = None, issuers: str = "", **parameters: str
 ) -> Iterator[Stack]:
-    """Run the service during the block, on its own local AWS, which enforces the functions' IAM policies.
+    """Run the service during the block, on a new local AWS that enforces the functions' IAM policies.
 
-    See emulator.start for `port` and `state`. `issuers` is the document of issuers; `parameters` are the template's.
+    See emulator.start for `port` and `state`. `issuers` is the document of the issuers, as JSON. `parameters` are
+    values for the template's parameters.
     """
     with emulator.start(port, state, enforce_iam=True) as aws:
         yield deploy(aws, jwt_secret or secrets.token_urlsafe(48), issuers, **parameters)
 
 
 def deploy(aws: Emulator, jwt_secret: str, issuers: str = "", **parameters: str) -> Stack:
-    """Build the service from the current sources, deploy it unless that is done, and return it once it answers."""
+    """Build the service from the current sources, deploy it if anything has changed, and wait until it answers."""
     with step("Build"):
         built = build()
     parameters |= {"Architecture": architecture(), "GradualDeployment": "false"}  # the local AWS has no CodeDeploy
@@ -109,7 +110,8 @@ def deploy(aws: Emulator, jwt_secret: str, issuers: str = "", **parameters: str)
 
 def _sam_deploy(aws: Emulator, built: Build, parameters: dict[str, str]) -> None:
     with NamedTemporaryFile("w", dir=built.template.parent, suffix=".yaml") as template:
-        # For parameters that SAM's transform reads, such as BuildId, the local AWS uses the defaults.
+        # The local AWS gives SAM's transform the default of a parameter instead of its value. So each value becomes
+        # the default.
         template.write(with_defaults(built.template.read_text(), parameters))
         template.flush()
         _deploy_template(aws, template.name, parameters)
@@ -130,7 +132,7 @@ def _deploy_template(aws: Emulator, template: str, parameters: dict[str, str]) -
     if result.returncode != 0:
         raise Refused(
             f"`sam deploy` failed:\n{(result.stdout + result.stderr)[-4000:].strip()}\n"
-            "If the data of an earlier start does not fit the new template: FRESH=1 starts without it."
+            "If data of an earlier start does not fit the new template, `make run FRESH=1` starts without that data."
         )
 
 

@@ -11,7 +11,7 @@ from tests.e2e.client import MODEL
 
 @dataclass(frozen=True)
 class Raw:
-    """The text of a value that ``json.dumps`` does not produce; not all of these texts are JSON."""
+    """A text that is put into a body as it is, because ``json.dumps`` never writes it. Some texts are not JSON."""
 
     text: str
 
@@ -40,7 +40,7 @@ TOO_BIG: list[Any] = [10**12 + 1, 2**63, 10**40, 10**300]
 NOT_A_TEXT: list[Any] = [5, 1.5, 0, -1, True, False, *NOT_A_SCALAR, *NOT_JSON]
 NOT_PRINTABLE = ["\x00", "a\x00b", "a\nb", "\x1b[2J", "a\x7f", Raw(r'"\ud800"'), Raw(r'"a\udfff"')]
 
-# These lists are named after what a field must be: POSITIVE has the bad values for a field that must be positive.
+# Each list below is named after what a field must be: POSITIVE has the bad values of a field that must be positive.
 POSITIVE = [MISSING, None, *NOT_AN_INTEGER, *TOO_BIG, 0, -1, -(10**300)]
 NOT_NEGATIVE = [bad for bad in POSITIVE if bad is False or bad != 0]
 NOT_ZERO = [bad for bad in POSITIVE if bad != -1]
@@ -290,7 +290,7 @@ FIELDS: list[tuple[Route, str, list[Any]]] = [
     (END_PRICE, "effectiveTo", [MISSING, None, SINCE, "2025-12-31", *TIMESTAMP]),
 ]
 
-NO_BODIES = [
+BAD_BODIES = [
     *(b"", b"  \n", b"null", b"5", b'"credits"', b"true", b"[]", b"{}"),
     *(b'{"userId": ', b'{"credits": 5,}', b"{'credits': 5}", b"{} {}", b"{} // yes", b'{"credits": NaN}'),
     *(b'{"notes": "\xff\xfe"}', '{"credits": 5}'.encode("utf-16"), b"\x00" * 100, b"\x1f\x8b\x08\x00"),

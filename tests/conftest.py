@@ -13,7 +13,7 @@ def pytest_configure() -> None:
     """Prepare the process before any test is imported.
 
     By default, hypothesis allows an example only 200 ms, and a slow machine needs more. Garbage collection is off
-    during the imports: they leave no garbage, and looking for it took a third of their time.
+    during the imports, because they leave no garbage, and the collector took a third of the time.
     """
     forget_account()
     settings.register_profile("patient", deadline=None)

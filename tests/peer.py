@@ -1,4 +1,4 @@
-"""The other end of a wire: a server on this machine. Tests choose its reaction to each request."""
+"""A server on this machine. Tests choose its reaction to each request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HANGING_SECONDS = 1.5
 
 
 class Peer:
-    """Does the next of ``deeds`` for each request, and repeats the last one. By default, it answers ``{}``."""
+    """Does the next of ``deeds`` for each request. The last deed is repeated. By default, a peer answers ``{}``."""
 
     def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self.deeds: list[Deed] = [answer()]
@@ -77,7 +77,7 @@ class Peer:
 
 
 def _request(connection: socket.socket) -> bytes:
-    """A whole request, or nothing at the end of the connection."""
+    """Read a whole request. Return ``b""`` if the connection ends before."""
     received = b""
     while b"\r\n\r\n" not in received:
         if not (more := connection.recv(65536)):
@@ -141,7 +141,7 @@ def in_chunks(*parts: bytes) -> Deed:
 
 
 def certificate(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
-    """A self-signed certificate for these names or addresses: a server's TLS context with it, and its file."""
+    """A server's TLS context, and the file of its self-signed certificate for these names or addresses."""
     from datetime import UTC, datetime, timedelta
     from ipaddress import ip_address
 

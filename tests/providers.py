@@ -66,7 +66,7 @@ def _private(algorithm: str, _key_id: str) -> Any:
 
 
 def claims_of(issuer: str, subject: str = "u1", **claims: Any) -> dict[str, Any]:
-    """The claims of a provider's access token. ``sign`` leaves out those that are None."""
+    """The claims of a provider's access token. ``sign`` leaves out claims that are None."""
     now = int(time.time())
     return {"iss": issuer, "sub": subject, "aud": AUDIENCE, "iat": now, "exp": now + 600, **claims}
 
@@ -76,7 +76,7 @@ def key_set(*keys: SigningKey) -> bytes:
 
 
 def issuer(name: str, server: KeyServer, **more: Any) -> dict[str, Any]:
-    """An issuer in the document: its keys are at ``/name`` on the server, its users get the prefix ``name-``."""
+    """An issuer as configured. Its keys are at ``/name`` on the server, and its users' ids begin with ``name-``."""
     return {
         "issuer": f"https://{name}.example",
         "jwksUrl": server.url(f"/{name}"),
@@ -111,7 +111,11 @@ def encoded(value: Any) -> str:
 
 @dataclass
 class KeyServer:
-    """A server of key sets: what it answers by path, which paths were asked for, and whether it answers at all."""
+    """A server of key sets.
+
+    ``answers`` and ``redirects`` are by path. ``asked`` has the paths of all requests. While ``silent`` is set, the
+    server accepts connections and answers nothing.
+    """
 
     address: str
     answers: dict[str, bytes] = field(default_factory=dict)
@@ -125,10 +129,7 @@ class KeyServer:
 
 @contextmanager
 def key_server(certificate: tuple[Path, Path] | None = None) -> Iterator[KeyServer]:
-    """Run a server of key sets on a free port during the block, over TLS if it gets a certificate with its key.
-
-    While it is silent, it accepts connections and answers nothing.
-    """
+    """Run a server of key sets on a free port during the block, over TLS if there is a certificate (with its key)."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""Abandoned sessions: no heartbeat keeps their credits held, and what was used is charged."""
+"""An abandoned session is aborted: its heartbeats stop, and what was used is charged."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def dropped_with_its_stack(client: AccountingClient) -> None:
 def dropped_after_a_refusal(client: AccountingClient) -> None:
     """Drop a session that has raised a refusal.
 
-    An exception that was raised references the session through its traceback. So the session must not store that
-    exception; otherwise it would never be abandoned.
+    The heartbeat thread keeps the refusal. The session raises a copy, because the traceback of a raised exception
+    references the session, which would then never be abandoned.
     """
     session = client.streaming_session("m", 100, heartbeat_seconds=BEAT_SECONDS).__enter__()
     with suppress(InsufficientCredits):
@@ -83,7 +83,7 @@ def test_an_abandoned_session_is_aborted_with_its_tokens(
 
 
 def test_a_session_without_a_variable_is_not_abandoned_inside_its_block() -> None:
-    """The block still references it, although nothing else does."""
+    """Only the block references the session."""
     service = Accountant()
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
         client = AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)

@@ -1,4 +1,4 @@
-"""Settlements that fail when a stream ends: either client sends them later, and the stream does not wait for them."""
+"""Settlements that fail when a stream ends: the client sends them later, and the stream does not wait for them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SRC = Path(__file__).parent.parent / "src"
 
 
 class Play:
-    """Streams with a client of a bank, and waits for the settlement."""
+    """Streams with a client whose service is ``bank``."""
 
     def __init__(self, kind: str, bank: Bank) -> None:
         self.bank = bank
@@ -52,7 +52,7 @@ class Play:
         retries: Retries = RETRIES,
         **options: Any,
     ) -> Any:
-        """Stream, do ``then``, wait ``until``, close the client, and return the session."""
+        """Stream, call ``then``, wait until ``until`` returns true, close the client, and return the session."""
         options = {"estimated_usage": ESTIMATE, "settle_seconds": 0.05, **options}
         if self._kind == "async":
             return asyncio.run(self._async(body, then, until, retries, options))
@@ -117,7 +117,7 @@ def test_closing_waits_for_what_is_left_to_send(play: Play) -> None:
     assert play.bank.open == set()
 
 
-def test_a_settlement_that_is_left_when_the_client_is_closed_is_logged_once(
+def test_a_settlement_that_is_still_unsent_when_the_client_has_closed_is_logged_once(
     play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     def body(session: Any) -> None:
@@ -131,7 +131,7 @@ def test_a_settlement_that_is_left_when_the_client_is_closed_is_logged_once(
     assert len(logged) == 1
 
 
-def test_the_log_promises_no_sweep_of_a_stream_that_was_never_opened(
+def test_the_log_promises_no_sweep_of_a_stream_that_began_without_a_hold(
     play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     play.bank.is_down = True
@@ -150,7 +150,7 @@ def test_a_settlement_that_is_refused_later_is_logged(play: Play, caplog: pytest
     assert "could not be settled with 30 tokens, it had ended before" in caplog.text
 
 
-def test_a_usage_that_is_rejected_later_is_settled_by_count(play: Play) -> None:
+def test_a_settlement_whose_usage_is_rejected_later_is_sent_with_the_tokens_only(play: Play) -> None:
     play.bank.rejects_usage = True
     play.bank.trouble["finalize"] = [LOST] * 3
 
@@ -248,7 +248,9 @@ def test_a_stream_that_began_without_the_service_is_charged_when_the_service_is_
     assert session.result
 
 
-def test_a_stream_without_service_and_usage_is_charged_for_its_estimated_input_and_its_tokens(play: Play) -> None:
+def test_a_stream_without_the_service_or_a_usage_is_charged_for_its_estimated_input_and_counted_tokens(
+    play: Play,
+) -> None:
     bank = play.bank
     bank.is_down = True
 
@@ -342,7 +344,10 @@ Limits = Callable[..., list[int]]
 
 @pytest.fixture(params=["sync", "async"])
 def limits(request: pytest.FixtureRequest) -> Limits:
-    """Return a function that makes some changes, and lists the output that a client reserves after each change."""
+    """Return a function that calls each change, and lists the output limit of a client after each.
+
+    ``bool`` as a change changes nothing.
+    """
 
     def ask(service: Callable[[httpx.Request], httpx.Response], *changes: Callable[[], object]) -> list[int]:
         async def asked() -> list[int]:
@@ -401,7 +406,7 @@ def test_a_price_that_cannot_be_read_reserves_the_default_until_it_can_be_read(
         monkeypatch.setattr(bank, "_price", usual_answer)
 
     assert limits(bank, fail, bool, recover, fail) == [4096, 4096, 900, 900]
-    assert bank.asked["price"] == 3, "each request asks once, until there is an answer"
+    assert bank.asked["price"] == 3, "each request asks once, until the price is known"
 
 
 def test_the_maximum_that_was_known_last_is_reserved_while_the_service_is_down(

@@ -51,7 +51,7 @@ def test_an_exception_has_everything_that_the_service_answered(ask: Ask) -> None
     assert str(error) == "It is USER_NOT_FOUND (USER_NOT_FOUND, request r-1)"
 
 
-def test_insufficient_credits_have_the_numbers_and_the_affordable_estimate(ask: Ask) -> None:
+def test_insufficient_credits_says_how_many_are_missing_and_how_many_tokens_are_affordable(ask: Ask) -> None:
     details = {"requiredCredits": 12, "availableCredits": 5, "heldCredits": 2, "shortfall": 7, "affordableTokens": 4166}
     service = Played(refusal(402, "INSUFFICIENT_CREDITS", **details))
 
@@ -92,7 +92,7 @@ def test_invalid_fields_are_named(ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"), [(403, Forbidden), (401, Unauthorized), (418, UnexpectedAnswer), (302, UnexpectedAnswer)]
 )
-def test_an_answer_of_a_proxy_in_between_is_judged_by_its_status(
+def test_an_error_page_of_a_proxy_raises_the_exception_of_its_status(
     ask: Ask, status: int, kind: type[AccountingError]
 ) -> None:
     with pytest.raises(kind) as refused:

@@ -48,7 +48,7 @@ def test_an_estimate_is_a_number_a_function_or_a_tokenizer(estimate: Any, usage:
         {"type": "file", "data": b"A" * 100_000},
     ],
 )
-def test_an_image_is_not_counted_by_its_length(part: dict[str, Any]) -> None:
+def test_an_image_or_a_file_is_not_counted_by_its_length(part: dict[str, Any]) -> None:
     request = {"messages": [{"role": "user", "content": [part]}]}
     assert MEDIA_TOKENS <= estimated_usage(request, FIELDS, None, 1)["inputTokens"] < MEDIA_TOKENS + 50
 

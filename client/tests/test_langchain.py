@@ -33,7 +33,7 @@ NOTHING = {"inputTokens": 0, "outputTokens": 0, "requests": 0}
 
 
 class Accountants:
-    """The service, for any number of sessions; each has ``credits`` credits."""
+    """A stand-in for the service with any number of sessions, each with ``credits`` credits of its own."""
 
     def __init__(self, credits: int = 10_000) -> None:
         self.credits = credits
@@ -55,7 +55,7 @@ class Accountants:
         return accountant
 
     def settled(self, step: str) -> dict[str, Any]:
-        """Return the body that settled the only session. It must have been settled once, by this step."""
+        """Return the body that settled the only session. The session must have been settled once, by this step."""
         assert self.only.steps() == ["initialize", step]
         (body,) = self.only.bodies_of(step)
         return body
@@ -88,7 +88,7 @@ def model_of(provider: Provider, **options: Any) -> ChatOpenAI:
         "max_retries": 0,
         "max_tokens": 100,
         "stream_usage": True,
-        "http_async_client": httpx.AsyncClient(),  # by default, models share one, which outlives an event loop
+        "http_async_client": httpx.AsyncClient(),  # models share the default client, which outlives an event loop
     }
     return ChatOpenAI(**{**known, **options})
 
@@ -126,7 +126,7 @@ def call(way: str, service: Accountants, model: Any, prompt: Any = "Why?") -> An
 
 ways = pytest.mark.parametrize("way", ["invoke", "stream", "batch", "ainvoke", "astream", "abatch"])
 streams = pytest.mark.parametrize("way", ["stream", "astream"])
-both = pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+whole_answers = pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 
 
 @ways
@@ -165,7 +165,7 @@ def test_a_provider_that_fails_before_the_first_word_costs_nothing(provider: Pro
 
 
 @streams
-def test_a_provider_that_breaks_off_is_paid_for_its_words(provider: Provider, way: str) -> None:
+def test_if_a_provider_breaks_off_the_words_until_then_are_charged(provider: Provider, way: str) -> None:
     service = Accountants()
     provider.plans(words=20, cut_after=10)
 
@@ -176,7 +176,7 @@ def test_a_provider_that_breaks_off_is_paid_for_its_words(provider: Provider, wa
 
 
 @streams
-def test_a_stream_without_a_usage_is_settled_by_count(provider: Provider, way: str) -> None:
+def test_a_stream_without_a_usage_is_settled_by_the_number_of_its_pieces(provider: Provider, way: str) -> None:
     service = Accountants()
     provider.plans(words=20, reports_usage=False)
 
@@ -186,7 +186,7 @@ def test_a_stream_without_a_usage_is_settled_by_count(provider: Provider, way: s
     assert (settled["actualTokens"], settled["metadata"]) == (20, {"estimated": True})
 
 
-@both
+@whole_answers
 def test_an_answer_without_a_usage_is_settled_by_its_length(provider: Provider, way: str) -> None:
     service = Accountants()
     plan = provider.plans(words=20, reports_usage=False)
@@ -275,7 +275,7 @@ def test_a_task_that_is_cancelled_before_the_model_is_called_leaves_nothing_held
     assert provider.asked == []
 
 
-def test_a_task_that_ends_while_its_stream_continues_does_not_abort_it(provider: Provider) -> None:
+def test_a_stream_continues_after_the_task_that_began_it_ends(provider: Provider) -> None:
     """As with a web server that reads the first piece in one task and the others in another."""
     service = Accountants()
     provider.plans(words=5, output_tokens=9)
@@ -306,7 +306,7 @@ def test_a_stream_stops_when_its_hold_cannot_be_raised(provider: Provider, way: 
 
 
 @pytest.mark.parametrize("way", ["batch", "abatch"])
-def test_concurrent_calls_are_accounted_each_on_its_own(provider: Provider, way: str) -> None:
+def test_each_concurrent_call_has_a_session_of_its_own(provider: Provider, way: str) -> None:
     service = Accountants()
     provider.plans()
     prompts: list[Any] = [f"Why {number}?" for number in range(6)]
@@ -324,8 +324,8 @@ def test_concurrent_calls_are_accounted_each_on_its_own(provider: Provider, way:
     assert [each.steps() for each in service.sessions.values()] == [["initialize", "finalize"]] * 6
 
 
-@both
-def test_an_answer_of_langchains_cache_costs_nothing(provider: Provider, way: str) -> None:
+@whole_answers
+def test_an_answer_from_langchains_cache_costs_nothing(provider: Provider, way: str) -> None:
     first, second = Accountants(), Accountants()
     provider.plans()
     model = model_of(provider, cache=InMemoryCache())
@@ -338,7 +338,7 @@ def test_an_answer_of_langchains_cache_costs_nothing(provider: Provider, way: st
     assert len(provider.asked) == 1
 
 
-@both
+@whole_answers
 def test_a_model_that_completes_texts_is_accounted(way: str) -> None:
     service = Accountants()
 
@@ -361,7 +361,7 @@ def test_the_callback_and_the_price_decide_what_is_held_for_a_call(provider: Pro
     assert opened == {**payer, "estimatedUsage": estimate, "metadata": {"chain": "summary"}}
 
 
-def test_several_prompts_of_one_call_are_refused(provider: Provider) -> None:
+def test_several_prompts_in_one_call_are_refused(provider: Provider) -> None:
     service = Accountants()
     provider.plans()
     prompts: Any = [[HumanMessage("Why?")], [HumanMessage("How?")]]
@@ -371,7 +371,7 @@ def test_several_prompts_of_one_call_are_refused(provider: Provider) -> None:
     assert (service.sessions, provider.asked) == ({}, [])
 
 
-def test_a_callback_of_the_other_kind_is_refused(provider: Provider) -> None:
+def test_a_sync_callback_in_an_async_call_is_refused_and_so_is_the_reverse(provider: Provider) -> None:
     service = Accountants()
     provider.plans()
     model = model_of(provider)

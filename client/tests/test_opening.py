@@ -1,7 +1,7 @@
-"""Sessions that fail to open, and heartbeats that fail.
+"""Sessions that fail to open, and threads and tasks that cannot start.
 
-If a session fails to open, credits that may be held are released. If none can be held, nothing more is sent or logged.
-Once a session is open, its heartbeats are tried again and it is settled, even while no thread or task can start.
+If a session fails to open, the client releases the credits that the service may hold for it. If the service cannot hold
+any, the client sends and logs nothing more.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def test_a_refusal_after_a_lost_answer_releases_what_may_be_held(
 
 
 @pytest.mark.parametrize(("code", "kind"), [("SESSION_EXISTS", SessionExists), ("SESSION_ENDED", SessionEnded)])
-def test_a_session_of_somebody_else_is_not_released_after_a_lost_answer(
+def test_a_refusal_because_the_session_id_is_taken_releases_nothing_after_a_lost_answer(
     stream: Run,  # noqa: F811
     code: str,
     kind: type[Exception],
@@ -131,7 +131,7 @@ def fail(*_: Any, **__: Any) -> Any:
     raise RuntimeError("can't start new thread")
 
 
-def test_a_thread_that_cannot_start_releases_the_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_opening_that_can_start_no_thread_releases_the_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     service = Accountant()
     service.trouble["abort"] = [LOST] * 5
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
@@ -144,7 +144,7 @@ def test_a_thread_that_cannot_start_releases_the_hold(monkeypatch: pytest.Monkey
     assert client.open_sessions == set()
 
 
-def test_heartbeats_that_cannot_begin_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_heartbeat_thread_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     service, start, refused = Accountant(), threading.Thread.start, list[str]()
 
     def starts(thread: threading.Thread) -> None:
@@ -168,7 +168,7 @@ def test_heartbeats_that_cannot_begin_are_tried_again(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_heartbeats_that_cannot_be_scheduled_release_the_hold() -> None:
+def test_an_async_opening_that_cannot_schedule_heartbeats_releases_the_hold() -> None:
     service = Accountant()
 
     async def run() -> None:

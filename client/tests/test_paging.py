@@ -115,7 +115,7 @@ def rule(number: int) -> dict[str, Any]:
 
 
 def prices(request: httpx.Request) -> httpx.Response:
-    """Four rules in pages of two, as the prices in force or as one model's history."""
+    """Four rules in pages of two. The answer suits the list of prices and a model's history."""
     first = int(request.url.params.get("cursor", 0))
     more = {"nextCursor": str(first + 2)} if first == 0 else {}
     found = [rule(first), rule(first + 1)]
@@ -171,7 +171,7 @@ def test_a_page_has_the_total_and_the_next_cursor(ask: Ask) -> None:
     assert (len(page.items), page.total, page.total_pages, page.next_cursor) == (2, 5, 3, "2")
 
 
-def test_an_error_in_the_middle_is_raised_where_it_happens() -> None:
+def test_an_error_on_the_second_page_is_raised_after_the_items_of_the_first() -> None:
     service = Played(users, refusal(403, "FORBIDDEN"))
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
         found = AccountingClient(BASE_URL, "jwt", http=http).users()

@@ -1,4 +1,4 @@
-"""Credits: balances, costs, and the commands of supervisors. The function ``ledger`` shows their results."""
+"""Credits: balances, costs, and the commands of supervisors."""
 
 import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
 
@@ -54,13 +54,16 @@ BALANCE_READERS = Access(
 
 
 def _granted_to(caller: Caller, arguments: Arguments) -> Reference:
-    """The user whom a grant names, or whose account it names. For an organization's account, an id that no user has."""
+    """The user whom a grant names, or whose account it names.
+
+    If it names an organization's account, the result is the empty id, which no user has.
+    """
     user, account_id = arguments["body"].user(), arguments["body"].account_id
     return ById(user_of(account_id) or "") if user is None else named_by(caller, user)
 
 
 def _refuse_nobody(_caller: Caller) -> None:
-    """Refuse nobody: the route is only for supervisors and administrators, who may name every account."""
+    """Do nothing, because the route is only for supervisors and administrators, who may name every account."""
 
 
 COMMANDERS = Access(Who.SUPERVISORS, sight=Sight(None, _refuse_nobody))
@@ -101,7 +104,7 @@ class _Command(RequestModel):
     notes: Notes | None = None
 
     def user(self) -> str | None:
-        """The user whose account changes, None if an account is named. Raises Invalid if both or neither are named."""
+        """The user whom the command names, or None if it names an account. Raises Invalid for both or neither."""
         if (self.user_id is None) == (self.account_id is None):
             raise Invalid.field("userId", "either this or accountId is required")
         return self.user_id
@@ -130,7 +133,7 @@ class Allocate(_Grant):
 class SetCredits(_Grant):
     """The exact number of credits to make available.
 
-    Credits that this adds expire after ``expiryDays`` (default 30), or at ``expiresAt``.
+    Added credits expire after ``expiryDays`` (default 30), or at ``expiresAt``.
     """
 
     credits: CreditsOrZero
@@ -210,7 +213,7 @@ class LineView(ResponseModel):
     tokens: int = Field(
         description="How many tokens; in the classes `request` and `webSearch`, how many requests or searches"
     )
-    credits_per_million: str = Field(description="Exact; for a million of what `tokens` counts")
+    credits_per_million: str = Field(description="Exact; for a million tokens, requests or searches")
     credits: str = Field(description="Exact")
 
     @classmethod
@@ -227,7 +230,7 @@ class LineView(ResponseModel):
 class CalculateView(ResponseModel):
     """The cost of a usage of a model now: the sum of ``lines``, rounded up once.
 
-    ``ruleId`` names the price rule that applied to a usage. It is left out for the default price, and if the request
+    ``ruleId`` is the id of the price rule that applied. It is left out if the default price applied, or if the request
     has only a number of tokens. ``tier`` is the threshold of the context tier that the usage is in.
     """
 
@@ -402,16 +405,17 @@ def adjust(body: Adjust) -> AdjustView:
 
 
 def _balance() -> Balance:
-    """The balance of the account that the request is about. Raises UserDisabled if the caller is disabled.
+    """The balance of the account that the request is about.
 
-    If the account is not the caller's own, the route's access check has refused disabled callers already.
+    For the caller's own account, `operations.own_balance` raises UserDisabled if the caller is disabled. For any other
+    account, the route's access check has already refused disabled callers.
     """
     read = operations.own_balance if api.account.id == api.caller.own_account else operations.balance
     return read(api.account.id, clock())
 
 
 def _request(body: _Command, user: Reference | None = None) -> Request:
-    """The command's request. ``user`` is the command's user, if the route's access check has found the user already."""
+    """The command as the operations take it. ``user`` is its user, if the route's access check has found the user."""
     named = body.user()
     return Request(
         actor=api.caller.actor,
@@ -426,7 +430,7 @@ def _request(body: _Command, user: Reference | None = None) -> Request:
 
 
 def _marked_if_replayed(change: CreditChange) -> CreditChange:
-    """The change; if it is a replay, the answer gets a header that says so."""
+    """Return the change. If it is a replay, add the header that marks replayed answers."""
     if change.replayed:
         api.add_header(REPLAYED_HEADER, "true")
     return change

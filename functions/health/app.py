@@ -1,4 +1,4 @@
-"""Health: shows that the service is running. It needs no table, no token and no models."""
+"""Health: shows that the service is running. It needs neither the table nor a token."""
 
 import json
 from typing import Any

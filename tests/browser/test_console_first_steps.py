@@ -1,4 +1,4 @@
-"""A newcomer's steps to a grant, with only the help of `make run` and the screens; and a grant without a mouse."""
+"""Granting credits in the console: with only what `make run` and the screens say, and with the keyboard alone."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_a_newcomer_grants_credits_in_nine_steps(
     stack_json = tmp_path / "stack.json"
     stack_json.write_text(service.as_json())
     monkeypatch.setattr(tokens, "STACK_JSON", stack_json)
-    # This creates the user, as the first request with a user's token does. `make run` prints such a request.
-    tokens.accepted_token("newcomer", "user")
+    # Create the user who gets the credits.
+    tokens.accepted_token("first-receiver", "user")
     printed = run.introduction(service)
     page = console.page
     began = time.monotonic()
@@ -43,23 +43,23 @@ def test_a_newcomer_grants_credits_in_nine_steps(
     page.goto("about:blank")
     page.goto(address[1])
 
-    next(steps)  # run the command that the page names, which is also printed
+    next(steps)  # run the command that the page and `make run` show
     hint = page.get_by_label("Token").locator("xpath=following-sibling::p").inner_text()
     command = re.search(r"make token USER=(\S+) ROLE=(\S+)", hint)
     assert command is not None
     assert f"\n{command[0]}\n" in printed
     token = tokens.accepted_token(*command.groups())
 
-    next(steps)  # paste it
+    next(steps)  # paste the token
     expect(page.get_by_label("Token")).to_be_focused()
     page.keyboard.insert_text(token)
     page.keyboard.press("Enter")
 
-    next(steps)  # choose People
+    next(steps)  # open the screen People
     page.get_by_role("navigation", name="Screens").get_by_role("link", name="People").click()
 
     next(steps)  # find the person
-    page.get_by_label("User id or e-mail address").fill("newcomer")
+    page.get_by_label("User id or e-mail address").fill("first-receiver")
     page.keyboard.press("Enter")
 
     next(steps)  # press Grant

@@ -151,15 +151,15 @@ def test_the_document_states_the_access_that_the_tests_check_over_http() -> None
 
 
 SESSION_REPORTS = {("POST", f"/api/streaming-sessions/{name}") for name in ("heartbeat", "finalize", "abort")}
-"""Reports about the caller's own session. An account that a report names is only a hint, and gives no access to it."""
+"""Reports about the caller's own session. An account in a report is only a hint, and gives no access to the account."""
 
 
 def test_the_roles_in_an_organization_are_tested_for_every_route_that_takes_an_account() -> None:
     tested = {(each.method, f"/api/{plain(each.path.partition('?')[0])}") for each in organization_roles.ROUTES}
-    take_one = {route for route, operation in operations() if takes_an_account(operation)}
+    routes = {route for route, operation in operations() if takes_an_account(operation)}
 
-    assert take_one > SESSION_REPORTS
-    assert take_one - SESSION_REPORTS <= tested
+    assert routes > SESSION_REPORTS
+    assert routes - SESSION_REPORTS <= tested
 
 
 def takes_an_account(operation: dict[str, Any]) -> bool:
@@ -243,7 +243,7 @@ def test_every_route_lists_its_refusals_and_failures() -> None:
         assert refusals - {"402", "404", "409"} == (always - of_a_body) | about_the_caller, route
 
 
-def test_an_open_route_lists_no_refusals_about_a_request_or_the_table() -> None:
+def test_a_public_route_lists_no_refusals_about_a_request_or_the_table() -> None:
     for method, path in PUBLIC:
         (operation,) = (each for route, each in operations() if route == (method, path))
         assert "400" not in operation["responses"], path

@@ -53,7 +53,7 @@ class Example:
         return cls(text, RuleBody.model_validate(rule).rule(0), usage_format, usage, variant[0] if variant else None)
 
     def result(self) -> str:
-        """Return the example's table of classes with a rate, and its sum, in the form of the page."""
+        """Return the table of the classes that have a rate, and the sum of its credits, as the page shows them."""
         card, usage = self.rule.card_of(self.variant), read(self.usage_format, self.usage)
         rows = [
             f"| `{CLASS_NAMES[RATE_NAMES.get(line.name, line.name)]}` | {line.units:,} "
@@ -71,7 +71,7 @@ class Example:
 EXAMPLES = [Example.read(each) for each in PAGE.partition("## Examples")[2].partition("\n## ")[0].split("\n### ")[1:]]
 
 
-def test_every_provider_has_an_example_and_so_do_tiers_and_variants() -> None:
+def test_the_examples_cover_four_providers_tiers_variants_and_rounding() -> None:
     assert [each.usage_format for each in EXAMPLES] == ["openai", "anthropic", "bedrock", "gemini"]
     assert any(each.rule.card.tier_of(read(each.usage_format, each.usage).input) for each in EXAMPLES)
     assert any(each.variant for each in EXAMPLES)

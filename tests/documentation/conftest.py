@@ -41,7 +41,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def service(project: Project, documentation: Documentation) -> Iterator[Running]:
-    """Start the service with `make run`, without old data and on its own port, and stop it afterward with Ctrl-C."""
+    """Start the service with `make run`, without old data and on a free port, and stop it afterward with Ctrl-C."""
     earlier = project.folder / ".local/state/earlier"
     earlier.parent.mkdir(exist_ok=True)
     earlier.touch()

@@ -44,6 +44,8 @@ async def main():
 llm = Model()
 asyncio.run(main())
 """
+"""What the code of docs/account-a-stream.md needs: a model, and a program that asks for an answer."""
+
 SETTINGS = """
 import os
 import sys
@@ -163,7 +165,7 @@ def test_make_example_answers_a_user_who_has_credits(
 def test_the_example_of_a_litellm_proxy_charges_a_known_user_and_refuses_an_unknown_one(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
-    litellm.install()  # in the project itself; the copy uses the same installation
+    litellm.install()  # the copy of the project links to this installation
     before = balance(project)["totalCredits"]
     with project.begin(documentation.line("make example NAME=litellm_proxy"), PORT=free_port(), **PROXIES) as proxy:
         (line,) = proxy.until(r"(curl -N .*?]}')\n").groups()
@@ -198,7 +200,7 @@ def test_the_example_of_an_agent_works_until_its_run_has_too_few_credits_for_a_s
 def test_the_commands_of_the_examples_work(
     service: Running, project: Project, documentation: Documentation, program: str
 ) -> None:
-    """The commands of each program in one shell, with a separate session and grant."""
+    """Run a program's commands in one shell. Each program gets a session and a grant of its own."""
     page = documentation.page("examples/README.md")
     set_up = [line for line in page if line.startswith(("base=", "USER_TOKEN=", "ADMIN_TOKEN="))]
     assert len(set_up) == 3

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     import httpx
 
-# 1 credit per 1,000 tokens, as any model without a price of its own.
+# A model without a price rule: the default price of 1 credit for 1,000 tokens applies.
 MODEL = "plain-model"
 PLAIN = False
-"""The ``verify`` argument of a client that uses only HTTP. Without it, httpx loads certificates, which takes longer
-than several requests."""
+"""The ``verify`` argument of an httpx client that uses only HTTP. By default, httpx loads certificates, which takes
+longer than several requests."""
 
 SECURITY_HEADERS = {
     "cache-control": "no-store",
@@ -55,7 +55,7 @@ class Person:
         return self.call("GET", path, params=params)
 
     def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        """Send a POST request. ``headers`` are given by name, with _ in place of -."""
+        """Send a POST request. In the names of ``headers``, _ stands for -, as in ``Idempotency_Key``."""
         return self.call("POST", path, body, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
     def ok(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
@@ -138,10 +138,9 @@ def references(person: Person) -> dict[str, str]:
 
 
 def path_references(person: Person) -> dict[str, str]:
-    """Return every way to name a user in a path.
+    """Return the ways to name a user in a path: those of `references`, and an address that is encoded twice.
 
-    The address that is encoded twice is still encoded when a function gets it. Behind some gateways, every encoded
-    address arrives like this.
+    A gateway decodes a path at most once, so a function gets this address still encoded.
     """
     return references(person) | {"twice encoded e-mail address": quote(quote(person.email, safe=""), safe="")}
 
@@ -171,7 +170,7 @@ def assert_refused(answer: httpx.Response, status: int, code: str, message: str 
 
 
 def at_once(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Response]:
-    """Let ``count`` clients send ``call(number)`` at the same moment. No answer may be a fault or a timeout."""
+    """Let ``count`` clients send ``call(number)`` at the same moment. No answer may be a server error."""
     answers = together(count, call)
     faults = [f"after {seconds:.1f} s: {described(answer)}" for answer, seconds in answers if answer.is_server_error]
     assert not faults, faults
@@ -179,7 +178,7 @@ def at_once(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Res
 
 
 def together(count: int, call: Callable[[int], httpx.Response]) -> list[tuple[httpx.Response, float]]:
-    """Let ``count`` clients send ``call(number)`` at the same moment; return the answers and their seconds."""
+    """Let ``count`` clients send ``call(number)`` at the same moment; return each answer with its seconds."""
     start = threading.Barrier(count)
 
     def client(number: int) -> tuple[httpx.Response, float]:

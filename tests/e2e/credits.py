@@ -1,4 +1,4 @@
-"""The commands on credits, and dates and times, for the tests of credits."""
+"""Helpers of the tests of credits: the four commands, dates, and times."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "remove": ("DELETE", "credits/remove", {"credits": 5}),
     "adjust": ("PUT", "credits/adjust", {"adjustment": 5}),
 }
-"""The four commands. Their bodies suit a user with 50 credits, and do not name the user."""
+"""Method, path and body of each command, without the user. Each changes a balance of 50 credits by 5."""
 
 each_command = pytest.mark.parametrize(("method", "path", "body"), COMMANDS.values(), ids=COMMANDS)
 
 
 def about_now(text: str, days: int = 0) -> bool:
-    """Whether a timestamp is this many days from now. A timestamp of another format fails the test."""
+    """Whether a timestamp is within two minutes of ``days`` from now. Fails if the format is not that of ``iso``."""
     at = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
     assert text == iso(from_iso(text))
     return abs(datetime.now(UTC) + timedelta(days=days) - at) < timedelta(minutes=2)

@@ -1,4 +1,4 @@
-"""The user that bad input is about. Nothing of this user may change."""
+"""The user that requests with bad input are about. No such request may change anything of this user."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target(Person):
-    """A user who has everything that a request can be about, and may send every request."""
+    """An administrator who has one of each thing that a request can name, and may send every request."""
 
     internal_key: str
     names: dict[str, str]
@@ -39,7 +39,6 @@ class Target(Person):
 
 @pytest.fixture(scope="module")
 def person(service: Stack, people: People) -> Target:
-    """Return the administrator whom all bad input is about, and who has one of each thing that a request can name."""
     admin, model = people("admin", credits=1000), new_id("model")
     rule = {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": SINCE}
     admin.ok("POST", "pricing", rule)

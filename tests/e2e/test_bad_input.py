@@ -14,6 +14,7 @@ from tests.bad_input import (
     ADD_PRICE,
     ADJUST,
     ALLOCATE,
+    BAD_BODIES,
     BEGIN_RUN,
     COMMANDS,
     CREATE_KEY,
@@ -21,7 +22,6 @@ from tests.bad_input import (
     FIELDS,
     INITIALIZE,
     INSTANT,
-    NO_BODIES,
     QUESTIONS,
     RECORD,
     RENAME,
@@ -152,7 +152,7 @@ def test_a_body_that_is_not_one_json_object_with_the_required_fields_is_refused(
 ) -> None:
     method, path, good = route
     with nothing_moves(service, person):
-        for body in (*NO_BODIES, b"[" + text_of(good, person.names) + b"]"):
+        for body in (*BAD_BODIES, b"[" + text_of(good, person.names) + b"]"):
             answer = person.call(method, path, body, headers={"Content-Type": "application/json"})
             assert_refused(answer, 400, "VALIDATION_ERROR")
         form = person.call(method, path, data={"userId": person.id, "credits": "5"})

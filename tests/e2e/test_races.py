@@ -24,19 +24,19 @@ WARMING_ROUNDS = 4
 
 @pytest.fixture(scope="module", autouse=True)
 def warm(http: httpx.Client, token: Mint, people: People) -> None:
-    """Make the emulator start all its workers of the authorizer and two functions, so requests meet in the database.
+    """Make the emulator start all workers that the tests need, so that concurrent requests meet in the database.
 
     A call that finds no free worker starts one, which takes a second of processor time. On a busy machine, some calls
-    then time out; the workers that have started remain for the next calls.
+    of a round time out. The workers that they started serve the next round.
     """
     anybody = people()
     paths = ("credits/balance", "streaming-sessions/active")
 
-    def with_a_token_of_its_own(_: int) -> httpx.Response:
+    def with_a_new_token(_: int) -> httpx.Response:
         return Person(http, anybody.id, token(anybody.id, jti=new_id("token"))).get("credits/balance")
 
     _until_all_succeed(2 * CLIENTS, lambda number: anybody.get(paths[number % 2]))
-    _until_all_succeed(REPEATS, with_a_token_of_its_own)
+    _until_all_succeed(REPEATS, with_a_new_token)
 
 
 def _until_all_succeed(count: int, call: Callable[[int], httpx.Response]) -> None:
@@ -113,7 +113,7 @@ def test_16_identical_finalizes_settle_once_and_all_get_the_same_answer(service:
     assert books.balance["totalCredits"] == 58
 
 
-def test_16_finalizes_with_different_tokens_settle_with_one_of_them(service: Stack, people: People) -> None:
+def test_of_16_different_finalizes_exactly_one_settles_the_session(service: Stack, people: People) -> None:
     person = people(credits=100)
     session = person.open(tokens=50_000)
 

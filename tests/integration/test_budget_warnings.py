@@ -40,7 +40,7 @@ def test_each_warning_level_is_logged_once_in_a_window(caplog: pytest.LogCapture
     assert warnings(caplog) == [("member:u1", 20)]
 
 
-def test_a_usage_record_and_a_raised_hold_reach_warning_levels_too(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_usage_record_or_a_raised_hold_can_reach_a_warning_level(caplog: pytest.LogCaptureFixture) -> None:
     budget("members", 40, warn_at=(25, 100))
     usage.record(Event("u1", "s", "o", 12, {}, True, account_id=ACME), now=NOW, key=None)
     assert warnings(caplog) == [("members", 10)]

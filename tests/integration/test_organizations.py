@@ -1,4 +1,4 @@
-"""Organizations and their members in the table: lookups from both sides, pages, and changes that are refused."""
+"""Organizations and their members in the table: lookups by organization and by user, pages, and refused changes."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def store_with_members(*user_ids: str, organization: Organization = ACME) -> Non
     transact([organizations.put(organization), wallets.put(empty, empty._replace(version=1)), *added])
 
 
-def test_an_organization_and_its_members_are_found_from_both_sides() -> None:
+def test_members_are_found_by_organization_and_organizations_by_member() -> None:
     other = ACME._replace(id="OTHER", created_at=NOW + 1)
     store_with_members("u1", "u2")
     store_with_members("u1", organization=other)

@@ -49,7 +49,7 @@ def test_a_restored_table_equals_the_source_and_its_books_balance(
 
     found = restore.restore(dynamodb, backup, table_name, apply=False)
 
-    assert items(dynamodb, table_name) == spoiled, "counting writes nothing"
+    assert items(dynamodb, table_name) == spoiled, "without apply, nothing is written"
     assert restore.restore(dynamodb, backup, table_name, apply=True) == found
     assert found.missing == 1, "u3's wallet"
     assert items(dynamodb, table_name) == before
@@ -121,10 +121,10 @@ def test_users_erased_since_the_backup_are_listed_and_can_be_erased_again(
     assert restore.restore(dynamodb, backup, table_name, apply=False).erased == ["since"], "every run lists them"
 
 
-def test_an_erasure_that_began_later_in_the_target_is_kept_and_its_user_listed(
+def test_an_erasure_that_is_newer_than_the_one_in_the_copy_is_kept_and_its_user_is_listed(
     dynamodb: Any, table_name: str, backup: str, user: MakeUser
 ) -> None:
-    """The copy has an earlier erasure, after which a restore brought the user's data back."""
+    """The user was erased, brought back by a restore, copied, and erased again."""
     user("again", credits_granted=5)
     with_data = items(dynamodb, table_name)
     erasing.erase("again", by="boss", now=NOW)
@@ -145,7 +145,7 @@ def test_an_erasure_that_began_later_in_the_target_is_kept_and_its_user_listed(
     assert newer["begun_at"] == {"N": str(NOW + DAY)}
 
 
-def test_an_erasure_that_ended_after_the_copy_erases_again_what_comes_back(
+def test_an_erasure_that_was_unfinished_in_the_copy_is_due_again_after_a_restore(
     dynamodb: Any, table_name: str, backup: str, user: MakeUser
 ) -> None:
     user("u1", credits_granted=5)

@@ -54,7 +54,7 @@ def test_a_session_with_a_recent_heartbeat_is_rescheduled(user: MakeUser) -> Non
     sessions.heartbeat("u1", "s0", 3000, now=NOW + 50 * MINUTE)
 
     assert sweep(STALE, always).sessions == 0
-    assert list(session_store.due(STALE)) == [], "it is not due again before it can be stale"
+    assert list(session_store.due(STALE)) == [], "the session is next due when it can be stale"
     assert sweep(NOW + 109 * MINUTE, always).sessions == 0
     assert sweep(NOW + 111 * MINUTE, always).sessions == 1
     assert_books_balance("u1")
@@ -127,7 +127,7 @@ def test_the_failure_of_one_session_does_not_stop_the_others(user: MakeUser, mon
 
 
 def test_a_session_has_a_maximum_age_despite_heartbeats(user: MakeUser) -> None:
-    """This limits how long credits can outlive their lot's expiry, and how long a price can outlive its end."""
+    """A session can hold credits that have expired and keep a price that has ended, so its age is limited."""
     user(credits_granted=100)
     open_sessions("u1", 1)
     for hour in range(1, 24):

@@ -36,7 +36,7 @@ ORGANIZATION = stored("org:o1")
 USED = Usage(1_000_000, 200_000, cached_input=600_000, cache_write=100_000)
 CARD = RateCard(Rates(3 * RATE_SCALE, 15 * RATE_SCALE, cached_input=300_000))
 COST = 5
-"""400,000 at 3 credits a million, 600,000 cached at 0.3, 200,000 of output at 15: 4.38, rounded up."""
+"""1.2 credits for 400,000 tokens of input, 0.18 for 600,000 of cached input, 3 for 200,000 of output; rounded up."""
 
 
 def call(model_id: str = "m", used: Usage = USED, *, provider_usage: ProviderUsage | None = None) -> ModelCall:
@@ -77,11 +77,11 @@ def test_a_record_is_charged_at_its_models_price(user: MakeUser) -> None:
     assert assert_books_balance("u1").charged == COST
     found = usage.statistics("u1", None, None)
     assert found.sums.by_service == {"assistant": COST}
-    assert found.sums.by_model == {"m": COST}, "the model that priced the record, whatever the service is called"
+    assert found.sums.by_model == {"m": COST}, "a priced record counts for its model in every service"
     assert found.recent == [made.record]
 
 
-def test_a_record_is_priced_by_its_variant_and_keeps_it(user: MakeUser) -> None:
+def test_a_record_is_priced_by_its_variant_and_stores_the_variant_and_the_models_alias(user: MakeUser) -> None:
     user()
     batch = RateCard(Rates(output=RATE_SCALE))
     rule = PriceRule("m", CARD, NOW - DAY, variants={"batch": batch}, aliases=("also-m",))
@@ -89,7 +89,7 @@ def test_a_record_is_priced_by_its_variant_and_keeps_it(user: MakeUser) -> None:
 
     made = usage.record(event(ModelCall("also-m", USED, "batch")), now=NOW, key=None).record
 
-    assert made.credits == 2, "400,000 at 3 credits a million, 600,000 at 0.3, 200,000 of output at 1"
+    assert made.credits == 2, "1.2 + 0.18 credits for input, as without a variant, and 0.2 for output"
     assert usage.statistics("u1", None, None).recent == [made]
     assert (made.variant, made.model_id) == ("batch", "also-m")
 
@@ -143,8 +143,9 @@ def test_a_variant_or_a_model_without_a_price_records_nothing(user: MakeUser, mo
     assert assert_books_balance("u1").charged == 0
 
 
-def test_a_record_with_usage_by_class_costs_no_more_write_units(user: MakeUser, calls: Calls) -> None:
-    """The counts fit into items that are written anyway; a provider's object costs by its size."""
+def test_counts_by_class_add_no_write_units_to_a_record_but_a_large_usage_object_does(
+    user: MakeUser, calls: Calls
+) -> None:
     user(credits_granted=1_000)
     usage.record(event(0), now=NOW, key=None)
     usage.record(event(call()), now=NOW, key=None)
@@ -173,7 +174,7 @@ def test_a_record_without_usage_stores_no_counts_by_class_in_the_sums(user: Make
 
 
 def write_every_kind(seed: int) -> list[UsageRecord]:
-    """Write and return three days of records: bare credits, calls, sessions, and late usage below the heartbeat."""
+    """Write and return three days of records: of given credits, model calls, sessions and late usage."""
     rng = random.Random(seed)
     begin = NOW - NOW % DAY
     organization_with(ORGANIZATION, "u1")
@@ -203,7 +204,7 @@ def write_every_kind(seed: int) -> list[UsageRecord]:
 
 
 def _settle_late(session_id: str, at: int, reported: int | Usage, used: int | Usage) -> None:
-    """Settle a session whose caller reports after the sweep, and reports less than the last heartbeat."""
+    """Settle a session after its sweep, for less usage than its last heartbeat reported."""
     estimate = reported if isinstance(reported, Usage) else None
     sessions.initialize("u1", session_id, "m", 1_000, now=at, estimated_usage=estimate)
     sessions.heartbeat("u1", session_id, reported.output if isinstance(reported, Usage) else reported, now=at)
@@ -252,7 +253,7 @@ def _count(made: Iterable[UsageRecord]) -> None:
         system_usage.count(chunk)
 
 
-def test_system_statistics_show_usage_of_the_models_with_the_most_credits(
+def test_system_statistics_show_usage_by_class_of_the_models_that_users_spend_the_most_on(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(domain, "MAX_MODELS_COUNTED", 2)
@@ -293,7 +294,7 @@ def test_the_systems_usage_by_model_is_exact_even_if_rankings_are_cut(
         assert Counter(counts) == by_model(made)[model]
 
 
-def test_days_without_usage_by_class_cost_no_more_reads(user: MakeUser, calls: Calls) -> None:
+def test_only_days_with_usage_by_class_cost_another_read(user: MakeUser, calls: Calls) -> None:
     user()
     price(CARD)
     made = [usage.record(event(5, service="chat"), now=NOW + day * DAY, key=None).record for day in range(3)]
@@ -308,7 +309,7 @@ def test_days_without_usage_by_class_cost_no_more_reads(user: MakeUser, calls: C
 
     assert (plain.sums.counts, plain.sums.counts_by_model) == ({}, {})
     assert classes.sums.counts_by_model == {"m": counts_in(USED, 0)}
-    assert calls.round_trips == without + 1, "one more read: the models of the only day with usage by class"
+    assert calls.round_trips == without + 1, "another read, of the models of the only day with usage by class"
 
 
 def test_the_systems_answer_is_bounded_even_with_the_longest_names_and_numbers(user: MakeUser) -> None:

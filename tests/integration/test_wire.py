@@ -1,4 +1,4 @@
-"""Every call of the store, made twice: over the wire to one table, and with boto3's client to a second table."""
+"""Every request of the store is sent twice: by ``Wire`` to one table, and by boto3's client to a second table."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CALLS_OF_THE_STORE = {
 
 
 class Twins:
-    """Sends every call over the wire, and with boto3's client to a second table; compares the results."""
+    """Sends every request with ``Wire``, and with boto3's client to a second table; compares the results."""
 
     def __init__(self, wire: Wire, names: tuple[str, str]) -> None:
         self.calls: Counter[str] = Counter()
@@ -56,7 +56,7 @@ class Twins:
         own_request = {**request, "ReturnConsumedCapacity": "INDEXES"}
         method = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
         twin_request = self._to_the_twin(own_request)
-        if "ClientRequestToken" in own_request:  # such a token is unique in an account, not only in a table
+        if "ClientRequestToken" in own_request:  # must differ: a token counts for all tables
             twin_request["ClientRequestToken"] = own_request["ClientRequestToken"][::-1]
         theirs = _outcome(lambda: getattr(self._theirs, method)(**twin_request))
         ours = _outcome(lambda: self._ours(operation, own_request))
@@ -68,8 +68,6 @@ class Twins:
         return ours.fields
 
     def counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function of the module ``table``, with its calls counted."""
-
         def counted(*arguments: Any, **named: Any) -> Any:
             self.calls[function.__name__] += 1
             return function(*arguments, **named)
@@ -127,7 +125,6 @@ def assert_refused(call: Callable[[], object]) -> None:
 def test_wire_and_boto3_answer_every_call_of_the_store_alike(
     user: MakeUser, twins: Twins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sample events of all routes, the schedules and the stream, refused commands, and a sweep."""
     user("demo-user")
     for name, status, _ in STEPS:
         assert send_sample(name)[0] == status
@@ -236,8 +233,8 @@ def test_threads_that_share_the_wire_lose_no_update(table_name: str) -> None:
     assert wire.get_item(TableName=table_name, Key=KEY, ConsistentRead=True)["Item"]["n"] == {"N": "300"}
 
 
-def test_a_first_request_imports_only_botocores_errors(table_name: str, aws: Emulator) -> None:
-    """This holds if the environment has all settings, as on Lambda without SnapStart."""
+def test_a_first_request_imports_neither_boto3_nor_botocores_client(table_name: str, aws: Emulator) -> None:
+    """The environment has all settings, as on Lambda without SnapStart. Otherwise, botocore must look for them."""
     code = f"""
 import json, sys
 from types import SimpleNamespace

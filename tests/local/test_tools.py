@@ -1,4 +1,4 @@
-"""The messages of small tools in `local/`: about wrong arguments, missing files and processes that have ended."""
+"""Small tools in `local/`: their messages about tokens and wrong arguments, and how `stop` ends a run."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_bridge_explains_wrong_arguments(
 
 @pytest.fixture
 def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the path of the lock of a `make run` in an empty folder."""
+    """Move the files of `make run` to an empty folder, and return the path of its lock."""
     path = tmp_path / "running"
     monkeypatch.setattr(running, "RUNNING", path)
     monkeypatch.setattr(running, "STACK_JSON", tmp_path / "stack.json")
@@ -84,7 +84,7 @@ def test_stop_waits_until_a_run_that_just_begins_has_recorded_its_process(lock: 
         process.wait()
 
 
-def test_stop_ends_the_rest_of_a_session_whose_leader_has_ended(lock: Path) -> None:
+def test_stop_ends_the_other_processes_of_a_process_session_whose_leader_has_ended(lock: Path) -> None:
     held = Running()
     leader = subprocess.Popen(
         ["sh", "-c", "sleep 60 & echo $!"],
@@ -108,7 +108,7 @@ def test_stop_ends_the_rest_of_a_session_whose_leader_has_ended(lock: Path) -> N
             os.killpg(leader.pid, signal.SIGKILL)
 
 
-def test_stop_says_so_if_a_run_never_records_its_process(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_raises_refused_if_a_run_never_records_its_process(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "STOP_SECONDS", 0.2)
     held = Running()
     lock.write_text("")

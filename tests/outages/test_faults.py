@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 30
 
 
-def test_an_impossible_ledger_entry_stops_the_command_and_reveals_nothing(
+def test_if_the_next_ledger_entry_already_exists_the_command_fails_and_reveals_nothing(
     service: Stack, people: People, admin: Person
 ) -> None:
     person = people(credits=10)
@@ -42,9 +42,9 @@ def test_an_impossible_ledger_entry_stops_the_command_and_reveals_nothing(
 def test_a_command_on_a_wallet_that_always_changes_is_given_up_in_time(
     service: Stack, people: People, admin: Person
 ) -> None:
-    """The service cuts the fraction off the version that it reads, so its condition on the version never holds.
+    """This test adds a half to the wallet's version, and the service reads versions as integers.
 
-    This looks as if another writer were always first.
+    So the service's condition on the version never holds, as if another writer were always first.
     """
     person = people(credits=10)
     dynamodb(service).update_item(

@@ -16,20 +16,25 @@ from tests.simulation import requests
 from tests.simulation.requests import OK, REPEATABLE, Answer, Request, Who
 from tests.simulation.scheduler import Scheduler, Task
 
-PACES = ((0, 0, 1), (0, 5, 900), (0, 900, 3600), (0, 900, 4500, 90_000))
-"""The pauses of clients in seconds: within a stream, across sweeps, past a session's timeout, past a lot's end."""
+PACES = (
+    (0, 0, 1),
+    (0, 5, 900),  # across sweeps
+    (0, 900, 3600),  # until a session times out
+    (0, 900, 4500, 90_000),  # until a lot expires
+)
+"""The pauses of clients, in seconds. Each simulation uses one row."""
 WINDOWS: tuple[WindowKind, ...] = ("day", "day", "month", "total")
 ZONES = ("UTC", "Asia/Kathmandu")
 STALE_SECONDS = 3600
 RETRY_SECONDS = (0.1, 1, 30, 900, 4500)
 APPOINTMENT_SECONDS = 900
 LATENESS_SECONDS = 0.3
-"""Long pauses end at a multiple of ``APPOINTMENT_SECONDS``, or up to this much later, so that clients meet sweeps."""
+"""Pauses of ``APPOINTMENT_SECONDS`` or longer end at most ``LATENESS_SECONDS`` after a multiple of it, as sweeps do."""
 LARGEST_SKEW_MILLISECONDS = 3000
 
 
 class Clients:
-    """All clients; ``living`` of them still act. Once ``calm``, they start nothing new and repeat until answered."""
+    """``living`` is how many clients still act. If ``calm``, they begin nothing new, and wait for every answer."""
 
     def __init__(
         self, scheduler: Scheduler, users: list[str], organizations: list[AccountId], clock: Callable[[], int]
@@ -66,7 +71,7 @@ class Clients:
         return Who(user_id, self._random.choice([personal(user_id), personal(user_id), *self._organizations]))
 
     def stream(self, who: Who) -> None:
-        """Run a chat proxy's stream, from its hold to its end, if it gets there."""
+        """Hold credits for a stream, report its progress, and end it. Some streams are never ended."""
         random, session_id = self._random, self._session_id()
         inputs = random.choice((0, 0, 1, 5)) * 1000
         run_id = self._run(who)
@@ -91,7 +96,7 @@ class Clients:
         ends = [self._end(who, session_id, number, inputs) for number in range(random.choice((0, 1, 1, 2)))]
         fitting = range(reached, max(estimated, reached * 6 // 5), 10)
         last = [requests.heartbeat(who, session_id, random.choice(fitting)) for _ in range(random.randrange(4))]
-        for one in ends[1:] + last:  # at the same moment, other requests end the session, or report tokens that fit
+        for one in ends[1:] + last:  # concurrent requests: other ends, and heartbeats whose tokens fit into the hold
             self._scheduler.spawn(f"client of {session_id}", lambda one=one: self._ask(one))  # type: ignore[misc]
         for one in ends[:1]:
             self._ask(one)
@@ -119,7 +124,7 @@ class Clients:
         return requests.end(who, session_id, kind, used, success=random.random() < 0.8, hint=hint)
 
     def supervise(self, who: Who) -> None:
-        """Send a supervisor's command, sometimes with another command's key; or disable the user for a while."""
+        """Send a supervisor's command, or disable the user for a while. Some commands reuse an idempotency key."""
         random, name = self._random, self._name("c")
         if random.random() < 0.08:
             self._ask(requests.switch(name, who.user_id, off=True))
@@ -176,9 +181,10 @@ class Clients:
         return ModelCall(random.choice("mn"), Usage(random.randrange(5_000), random.randrange(3_000), cache_write=1))
 
     def _ask(self, request: Request) -> Answer:
-        """Send a request and repeat it like a client that wants an answer; return the last answer.
+        """Send a request, repeat it if that is safe and its answer is not final, and return the last answer.
 
-        Sometimes it is sent twice at once, and sometimes the client stops waiting while a worker is still busy with it.
+        Sometimes two workers get the request at the same time. Sometimes the client stops waiting while a worker is
+        still busy.
         """
         self.requests.append(request)
         if request.repeatable and self._random.random() < 0.1:
@@ -219,7 +225,7 @@ class Clients:
         self._scheduler.pause(seconds)
 
     def _session_id(self) -> str:
-        """Return an id for a session. About half of them are UUIDv7s, which have the time when the session begins."""
+        """Return an id for a session. About half of the ids are UUIDv7s, which contain the current time."""
         name = self._name("s")
         return uuid7(self.clock(), self._names) if self._names % 2 else name
 

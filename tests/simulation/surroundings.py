@@ -24,11 +24,11 @@ from tests.simulation.database import TABLE
 from tests.simulation.scheduler import Pool, Scheduler
 
 PATIENCE_SECONDS = (commit.CONTENTION_SECONDS, commit.CONTENTION_SECONDS, 0.1)
-"""How long a command tries. It is sometimes short, so that even the few callers here get CONTENTION."""
+"""How long a command tries: one of these. The last is so short that even the few callers here get CONTENTION."""
 
 
 NAMES_OF_USER = (1, 2, system_usage.MAX_NAMES_OF_USER)
-"""The number of names to which a user gives merit. It is mostly low, so that the few names here exceed it."""
+"""To how many names a user gives merit: one of these. Two are low, so that even the few names here exceed them."""
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from accounting.domain.accounts import organization_of, owner_of, parsed, person
 
 
 @pytest.mark.parametrize("user_id", ["u1", "org:o1", "user:u1", ""])
-def test_a_personal_account_belongs_to_its_user_whatever_the_id_looks_like(user_id: str) -> None:
+def test_a_personal_account_belongs_to_its_user_whatever_the_users_id_looks_like(user_id: str) -> None:
     account = personal(user_id)
 
     assert account == stored(f"user:{user_id}")
@@ -28,6 +28,6 @@ def test_an_account_in_a_request_has_a_prefix_and_an_id() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "u1", "user:", "org:", "org:a b", "org:" + "a" * 27, "ORG:a", " user:u1"])
-def test_any_other_text_names_no_account(text: str) -> None:
+def test_a_text_without_a_valid_prefix_and_id_names_no_account(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be user:<user id> or org:<organization id>$"):
         parsed(text)

@@ -290,7 +290,7 @@ def test_equal_reasons_have_different_digests() -> None:
     assert len(set(digests)) > len(digests) // 2  # the entries of one command share its salt
 
 
-def test_a_proof_stops_at_an_entry_of_a_newer_format_without_a_finding() -> None:
+def test_a_proof_stops_without_a_finding_at_an_entry_of_a_newer_format() -> None:
     wallet, entries = history(2)
     proof = Proof(ACCOUNT, since=NOW)
 
@@ -321,7 +321,7 @@ def test_an_entry_of_the_second_format_has_this_hash() -> None:
     assert entry.hashed("before") == "cdee80798376c0907a66a6e74141d10926fd47fb1146b6cd412ae1e7af940d87"
 
 
-def test_only_entries_of_a_key_or_a_run_are_in_the_second_format() -> None:
+def test_only_entries_of_an_api_key_or_a_run_are_in_the_second_format() -> None:
     wallet = decisions.grant(Wallet(ACCOUNT), 10, expires_at=NOW + DAY, cause=Cause("boss", NOW)).wallet
     causes = [Cause("u1", NOW), Cause("u1", NOW, key_id="k"), Cause("u1", NOW, run_id="r")]
 

@@ -39,7 +39,7 @@ MIDNIGHT = from_iso("2027-01-16")
 RUN = Run(ACME, "r1", "u1", 40, created_at=AT, expires_at=AT + DAY, committed=4)
 
 
-def test_a_spender_can_have_three_budgets_of_the_user_of_all_members_and_of_the_key() -> None:
+def test_the_subjects_of_a_spender_are_the_user_all_members_and_the_key() -> None:
     assert SPENDER.subjects == ("member:u1", "members", "key:k1")
     assert Spender("u1", ACME).subjects == ("member:u1", "members")
     assert Spender("u1", personal("u1"), "k1").subjects == ("member:u1", "key:k1")
@@ -130,7 +130,7 @@ def test_zero_credits_fit_even_beyond_the_limit() -> None:
     assert most_before(10, 0) == most_before(0, 0) == UNLIMITED == 10**30
 
 
-def test_a_members_own_budget_replaces_that_of_all_members() -> None:
+def test_the_budget_of_one_member_replaces_the_budget_of_all_members() -> None:
     assert applying([OWN, ALL, KEY], owns_account=False) == (OWN, KEY)
     assert applying([ALL, OWN], owns_account=False) == (OWN,)
     assert applying([ALL, KEY], owns_account=False) == (ALL, KEY)
@@ -169,7 +169,7 @@ def test_a_raised_hold_is_limited_by_the_counters_of_its_session_and_by_the_run(
 
 
 @pytest.mark.parametrize("stored_counters", [None, [OWN_COUNTER]])
-def test_a_spender_without_access_is_refused_before_any_limit(stored_counters: list[Counter] | None) -> None:
+def test_a_spender_without_access_is_refused_before_any_limit_is_checked(stored_counters: list[Counter] | None) -> None:
     refusal = AccountNotFound()
 
     with pytest.raises(AccountNotFound) as refused:
@@ -187,7 +187,7 @@ def test_a_newer_value_of_a_counter_replaces_the_older_one() -> None:
     assert [bound.remaining for bound in newer.bounds(AT)] == [1, 29]
 
 
-def test_a_reported_warning_is_remembered_by_its_counter() -> None:
+def test_the_level_of_the_last_warning_is_kept_for_each_counter() -> None:
     known = Allowance(SPENDER, (OWN._replace(warn_at=(50, 80)), KEY), committed={OWN_COUNTER: 6})
 
     newer = known.with_counters({}, {OWN_COUNTER: 5})

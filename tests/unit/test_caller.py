@@ -1,4 +1,4 @@
-"""The caller comes from the authorizer's context. A lower role counts if it was stored after the token was issued."""
+"""The caller comes from the authorizer's context. A lower stored role counts if it is newer than the token."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ type StoreUser = Callable[..., list[str]]
 
 @pytest.fixture
 def store_user(monkeypatch: pytest.MonkeyPatch) -> StoreUser:
-    """Return a function that stores a user, and returns the list of ids that are looked up afterward."""
+    """Return a function that stores a user. Its result is a list to which every later look-up adds an id."""
 
     def store(role: str = "user", role_at: int = 0, disabled_at: int | None = None, email: str = "") -> list[str]:
         looked_up: list[str] = []
@@ -147,7 +147,7 @@ def test_a_user_disabled_by_another_process_is_refused_after_30_seconds_at_the_l
         caller.require_enabled()
 
 
-def test_callers_can_name_themselves_by_id_or_address_in_any_form() -> None:
+def test_callers_can_name_themselves_by_their_id_or_by_any_form_of_their_address() -> None:
     caller = Caller("u1", "Some@B\u00fccher.example", "user")
     own = ("u1", "some@B\u00fccher.example", "some%40xn--bcher-kva.EXAMPLE", " some@bu\u0308cher.example")
     others = ("u2", "U1", "", "other@b\u00fccher.example", "\u017fome@b\u00fccher.example")
@@ -156,7 +156,7 @@ def test_callers_can_name_themselves_by_id_or_address_in_any_form() -> None:
 
 
 @pytest.mark.parametrize("email", ["", "victim", "@", "@victim", "victim@"])
-def test_a_caller_without_an_address_is_not_found_by_an_address(store_user: StoreUser, email: str) -> None:
+def test_a_caller_without_a_valid_address_is_not_found_by_address(store_user: StoreUser, email: str) -> None:
     store_user(email=email)
     caller = Caller("u1", email, "user")
 

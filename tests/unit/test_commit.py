@@ -21,7 +21,7 @@ EMPTY = Snapshot(Wallet(ACCOUNT))
 
 
 class World:
-    """A wallet. While it is ``busy``, others change it once during each pause. Time passes only in pauses."""
+    """A wallet and a clock. While ``busy``, others change the wallet during each pause. Pauses advance the clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -152,7 +152,7 @@ def test_endless_stale_reads_raise_contention_when_time_is_up(world: World) -> N
         retry_until_committed(attempt, read=world.read, first=EMPTY)
 
 
-def test_values_that_a_stale_read_does_not_bring_stay_as_they_were(world: World) -> None:
+def test_a_stale_read_replaces_only_the_values_that_it_has(world: World) -> None:
     seen: list[Snapshot] = []
 
     def attempt(snapshot: Snapshot) -> None:

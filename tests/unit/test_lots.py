@@ -44,7 +44,7 @@ def test_the_text_has_a_row_for_each_lot_with_differences_from_the_previous_row(
     assert stored.to_text([]) == ""
 
 
-def test_values_of_a_newer_version_are_kept_with_a_lot() -> None:
+def test_values_that_a_newer_version_of_the_service_added_to_a_lot_are_kept() -> None:
     text = "tro8w0,a,1jk00,1,0,gift,7;1uo0,5,1jk00"
 
     lots = stored.from_text(text)
@@ -91,7 +91,7 @@ def test_merged_holds_are_in_the_order_of_spending() -> None:
     assert merged([second], [first, second._replace(credits=4)]) == (first, second._replace(credits=7))
 
 
-def test_the_parts_that_expire_soonest_are_used_first() -> None:
+def test_the_parts_of_a_hold_that_expire_soonest_are_used_first() -> None:
     soon, late = Lot(2, 5, NOW + DAY, NOW), Lot(1, 3, NOW + 2 * DAY, NOW)
 
     assert split([late, soon], 0) == (8, [soon, late])
@@ -112,7 +112,7 @@ def test_nearest_pair_finds_the_first_of_the_closest_pairs_that_can_be_merged() 
 
 
 @pytest.mark.parametrize(("at", "second"), [(0, 0), (1, 1_000), (999, 1_000), (1_000, 1_000), (1_001, 2_000)])
-def test_rounding_to_a_whole_second_never_goes_back(at: int, second: int) -> None:
+def test_times_are_rounded_up_to_whole_seconds(at: int, second: int) -> None:
     assert whole_second(at) == second
 
 

@@ -1,4 +1,4 @@
-"""How long an operation's name may be. The operation of a chat service is a model's id, and may be longer."""
+"""How long an operation's name may be. The operation of a chat service is a model's id, which may be longer."""
 
 import pytest
 from pydantic import ValidationError

@@ -33,7 +33,7 @@ def test_credits_are_summed_by_the_month_in_which_they_expire() -> None:
     )
 
 
-def test_24_months_from_the_current_one_have_a_sum_each_and_later_credits_have_one_sum() -> None:
+def test_each_of_the_first_24_months_has_a_sum_and_all_later_credits_share_one() -> None:
     in_month_24, in_month_25 = lot(1, "2028-10-31T23:59:59Z"), lot(2, "2028-11-01T00:00:00Z")
 
     sums = Outstanding(STARTED).plus(wallet(in_month_24, in_month_25, lot(4, "9999-12-31T23:59:59Z")))

@@ -34,7 +34,7 @@ def errors_of(body: dict[str, Any]) -> list[str]:
     return [".".join(map(str, error["loc"])) for error in refused.value.errors()]
 
 
-def test_a_rule_is_shown_as_it_was_sent_with_rates_as_texts_and_the_short_price() -> None:
+def test_a_rule_is_shown_as_sent_except_that_rates_are_texts_and_the_short_price_is_added() -> None:
     view = RuleView.of(RuleBody.model_validate(FULL).rule(0)).model_dump(mode="json", by_alias=True)
 
     assert view == {
@@ -46,7 +46,7 @@ def test_a_rule_is_shown_as_it_was_sent_with_rates_as_texts_and_the_short_price(
     }
 
 
-def test_rates_are_exact_millionths() -> None:
+def test_rates_are_exact_to_a_millionth_of_a_credit() -> None:
     rule = RuleBody.model_validate(FULL).rule(0)
 
     assert rule.card.rates == Rates(
@@ -124,7 +124,7 @@ def test_a_rule_has_64_rates_at_most() -> None:
     tiers = [{"aboveInputTokens": 5 + each, "rates": rates} for each in range(4)]
 
     def body(last: int) -> dict[str, Any]:
-        """A rule with 25 rates, 25 in a variant, 10 in a second one, and the given number in a third one."""
+        """A rule with 60 rates (its own 25, 25 in variant a, and 10 in variant b) and ``last`` more in variant c."""
         card = {"rates": rates, "tiers": tiers}
         variants = {"a": card, "b": {**card, "tiers": tiers[:1]}, "c": dict(list(rates.items())[:last])}
         return {"modelId": "m", **card, "variants": variants}

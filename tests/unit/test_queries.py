@@ -35,7 +35,7 @@ def page(before: str | None, *, limit: int, skip: int = 0) -> tuple[list[str], s
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
-def test_pages_show_each_item_once_and_all_items(limit: int) -> None:
+def test_pages_show_every_item_exactly_once(limit: int) -> None:
     shown, position = page(None, limit=limit)
     while position:
         assert len(shown) % limit == 0, "every page but the last is full"

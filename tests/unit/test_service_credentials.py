@@ -45,7 +45,7 @@ def test_rotating_again_ends_the_oldest_secret_at_once() -> None:
     assert valid(rotated(TWO, "three", ends_at=NOW + 10), NOW + 1) == ["two", "three"]
 
 
-def test_a_lost_secret_is_replaced_while_the_one_in_use_stays_valid() -> None:
+def test_a_lost_new_secret_is_replaced_while_the_previous_secret_stays_valid() -> None:
     assert valid(rotated(TWO, "three", ends_at=NOW + 20, keep_previous=True), NOW + 11) == ["one", "three"]
     with pytest.raises(Invalid) as refused:
         rotated(ONE, "two", ends_at=NOW, keep_previous=True)
@@ -76,7 +76,7 @@ def test_rights_are_put_in_the_documented_order_without_repeats() -> None:
     assert in_documented_order(RIGHTS) == RIGHTS
 
 
-def test_an_actor_is_an_acting_service_only_if_it_is_a_service_and_not_the_user() -> None:
+def test_an_acting_service_is_a_service_that_is_not_the_user() -> None:
     assert ONE.actor == "service:id"
     assert acting_service("service:id", "u1") == "service:id"
     for actor in ("u1", "system", "boss"):

@@ -1,7 +1,7 @@
-"""The system's sums: what a batch adds, which names get merit, and which names an answer shows.
+"""The system's sums: what a batch adds, which names get merit, and which names a response shows.
 
-A user's first names are the ones that the user used first on a day, up to a limit. The merit of a name is the credits
-spent on it by users who have it among their first names.
+A name is the name of a service or a model. A user's first names are the names that the user used earliest on a day, up
+to a limit. The merit of a name is the credits spent on it by users who have it among their first names.
 """
 
 import json
@@ -73,7 +73,7 @@ def test_a_record_of_a_service_other_than_chat_counts_for_no_model() -> None:
     assert [place.name.kind for place in after if isinstance(place, NameDay)] == ["service"]
 
 
-def test_sums_continue_from_the_stored_ones_and_only_changed_ones_are_written() -> None:
+def test_records_are_added_to_the_stored_sums_and_only_changed_sums_are_written() -> None:
     day, user, service, of_m = places(record("m"), 3)
     stored: dict[Place, Sum] = {
         day: Sum(4, 9, 90, newest=50),
@@ -250,5 +250,5 @@ def test_the_size_of_names_is_counted_as_the_response_encodes_them(names: list[s
     assert dict(fitting(shown.items(), whole - 1)) == dict(list(shown.items())[:-1])
 
 
-def test_names_after_one_that_does_not_fit_are_not_shown() -> None:
+def test_names_after_a_name_that_does_not_fit_are_not_shown() -> None:
     assert list(fitting([("a", 1), ("x" * 50, 1), ("b", 1)], 40)) == [("a", 1)]

@@ -1,4 +1,4 @@
-"""Which characters texts from people may have. Tabs and line breaks are allowed in texts of several lines only."""
+"""The characters that are allowed in a text of one line (``is_plain``) and of several lines (``is_lines``)."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def test_letters_blanks_joiners_and_emoji_are_accepted(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a\tb", "a\nb", "a\r\n"])
-def test_tabs_and_line_breaks_are_accepted_only_in_lines(text: str) -> None:
+def test_tabs_and_line_breaks_are_accepted_only_in_texts_of_several_lines(text: str) -> None:
     assert is_lines(text)
     assert not is_plain(text)
 

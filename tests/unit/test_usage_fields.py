@@ -1,4 +1,4 @@
-"""The usage of a model's call in requests and responses."""
+"""The fields of usage in requests and responses."""
 
 import json
 from decimal import Decimal
@@ -58,7 +58,7 @@ def test_a_body_has_a_usage_in_the_canonical_form_or_as_its_provider_sent_it() -
     assert tried > 100
 
 
-def test_a_usage_is_canonical_without_a_format() -> None:
+def test_a_usage_without_a_format_is_canonical() -> None:
     for more in ({}, {"usageFormat": None}):
         body = Command.model_validate({"usage": {"inputTokens": 5, "outputTokens": 2}, **more})
         assert usage_in(body) == (Usage(5, 2), None)

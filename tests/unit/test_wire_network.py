@@ -73,7 +73,7 @@ def both(url: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def outcome(client: Any) -> Any:
-    """The result of a read: the answer, an error's code and number of retries, or the class of another error."""
+    """The result of a read: the answer, the code and number of retries of a ClientError, or another error's class."""
     try:
         answered = client.get_item(**KEY)
     except ClientError as error:
@@ -203,7 +203,7 @@ def _response_with(answered: Any) -> bytes:
 def test_threads_share_a_wire_and_each_gets_the_answer_to_its_own_request(
     peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A single thread uses one connection. After many threads, the number of idle connections is limited."""
+    """One thread needs one connection. After requests from many threads, at most ``KEPT_CONNECTIONS`` stay open."""
     monkeypatch.setattr(exchange, "KEPT_CONNECTIONS", 3)
 
     def echo(connection: Any) -> bool:
@@ -226,7 +226,7 @@ def test_threads_share_a_wire_and_each_gets_the_answer_to_its_own_request(
     assert len(ours._exchange._idle) <= 3
 
 
-def test_an_unreachable_address_raises_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_clients_raise_the_same_error_for_an_unreachable_address(monkeypatch: pytest.MonkeyPatch) -> None:
     with Peer.listening() as gone:
         url = gone.url
     for client in both(url, monkeypatch):
@@ -235,7 +235,7 @@ def test_an_unreachable_address_raises_the_same_error(monkeypatch: pytest.Monkey
         assert outcome(client) is EndpointConnectionError
 
 
-def test_an_address_that_accepts_no_connection_in_time_raises_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_clients_raise_the_same_error_if_no_connection_opens_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "CONNECT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         host = deaf.getsockname()
@@ -312,7 +312,7 @@ def test_a_proxy_is_used_through_boto3s_client(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_credentials_of_a_container_are_refreshed_by_botocore(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
-    """With SnapStart, credentials come from an HTTP address, which has new ones shortly before the old ones expire."""
+    """With SnapStart, credentials come from an HTTP address. It returns new ones shortly before the old ones expire."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     soon = (datetime.now(UTC) + timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,6 +1,6 @@
-"""The service's refusals, and failures on the way to it, as exceptions.
+"""Exceptions for the service's refusals, and for failures to reach the service.
 
-Catch the narrowest one that you can act on, or `AccountingError` for all of them.
+Catch the narrowest exception that you can act on, or `AccountingError` for all of these.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit that failed: ``balance``, ``member:<user id>``, ``members``, ``key:<key id>`` or ``run:<run id>``."""
+    """A limit that failed: it has fewer credits left than required.
+
+    ``limit`` is ``balance``, ``member:<user id>``, ``members``, ``key:<key id>`` or ``run:<run id>``.
+    """
 
     limit: str
     remaining_credits: int
@@ -104,7 +107,7 @@ class TokenTypeInvalid(Unauthorized):
 
 
 class ApiKeyInvalid(Unauthorized):
-    """The API key, or on an internal route the service key, does not authenticate."""
+    """The API key is invalid; on an internal route, the service key is invalid."""
 
 
 class ServiceCredentialInvalid(Unauthorized):
@@ -141,7 +144,10 @@ class InsufficientCredits(AccountingError):
 
     @property
     def affordable_output_tokens(self) -> int | None:
-        """Like `affordable_tokens`, for an `estimated_usage`: the most output tokens if its inputs stay the same."""
+        """The most output tokens that a session with the same input could begin with now.
+
+        None if the call had no `estimated_usage`.
+        """
         return self._number("affordableOutputTokens")
 
     @property
@@ -172,7 +178,7 @@ class Forbidden(AccountingError):
 
 
 class RightMissing(Forbidden):
-    """The service credential lacks a right. If the service does not know the user, that right is ``users:sync``."""
+    """The service credential lacks a right. To act for a user that does not exist yet, it needs ``users:sync``."""
 
     @property
     def right(self) -> str | None:
@@ -449,7 +455,7 @@ def _text(value: object) -> str | None:
 def _seconds(text: str | None) -> float | None:
     """Return the seconds in a Retry-After header.
 
-    None without the header, or if it has a date, which the service never sends.
+    None if there is no header, or if it has too many digits or a date. The service never sends a date.
     """
     is_number = text is not None and text.isascii() and text.isdigit() and len(text) <= MAX_RETRY_AFTER_DIGITS
     return float(text) if text is not None and is_number else None

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Any, Protocol
 
 DEFAULT_OUTPUT_TOKENS = 4096
-"""The output tokens to reserve for a request without a limit, unless the maximum in the model's price is lower."""
+"""The output tokens to reserve for a request that sets no limit, unless the model's price rule sets a lower limit."""
 BYTES_A_TOKEN = 3
 """The bytes of text that count as a token by default; this gives too many tokens rather than too few."""
 LETTERS_A_TOKEN = 4
-"""How many letters of a streamed piece count as a token. Most pieces are one token."""
+"""How many letters of a streamed piece count as a token. A shorter piece counts as one token."""
 MEDIA_TOKENS = 1500
 """The tokens that an image or a file in the request counts as, with or without a tokenizer."""
 MESSAGE_TOKENS = 4
@@ -38,7 +38,7 @@ The function returns the input tokens, or a usage in canonical form, such as
 def estimated_usage(
     request: Mapping[str, Any], inputs: Sequence[str], estimate: Estimate, output_tokens: int
 ) -> dict[str, Any]:
-    """The most that a request can use, in canonical form. ``inputs`` are the fields that the model reads."""
+    """The most that a request can use, in canonical form. ``inputs`` names the fields that the model reads."""
     if callable(estimate):
         found = estimate(request)
         if isinstance(found, Mapping):
@@ -67,7 +67,7 @@ def _texts(name: str, value: object) -> Iterator[str | None]:
     """The texts in a value; "" for each item of a list, None for each image or file."""
     if isinstance(value, str):
         yield None if name in MEDIA_FIELDS or value.startswith("data:") else value
-    elif isinstance(value, dict | Mapping):  # the first is checked faster
+    elif isinstance(value, dict | Mapping):  # a check for dict is faster
         for inner_name, inner in value.items():
             yield from _texts(str(inner_name), inner)
     elif isinstance(value, list | Sequence) and not isinstance(value, bytes | bytearray):
@@ -79,18 +79,18 @@ def _texts(name: str, value: object) -> Iterator[str | None]:
 
 
 class OutputLimits:
-    """The maximum outputs of models from their price rules, cached for some minutes."""
+    """Caches the limits of output tokens in the price rules of models."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, int | None]] = {}
 
     def get(self, model_id: str) -> tuple[bool, int | None]:
-        """Return whether the limit is current, and the limit, which may be an old one."""
+        """Return whether the cached limit is still current, and the limit."""
         until, limit = self._known.get(model_id, (0.0, None))
         return time.monotonic() < until, limit
 
     def put(self, model_id: str, limit: int | None) -> None:
-        """Cache the limit in the model's price; None if the model has no price, or its price has no limit."""
+        """Cache the limit that the model's price sets; None if the model has no price, or its price sets no limit."""
         if len(self._known) >= MOST_MODELS:
             self._known.clear()
         self._known[model_id] = time.monotonic() + KNOWN_SECONDS, limit

@@ -1,4 +1,4 @@
-"""What a streaming session knows about its stream, and when a heartbeat must report it. Does no input or output."""
+"""Counts the tokens of a stream, and decides when a heartbeat must report them. Sends nothing itself."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 class Progress:
     """How far a stream is.
 
-    ``tokens`` is the number of its tokens or, once the provider has reported a ``usage``, of its output tokens.
-    ``beyond`` is how many of them were counted after the newest usage. ``counted`` is what to settle for if the service
-    rejects the usage: the tokens that were counted, or the usage's output if that is more.
+    ``usage`` is the newest usage that the provider has reported. Until the first usage, ``tokens`` is the number of
+    tokens that were counted. Afterward, ``tokens`` is the output tokens of the usage plus ``beyond``, the tokens that
+    were counted after the usage. ``counted`` is what to settle for if the service rejects the usage: the tokens that
+    were counted, or the usage's output if that is more.
     """
 
     tokens: int = 0
@@ -34,16 +35,16 @@ class Progress:
 
     @property
     def input(self) -> int:
-        """The input tokens of the usage; 0 without one."""
+        """The input tokens of the usage; 0 without a usage."""
         return 0 if self.usage is None else input_of(self.usage, self.usage_format)
 
     @property
     def whole_usage(self) -> Mapping[str, Any] | None:
-        """The usage with the tokens that were counted beyond it."""
+        """The usage, with ``beyond`` added to its output tokens."""
         return None if self.usage is None else with_more_output(self.usage, self.usage_format, self.beyond)
 
     def at(self, tokens: int) -> Progress:
-        """The progress when ``tokens`` are counted in total. ``self`` is the provider's newest report, or empty."""
+        """The progress at ``tokens`` in total. ``self`` is the progress at the newest usage, or empty without one."""
         if self.usage is None:
             return Progress(tokens, tokens)
         beyond = max(0, tokens - self.tokens)
@@ -119,13 +120,12 @@ class Meter:
         """Note the answer to the heartbeat that sent ``report``, and after how many tokens the next heartbeat is due.
 
         If the service raised the hold for a number of tokens, the estimate shows how many tokens the new hold pays for.
-        If it raised the hold for a usage, the estimate does not show how many. The next heartbeat is then due after as
-        many more tokens as the new hold's buffer surely pays for.
+        If the service raised the hold for a usage, only the new hold's buffer is known to pay for more tokens. The next
+        heartbeat is due after the tokens that the buffer surely pays for.
 
-        A heartbeat can also be sent although the hold still pays for its tokens, because the estimate's cost is
-        rounded up. The service then does not raise the hold, and how many more tokens would fit is unknown. The next
-        heartbeat is due after as many more tokens as the hold's buffer surely pays for, or after half of
-        ``tokens_generated`` if that is more.
+        If the service did not raise the hold, the hold pays for more tokens than computed here, because the estimate's
+        cost was rounded up. How many more is unknown. The next heartbeat is due after the tokens that the buffer surely
+        pays for, or after half of ``tokens_generated`` if that is more.
         """
         tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
         weight = tokens + self._beyond_estimate(report)
@@ -142,7 +142,7 @@ class Meter:
             self.refusal = error
 
     def require_no_refusal(self) -> None:
-        """Raise the refusal of a heartbeat, if there was one: a copy, since a raised exception keeps its traceback."""
+        """If a heartbeat was refused, raise a copy of the refusal, because an exception keeps its traceback."""
         if self.refusal is not None:
             raise copy.copy(self.refusal) from self.refusal
 
@@ -151,15 +151,15 @@ class Meter:
         return max(0, progress.input - self._estimated_inputs)
 
     def _buffer(self, allocated: int) -> int:
-        """Tokens that the buffer of a hold surely pays for, if the buffer is the same share of every hold."""
+        """Tokens that a hold's buffer surely pays for. The buffer is taken to be the same share of every hold."""
         opened = self._opened
         return self._surely_within(allocated - allocated * opened.estimated_credits // (opened.allocated_credits or 1))
 
     def _surely_within(self, credits: int) -> int:
-        """Tokens that this many credits surely pay for. They may pay for more: the estimate's cost was rounded up.
+        """Tokens that ``credits`` surely pay for. They may pay for more, because the estimate's cost was rounded up.
 
-        For an estimate by class, these are output tokens. The hold must cover the estimate. The number is then never
-        too high: it takes the cost of the whole estimate for the cost of its output tokens, which cost no more.
+        For an estimate by class, these are output tokens. Each is taken to cost an equal share of the whole estimate,
+        input included. That is never less than its price, so a hold that covers the estimate pays for them.
         """
         if self._opened.estimated_credits == 0:
             return MAX_TOKENS

@@ -27,7 +27,7 @@ _classes: dict[tuple[type, type], type] = {}
 
 
 class Parts:
-    """Reads the parts of a stream for its reader, and settles the session however the stream ends."""
+    """Reads the parts of a stream for its reader, and settles the session when the stream ends, fails or is closed."""
 
     def __init__(self, stream: Any, call: AccountedCall[StreamingSession]) -> None:
         self._call = call
@@ -50,7 +50,7 @@ class Parts:
                     yield part
             call.is_complete = True
             self._settle()
-        except GeneratorExit:  # closed or garbage-collected: nothing may be sent now
+        except GeneratorExit:  # perhaps during garbage collection, when nothing may be sent
             raise
         except BaseException as error:
             call.failed(error)
@@ -59,10 +59,11 @@ class Parts:
             raise
 
     def close(self) -> None:
-        """Close the response and, if its reader has left it, settle.
+        """Close the response, and settle if the reader has left the stream.
 
-        The SDK's own iterator, ``__stream__``, calls this too, perhaps during garbage collection, when nothing may be
-        sent. So a call from ``__stream__`` settles nothing; the heartbeats abort a session that is still open then.
+        The SDK's iterator ``__stream__`` calls this method, perhaps during garbage collection, when nothing may be
+        sent. So a call from ``__stream__`` settles nothing. If the session is still open, its heartbeat thread aborts
+        it.
         """
         self._close()
         if not self._parts.gi_running and sys._getframe(1).f_code.co_name != "__stream__":
@@ -99,7 +100,7 @@ class AsyncParts:
                     yield part
             call.is_complete = True
             await self._settle()
-        except GeneratorExit:  # nobody reads on
+        except GeneratorExit:  # the reader has left the stream
             raise
         except BaseException as error:
             call.failed(error)
@@ -108,7 +109,7 @@ class AsyncParts:
             raise
 
     async def close(self) -> None:
-        """Close the response and, if its reader has left it, settle."""
+        """Close the response, and settle if the reader has left the stream."""
         try:
             await self._close()
         finally:
@@ -138,19 +139,19 @@ class Options(TypedDict, total=False):
 
 
 class _Wrapped:
-    """What both mixins share. The ``copy`` of a wrapped client is wrapped, too."""
+    """What both mixins share."""
 
     _accounting: Accounting[Any]
     _api: Provider
 
     def with_accounting(self, **options: Unpack[Options]) -> Self:
-        """The same client with other options of ``accounted``, such as ``user``; it shares the connections."""
+        """A copy of the client with other options of ``accounted``, such as ``user``. Both use the same connections."""
         twin: Self = _twin(self, type(self))
         twin._accounting = replace(self._accounting, **options)
         return twin
 
     def copy(self, **options: Any) -> Self:
-        """Do what the SDK's own method does."""
+        """Copy the client as the SDK does, and account for the copy's calls."""
         twin: Self = super().copy(**options)  # type: ignore[misc]
         twin._accounting = self._accounting
         return twin
@@ -229,7 +230,7 @@ class AsyncAccounted(_Wrapped):
 def wrapped(client: Any, kind: type, accounting: Accounting[Any]) -> Any:
     """A copy of an SDK's client whose calls are accounted for. ``kind`` is `Accounted` or `AsyncAccounted`.
 
-    Raises TypeError if only one of the two clients is for asyncio.
+    Raises TypeError if only the SDK's client or only the accounting client is for asyncio.
     """
     is_async = issubclass(kind, AsyncAccounted)
     if is_async != hasattr(accounting.client, "aclose"):
@@ -243,7 +244,7 @@ def wrapped(client: Any, kind: type, accounting: Accounting[Any]) -> Any:
 def _twin(client: Any, kind: type) -> Any:
     """A copy of the client, with the class ``kind``.
 
-    Cached parts of the client, such as ``chat``, are left out: they would call the old client.
+    Cached parts of the client, such as ``chat``, are left out: they would call the original client.
     """
     twin: Any = object.__new__(kind)
     own = {name: each for name, each in vars(client).items() if getattr(each, "_client", None) is not client}

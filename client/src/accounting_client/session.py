@@ -1,4 +1,4 @@
-"""A streaming session for threads. A thread sends the heartbeats. The session is settled however the stream ends."""
+"""A streaming session without asyncio: a thread sends heartbeats. The session is settled however the stream ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ThreadHold(Hold):
     The thread starts once the session has been open for ``_watch_seconds``, or earlier if a heartbeat is needed. Most
     streams end before that and need no thread.
 
-    Any thread may settle the hold; only the first one does.
+    Any thread may call `settle`. Only the first call settles the hold.
     """
 
     _client: AccountingClient
@@ -103,7 +103,8 @@ class ThreadHold(Hold):
         if self.is_another_process:
             return
         if not self._claim.acquire(blocking=False):
-            if self._claimed_by != threading.get_ident():  # a signal handler would wait for its own thread
+            # A signal handler that interrupts this method must not wait for the thread that it interrupts.
+            if self._claimed_by != threading.get_ident():
                 self.over.wait(self.terms.settle_seconds)
             return
         self._claimed_by = threading.get_ident()
@@ -117,7 +118,7 @@ class ThreadHold(Hold):
     def close(self, seconds: float) -> None:
         """Abort the session within ``seconds``, because its client is closing.
 
-        If the session is still opening, `open` notices this and releases the hold.
+        If `open` is still running, it releases the hold when it sees that the client is closing.
         """
         self._ended.set()
         if self._is_open:
@@ -171,7 +172,7 @@ class ThreadHold(Hold):
 
 
 def close_all(holds: AbstractSet[ThreadHold], seconds: float) -> None:
-    """Settle all open sessions at once, within ``seconds``. The log names those that are not settled by then."""
+    """Abort all open sessions in parallel, within ``seconds``. The log names sessions that are not settled by then."""
     until, seen = time.monotonic() + seconds, set[ThreadHold]()
     try:
         while found := set(holds) - seen:
@@ -197,7 +198,7 @@ def _closes_in_a_thread(hold: ThreadHold, seconds: float) -> bool:
 
 
 class StreamingSession(Stream[ThreadHold]):
-    """See `AccountingClient.streaming_session`. Only one thread may count its tokens."""
+    """See `AccountingClient.streaming_session`. Only one thread may count the stream's tokens."""
 
     def __init__(self, client: AccountingClient, terms: Terms) -> None:
         super().__init__(ThreadHold(client, terms))
@@ -210,7 +211,7 @@ class StreamingSession(Stream[ThreadHold]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Finalize or, after an exception, abort, unless the session is settled already."""
+        """Finalize the session, or abort it after an exception. If it is settled already, do nothing."""
         if error is None:
             self.finalize()
         else:
@@ -219,14 +220,14 @@ class StreamingSession(Stream[ThreadHold]):
     def finalize(
         self, *, success: bool = True, model_id: str | None = None, metadata: Mapping[str, Any] | None = None
     ) -> None:
-        """Settle what the stream used, unless this was done already. Leaving the block also does it.
+        """Settle what the stream used, unless the session is settled already. Leaving the block also settles it.
 
-        ``model_id`` is the model that served, as for `served_by`; ``metadata`` is added, as by `add_metadata`.
+        For ``model_id``, see `served_by`; for ``metadata``, see `add_metadata`.
         """
         self._add_details(model_id, metadata)
         self._hold.settle(self._hold.finalized(success))
 
     def abort(self, *, model_id: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
-        """Settle as aborted, unless this was done already. Leaving the block by an exception also does it."""
+        """Settle as aborted, unless the session is settled already. Leaving the block by an exception does the same."""
         self._add_details(model_id, metadata)
         self._hold.settle(self._hold.aborted())

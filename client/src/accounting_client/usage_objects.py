@@ -1,4 +1,4 @@
-"""Providers' usage objects: converted to JSON, merged from the reports of a stream, and raised by tokens counted later.
+"""Converts providers' usage objects to JSON, merges the reports of a stream, and adds tokens counted after a report.
 
 The service interprets the counts. This module only knows where each format counts input and output.
 """
@@ -15,7 +15,7 @@ MAX_TOKENS = 10**9
 
 
 class _Names(NamedTuple):
-    """Where a format counts: the sum of ``inputs`` is the input, that of ``outputs`` the output. ``total`` has both."""
+    """The fields of a format: ``inputs`` add up to the input, ``outputs`` to the output. ``total`` is their sum."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -66,24 +66,24 @@ def in_json(value: object, name: str) -> InJson:
 
 
 def put_together(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Merge a newer report of the same stream into a usage. Counts are cumulative; fields that ``newer`` lacks stay."""
+    """Return ``known`` with the values of the stream's next report. Counts are cumulative, so they are not added."""
     if known is None:
         return newer
     return {**known, **{name: value for name, value in newer.items() if value is not None}}
 
 
 def input_of(usage: Mapping[str, Any], usage_format: UsageFormat) -> int:
-    """Return the input tokens of a usage, as far as they can be read."""
+    """Return the input tokens of a usage. An invalid count is 0."""
     return _sum(usage, _FORMATS[usage_format].inputs)
 
 
 def output_of(usage: Mapping[str, Any], usage_format: UsageFormat) -> int:
-    """Return the output tokens of a usage, as far as they can be read."""
+    """Return the output tokens of a usage. An invalid count is 0."""
     return _sum(usage, _FORMATS[usage_format].outputs)
 
 
 def with_more_output(usage: Mapping[str, Any], usage_format: UsageFormat, tokens: int) -> Mapping[str, Any]:
-    """Return the usage with this many more output tokens, also in its total."""
+    """Return the usage with these tokens added to its output and, if it has a total, to its total."""
     if not tokens:
         return usage
     names = _FORMATS[usage_format]

@@ -8,14 +8,14 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 logger = Logger(use_rfc3339=True)  # Lambda accepts no other format of the time in a JSON line
-# Under Lambda's JSON format, Powertools and botocore would take their levels from ApplicationLogLevel.
+# Without the next two lines, Powertools and botocore would take their levels from Lambda's ApplicationLogLevel.
 logging.getLogger(logger.name).setLevel(os.environ.get("LOG_LEVEL", "INFO"))
 logging.getLogger("botocore").setLevel(logging.WARNING)
 # Without this, the first log line would import asyncio to name the current task. No function has tasks.
 logging.logAsyncioTasks = False  # type: ignore[attr-defined]  # not in the types
-# The default matters: without a namespace a flush would raise, after credits have moved.
+# The namespace needs a default, because without one a flush would raise, after credits have moved.
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "AccountingService"))
-# Stacks of one account share the namespace. Without this dimension one stack's metrics could silence another's alarms.
+# All stacks in an AWS account share the namespace. Without this dimension, one stack could silence another's alarms.
 metrics.set_default_dimensions(stack=os.environ.get("STACK_NAME", "none"))
 
 _counting = Lock()

@@ -1,4 +1,4 @@
-"""API keys: a user's keys for programs that act for the user, within a key's permissions."""
+"""API keys: a program with a user's key acts for the user, within the key's permissions."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from accounting_client.call import (
 
 @dataclass(frozen=True)
 class CreatedApiKey:
-    """A new key. ``key`` is its secret, which is shown only once: it is None if the request was a repeat.
+    """A new key. ``key`` is its secret, or None if the request was a repeat: the secret is shown only once.
 
-    Here and below, ``account_id`` is the only account that the key is for, None if the key is for every account that
-    its user may use.
+    ``account_id`` is the only account that the key is for, or None for every account that the key's user may use.
     """
 
     id: str
@@ -41,7 +40,7 @@ class CreatedApiKey:
 
 @dataclass(frozen=True)
 class ApiKeyInfo:
-    """A key, without its secret."""
+    """A key, without its secret. ``account_id`` has the same meaning as in ``CreatedApiKey``."""
 
     id: str
     name: str
@@ -66,9 +65,9 @@ class ChangedApiKey:
 
 @dataclass(frozen=True)
 class ApiKeyValidity:
-    """The owner and the permissions of a key or, if it is refused, the reason.
+    """The owner and the permissions of a valid key, or why a key is refused.
 
-    ``code`` is ``NOT_FOUND``, ``DISABLED``, ``EXPIRED`` or ``USER_DISABLED``.
+    ``code`` of a refused key is ``NOT_FOUND``, ``DISABLED``, ``EXPIRED`` or ``USER_DISABLED``.
     """
 
     valid: bool
@@ -90,8 +89,9 @@ def create_api_key(
     """Make a key for the caller. Without ``expiry_days`` it does not expire.
 
     With ``account_id``, it is only for this account, which the caller must be able to spend from. If the answer is
-    lost, the repeat finds the key and cannot show its secret again: ``key`` is None. Delete that key then, and make
-    another. Raises AccountNotFound, TooManyApiKeys, IdempotencyConflict.
+    lost, a repeat returns the key without its secret: ``key`` is None. Then delete this key and make another.
+
+    Raises AccountNotFound, TooManyApiKeys, IdempotencyConflict.
     """
     body = json_fields(name=name, permissions=_array(permissions), expiry_days=expiry_days, account_id=account_id)
     return command("POST", "/api/api-keys", CreatedApiKey, body, idempotency_key)
@@ -100,7 +100,7 @@ def create_api_key(
 def api_keys_page(
     user_id: str | None = None, *, limit: int | None = None, cursor: str | None = None
 ) -> Call[Page[ApiKeyInfo]]:
-    """A page of the API keys of the caller or, as an administrator, of another user, newest first.
+    """A page of the caller's API keys, newest first. An administrator can name another user.
 
     ``limit`` is 1 to 100, by default 100. Raises UserNotFound.
     """
@@ -109,7 +109,7 @@ def api_keys_page(
 
 
 def api_keys(user_id: str | None = None, *, page_size: int = 100) -> Listing[ApiKeyInfo]:
-    """The API keys of the caller or, as an administrator, of another user, newest first.
+    """The caller's API keys, newest first. An administrator can name another user.
 
     Raises UserNotFound.
     """
@@ -139,9 +139,9 @@ def delete_api_key(key_id: str) -> Call[Done]:
 
 
 def validate_api_key(key: str) -> Call[ApiKeyValidity]:
-    """Check whose key this is. A refused key is an answer too, not an error.
+    """Check whether a key is valid, and whose it is. A refused key raises no error.
 
-    Internal: it sends the service key, and no token.
+    Internal: the request sends the service key instead of a token.
     """
     return Call(
         "POST",

@@ -14,11 +14,11 @@ Window = Literal["day", "week", "month", "total"]
 
 @dataclass(frozen=True)
 class Budget:
-    """A budget and its window now. ``committed_credits`` is what is held and what was spent in this window.
+    """A budget and its current window. ``committed_credits`` is what is held and what was spent in this window.
 
     A budget of ``members`` counts each member separately. Its ``committed_credits`` and ``remaining_credits`` are None,
     unless you ask for the budgets of one member. ``from_administrator`` is true for a budget that an administrator has
-    set. On a user's own account, only an administrator can change it.
+    set. On a user's own account, only an administrator can change such a budget.
     """
 
     account_id: str
@@ -91,8 +91,8 @@ def budgets_page(
 ) -> Call[Page[Budget]]:
     """A page of an account's budgets.
 
-    Members get those that limit them; owners and admins get all, or those of ``user_id``.
-    ``limit`` is 1 to 100, by default 20. Raises AccountNotFound.
+    Members get the budgets that limit them. Owners and admins get all budgets or, with ``user_id``, those that limit
+    this user. ``limit`` is 1 to 100, by default 20. Raises AccountNotFound.
     """
     reads = paged(_Budgets, lambda page: page.budgets)
     query = json_fields(user_id=user_id, limit=limit, cursor=cursor)
@@ -100,15 +100,16 @@ def budgets_page(
 
 
 def budgets(account_id: str, *, user_id: str | None = None, page_size: int = 100) -> Listing[Budget]:
-    """An account's budgets. Members get those that limit them; owners and admins get all, or those of ``user_id``.
+    """An account's budgets.
 
-    Raises AccountNotFound.
+    Members get the budgets that limit them. Owners and admins get all budgets or, with ``user_id``, those that limit
+    this user. Raises AccountNotFound.
     """
     return lambda cursor: budgets_page(account_id, user_id=user_id, limit=page_size, cursor=cursor)
 
 
 def delete_budget(account_id: str, subject: str) -> Call[Done]:
-    """End a budget. A new one for the same subject begins at 0. Raises AccountNotFound, BudgetNotFound."""
+    """End a budget. A new budget for the same subject begins at 0. Raises AccountNotFound, BudgetNotFound."""
     return Call("DELETE", _budget(account_id, subject), as_(Done))
 
 
@@ -120,10 +121,10 @@ def begin_run(
     expires_at: datetime | str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Call[Run]:
-    """Make a run, by default of the caller's own account: a limit that sessions and records share until `stop_run`.
+    """Make a run: a limit that sessions and usage records share until the run is stopped or expires.
 
-    A repeat with the same values gets the run as it is now. Without ``expires_at``, the run expires after 30 days.
-    Raises AccountNotFound, OrganizationClosed, RunExists.
+    By default, the run belongs to the caller's own account and expires after 30 days. A repeat with the same values
+    returns the run as it is now. Raises AccountNotFound, OrganizationClosed, RunExists.
     """
     body = json_fields(
         run_id=run_id, limit_credits=limit_credits, account_id=account_id, expires_at=expires_at, metadata=metadata
@@ -132,7 +133,7 @@ def begin_run(
 
 
 def run(account_id: str, run_id: str) -> Call[Run]:
-    """A run with its sums, for the user who made it and those who manage the account.
+    """A run with its sums. The user who made the run can read it, and so can those who manage the account.
 
     Raises AccountNotFound, RunNotFound.
     """
@@ -140,7 +141,7 @@ def run(account_id: str, run_id: str) -> Call[Run]:
 
 
 def stop_run(account_id: str, run_id: str) -> Call[Run]:
-    """Stop a run: it admits nothing new, and its open sessions settle. Raises AccountNotFound, RunNotFound."""
+    """Stop a run: it admits nothing new. Open sessions can still be settled. Raises AccountNotFound, RunNotFound."""
     target = path("/api/runs/{}/{}/stop", account_id, identifier(run_id))
     return Call("POST", target, as_(Run), repeatable=True)
 

@@ -46,9 +46,9 @@ class Rates:
 
 @dataclass(frozen=True)
 class PriceTier:
-    """Rates for a whole request of more than ``above_input_tokens`` input tokens.
+    """Rates for all tokens of a request that has more input tokens than ``above_input_tokens``.
 
-    A missing class keeps its base rate.
+    A class that is missing here keeps the rate that it has without the tier, if it has one.
     """
 
     above_input_tokens: int

@@ -1,4 +1,4 @@
-"""Every refusal the service can give, by its stable code. Imports nothing of ours."""
+"""Every refusal that the service can give."""
 
 from typing import Any, ClassVar, Self
 
@@ -29,7 +29,7 @@ class Invalid(AccountingError):
 
 
 class ModelUnknown(AccountingError):
-    """The model has no price rule and no default, and ``UnknownModels`` is ``refuse``."""
+    """The model has no price rule in force and no built-in price, and ``UnknownModels`` is ``refuse``."""
 
     code = "MODEL_UNKNOWN"
 
@@ -51,7 +51,7 @@ class TokenExpired(NotAuthenticated):
 
 
 class TokenRequired(NotAuthenticated):
-    """The request has no token and no key."""
+    """The request has no token, no key and no service credential."""
 
     code = "TOKEN_REQUIRED"
 
@@ -81,7 +81,7 @@ class ServiceCredentialInvalid(NotAuthenticated):
 
 
 class Forbidden(AccountingError):
-    """The caller's role or key does not permit this."""
+    """The caller may not do this; ``message`` says why."""
 
     code = "FORBIDDEN"
 
@@ -189,9 +189,9 @@ class PriceExists(AccountingError):
 
 
 class PriceBegun(AccountingError):
-    """The price rule begins before ``details.soonest``, two minutes after the request.
+    """The price rule has begun, or begins before ``details.soonest`` (two minutes after the request).
 
-    It is too late to withdraw the rule: end it instead.
+    It can no longer be withdrawn: end it instead.
     """
 
     code = "PRICE_BEGUN"

@@ -28,8 +28,9 @@ class Member(NamedTuple):
 class Organization(NamedTuple):
     """An organization with the number of its ``members`` and how many of them are ``owners``.
 
-    ``revision`` counts the changes of its members, and its closing. ``closed_at`` is None while it is open. The credits
-    of a closed organization go to the account ``transfer_to``, or are removed if that is None.
+    ``revision`` counts the changes of its members, and its closing. ``closed_at`` is None while the organization is
+    open. The credits of a closed organization go to the account ``transfer_to``. If ``transfer_to`` is None, they are
+    removed.
     """
 
     id: str
@@ -69,9 +70,9 @@ class Organization(NamedTuple):
 def require_may_change(by: Member | None, before: Role | None, after: Role | None) -> None:
     """Raise Forbidden unless ``by`` may change a member's role from ``before`` to ``after``; None means not a member.
 
-    Only owners may give a member the role of owner, or take it away. A member who manages nobody may only leave, and
-    the caller of this function checks that. ``by`` is None for an administrator of the platform, who may change every
-    role.
+    Only owners may give a member the role of owner, or take it away. ``by`` is None for an administrator of the
+    platform, who may change every role. A member in the role ``member`` may only leave, which the caller of this
+    function checks.
     """
     if by is not None and by.role != "owner" and "owner" in (before, after):
         raise Forbidden("Only the organization's owners may do this")

@@ -1,4 +1,4 @@
-"""What a usage record is, sums of records, and how a range of time splits into days."""
+"""Usage records, their sums, and the split of a time range into days."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -13,7 +13,7 @@ from accounting.domain.allocations import DAY
 from accounting.domain.model_usage import Usage, counts_in
 
 CHAT_SERVICE_PREFIX = "chat"
-"""A service whose name begins with this text counts in the statistics by model; its operation is the model's id."""
+"""Records of services with this prefix count for a model in the statistics. Their operation is the model's id."""
 
 
 RESERVED_NAMES = frozenset({"__proto__", "constructor", "prototype"})
@@ -22,7 +22,7 @@ keys a special meaning."""
 
 
 def digest(*names: str | None) -> str:
-    """16 characters that represent names in a key, because a name can be too long for one: 96 bits of SHA-256."""
+    """Names as 16 characters (96 bits of SHA-256), because the names themselves can be too long for an item's key."""
     return urlsafe_b64encode(sha256(json.dumps(names).encode()).digest()[:12]).decode()
 
 
@@ -49,7 +49,7 @@ NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 
 class Countable(NamedTuple):
-    """The part of a usage record that statistics need; ``counts`` as in ``model_usage.counts_in``."""
+    """The part of a usage record that statistics need. ``counts`` is what ``model_usage.counts_in`` returns."""
 
     at: int
     credits: int
@@ -66,7 +66,7 @@ class ProviderUsage(NamedTuple):
 
 
 class ModelCall(NamedTuple):
-    """A call of a model that the service prices: what it used, and the variant of the price, such as ``batch``."""
+    """A model call to price: the model, what it used, and the variant of its price, such as ``batch``."""
 
     model_id: str
     usage: Usage
@@ -78,7 +78,7 @@ class UsageRecord(NamedTuple):
     """One billable event of ``user_id``, paid by ``account_id``.
 
     ``at`` is in epoch milliseconds; ``metadata`` is any JSON object. ``usage`` is the usage by class, if it is known.
-    ``provider_usage`` is the provider's own object. ``unclassified`` counts tokens that were reported only as a number.
+    ``provider_usage`` is the provider's own object. ``unclassified`` counts tokens that were reported without classes.
 
     If the caller named a model besides the operation, ``priced_as`` is that model, whose price was used. ``variant`` is
     the variant of the price. ``actor`` is the service that acted for the user, None if the user acted. ``key_id`` is
@@ -114,7 +114,7 @@ class UsageRecord(NamedTuple):
 
     @property
     def accounts(self) -> list[AccountId]:
-        """The account that pays, then the user's own if it is another one. The sums of both include the record."""
+        """The account that pays, and the user's own account if it does not pay. The sums of each include the record."""
         own = personal(self.user_id)
         return [own] if self.account_id == own else [self.account_id, own]
 
@@ -136,7 +136,7 @@ def model_of(service: str, operation: str) -> str | None:
 
 @dataclass(slots=True)
 class Sums:
-    """Records, credits and counts of usage in total, credits by service, credits and counts by model."""
+    """The number of records; their credits in total, by service and by model; their counts in total and by model."""
 
     records: int = 0
     credits: int = 0
@@ -173,7 +173,7 @@ class Sums:
 
 
 def add_each(mine: dict[str, int], others: Mapping[str, int]) -> None:
-    """Add each number to the one of the same name."""
+    """Add each number of ``others`` to the number with the same name in ``mine``."""
     for name, number in others.items():
         mine[name] = mine.get(name, 0) + number
 
@@ -186,14 +186,14 @@ class Span(NamedTuple):
 
 
 class Split(NamedTuple):
-    """A range of time: ``days`` are its whole UTC days, None without any; ``partial_days`` are the rest at its ends."""
+    """A time range in parts: its whole UTC days, if it has any, and the partial days at its beginning and its end."""
 
     days: Span | None
     partial_days: tuple[tuple[int, int], ...]
 
 
 def split(since: int | None, until: int | None) -> Split:
-    """The whole days and the partial days of ``since <= at < until``; together they cover it without overlap."""
+    """Split the range ``since <= at < until`` into parts that cover it without overlap."""
     first = None if since is None else -(-since // DAY) * DAY
     last = None if until is None else until // DAY * DAY
     if since is not None and until is not None and first is not None and last is not None and first > last:

@@ -1,8 +1,8 @@
-"""The usage objects of providers, each read into a ``Usage``. Imports ``model_usage`` and the errors.
+"""The usage objects of providers, each read into a ``Usage``.
 
-The canonical format is strict: every name must be known. A provider's object may have other names too, and its optional
-parts may be absent or null. The names that distinguish two formats are required in one and refused in the other. So if
-a caller states the wrong format, the object is refused instead of billed wrongly.
+The canonical format is strict: every name must be known. In a provider's object, unknown names are ignored, and
+optional parts may be absent or null. The names that distinguish two formats are required in one and refused in the
+other. So if a caller states the wrong format, the object is refused instead of billed wrongly.
 """
 
 from collections import defaultdict
@@ -14,12 +14,12 @@ from accounting.domain.model_usage import JSON_NAMES, MAX_COUNT, Usage, checked,
 
 
 class _Format(NamedTuple):
-    """Where the counts of a provider are, and what they mean.
+    """Where a provider's usage object has its counts, and what they mean.
 
-    A count is the sum of the values at its paths. ``list[name=value].path`` means every entry of the list with this
-    value. Some counts are not fields of ``Usage``: ``written`` is everything written to the cache (if the provider does
-    not report it, the sum of the writes by lifetime); ``cached_audio`` is the part of ``input_audio`` that came from
-    the cache; ``total`` is the provider's total.
+    A count is the sum of the values at its paths. ``list[name=value].path`` means ``path`` in every object of ``list``
+    whose ``name`` is ``value``. Three counts are not fields of ``Usage``: ``written`` is everything that was written to
+    the cache, ``cached_audio`` is the part of ``input_audio`` that came from the cache, and ``total`` is the provider's
+    total.
     """
 
     requires: tuple[str, ...]
@@ -47,7 +47,7 @@ _PROVIDERS = {
         requires=("input_tokens", "output_tokens", "total_tokens"),
         forbids=(
             *("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation", "server_tool_use"),
-            *("input_token_details", "output_token_details"),  # OpenAI's realtime API and LangChain
+            *("input_token_details", "output_token_details"),  # names of OpenAI's realtime API and LangChain
         ),
         counts={
             "input": ("input_tokens",),
@@ -181,8 +181,8 @@ def _read_provider(form: _Format, raw: Mapping[str, object], field: str) -> Usag
     for whole, part in (("input", "input_audio"), ("input_audio", "cached_audio")):
         if sums[part] > sums[whole]:
             raise too_small(path_of[whole], sums[part])
-    # Providers count all audio, cached or not, and some don't say how much of it was cached. If they don't, audio
-    # counts as new, up to the number of input tokens that were neither cached nor written to the cache.
+    # A provider's count of audio includes cached audio. If the provider does not say how much audio was cached, audio
+    # counts as uncached, up to the number of input tokens that were neither cached nor written to the cache.
     room = max(0, sums["input"] - sums["cached_input"] - written)
     sums["input_audio"] = min(sums["input_audio"] - sums["cached_audio"], room)
 
@@ -223,7 +223,7 @@ def _entries(raw: Mapping[str, object], name: str, field: str) -> list[Mapping[s
 
 
 def _at(raw: Mapping[str, object], path: str, field: str) -> object:
-    """The value at a path, or None. A name that has dots itself can match the whole rest of the path."""
+    """The value at a path, or None. A name with dots, as in ``otel``, can match the whole rest of the path."""
     if path in raw:
         return raw[path]
     step, _, rest = path.partition(".")

@@ -19,12 +19,15 @@ type Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "
 type Text = Annotated[str, Field(min_length=1, max_length=500)]
 type Texts = Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=MAX_NAMES)]
 type Path = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/@$-]{1,200}$")]
-"""The name of a claim, or a dotted path to it. Refusals contain it, and the gateway does not escape it in JSON."""
+"""The name of a claim, or a dotted path to it.
+
+Refusals contain the path. The gateway does not escape the path in JSON, so only these characters are accepted.
+"""
 type Role = Literal["user", "supervisor", "admin"]
 
 
 def _key_address(url: str) -> str:
-    """The address itself. Raises ValueError, with the reason, if keys may not be fetched from it."""
+    """Return ``url`` unchanged. Raises ValueError, with the reason, if keys may not be fetched from there."""
     parts = urlsplit(url)
     if not parts.hostname or parts.port == 0 or parts.username is not None or parts.fragment:
         raise ValueError("must be an address without a user name or a fragment")
@@ -40,11 +43,11 @@ class _Part(BaseModel):
 
 
 class ClaimNames(_Part):
-    """The names of the claims that have the user's values, or dotted paths to them (``realm_access.roles``).
+    """Which claims have the user's id, e-mail address, name and role: names, or paths such as ``realm_access.roles``.
 
     ``user_id_prefix`` is put before the value of the claim that ``user_id`` names. ``email_verified`` names the claim
     that says whether the address is verified, or is true if the issuer verifies every address. ``email`` requires
-    ``email_verified``, because users receive the grants that name their address.
+    ``email_verified``, because a grant to an address goes to the user who has that address.
     """
 
     user_id: Path = "sub"

@@ -1,4 +1,4 @@
-"""The public keys of an issuer, fetched from its address and kept.
+"""An issuer's public keys, fetched over HTTP and kept in this process.
 
 This module replaces PyJWT's PyJWKClient, which waits for up to 30 seconds, forgets its keys if one fetch fails, and
 fetches again for every unknown key id. Any caller can make up such an id.
@@ -24,9 +24,9 @@ FRESH_SECONDS = 600
 USABLE_SECONDS = 12 * 3600
 """How long keys can be used if the issuer does not answer."""
 RETRY_SECONDS = 60
-"""The shortest wait after a fetch that failed, and between two fetches for unknown key ids."""
+"""The shortest wait after a failed fetch, and between two fetches for unknown key ids."""
 FIRST_RETRY_SECONDS = 10
-"""The shortest wait after a fetch that failed while no keys are known."""
+"""The shortest wait after a failed fetch if no earlier fetch has succeeded."""
 FETCH_SECONDS = 2
 MAX_BYTES = 1_000_000
 MAX_KEYS = 100
@@ -73,7 +73,7 @@ class SigningKeys:
                 return self._keys[key_id]
             if self._failure:
                 raise Unavailable(f"The token's key is unknown, and the issuer does not answer: {self._failure}")
-            raise TokenInvalid("The issuer of the access token has no key with its key id (kid)")
+            raise TokenInvalid("The access token's issuer has no key with the token's key id (kid)")
 
     def _refresh(self, now: float) -> None:
         """Fetch the keys, unless a fetch failed a moment ago. If this fetch fails, the keys stay as they are."""
@@ -92,14 +92,14 @@ class SigningKeys:
 
 @cache
 def keys_at(address: str) -> SigningKeys:
-    """The keys at an address, which this process keeps and all tokens share."""
+    """The keys at an address. The process keeps them for all tokens."""
     return SigningKeys(address)
 
 
 def parse(body: bytes) -> Mapping[str, Any]:
-    """The keys of a key set (RFC 7517) by their ids. Unusable keys are left out.
+    """The usable keys of a key set (RFC 7517), by key id.
 
-    Raises FetchFailed if the answer is not a key set of at most ``MAX_KEYS`` keys, or has no usable key.
+    Raises FetchFailed if the body is not a key set of at most ``MAX_KEYS`` keys, or has no usable key.
     """
     try:
         listed = json.loads(body)["keys"]
@@ -132,7 +132,8 @@ def _public_key(listed: dict[str, Any]) -> Any:
 def fetch_within_seconds(address: str) -> bytes:
     """Return the body at an address, within ``FETCH_SECONDS``. Raises FetchFailed.
 
-    A separate thread does the work, because a name look-up, or a server that sends one byte a second, may never end.
+    A separate thread does the work, because the connection's timeout does not limit a name look-up, or a server that
+    sends one byte a second.
     """
     answers: SimpleQueue[bytes | Exception] = SimpleQueue()
 

@@ -23,9 +23,9 @@ from accounting.telemetry import count
 class Request(NamedTuple):
     """A request to change credits: who asks (``actor``), whose credits, why, and the key that makes a repeat safe.
 
-    ``user`` is the id or e-mail address of the user whose personal account changes, unless ``account_id`` names an
-    account. The route has checked that this account exists. A lot that the change creates expires at ``expires_at``
-    (epoch milliseconds), by default after ``expiry_days``.
+    ``account_id`` is the account that changes; the route has checked that it exists. Without ``account_id``, the
+    personal account of ``user`` (an id or e-mail address) changes. A lot that the change creates expires at
+    ``expires_at`` (epoch milliseconds), by default after ``expiry_days``.
     """
 
     actor: str
@@ -42,9 +42,9 @@ class CreditChange(NamedTuple):
     """The result of a command.
 
     ``credits`` is what the request asked for. ``previous`` and ``available`` are the credits that can be spent before
-    and after the command. ``allocation`` is the grant that the command made, if any, without its notes: answers are
-    stored, and notes are kept only where they can be erased. ``remaining`` is what is left of that grant after it
-    repaid debt.
+    and after the command. ``allocation`` is the grant that the command made, if any. ``remaining`` is what is left of
+    that grant after it repaid debt. The allocation has no notes, because this result is stored for repeats, and notes
+    are stored only where they can be erased.
     """
 
     account_id: AccountId
@@ -68,7 +68,7 @@ class Balance(NamedTuple):
 
 
 def balance(account_id: AccountId, now: int) -> Balance:
-    """The balance of an account. Expired lots do not count, but nothing is written."""
+    """The balance of an account. Expired lots do not count, even if they are still stored."""
     return _balance(wallets.get(account_id), now)
 
 
@@ -88,7 +88,7 @@ def balance_of(reference: Reference, now: int) -> Balance:
 def allocate(request: Request, credits: int) -> CreditChange:
     """Grant a lot.
 
-    Raises UserNotFound, OrganizationClosed, Invalid for its expiry, TooManyAllocations, IdempotencyConflict,
+    Raises UserNotFound, OrganizationClosed, Invalid (``expires_at``), TooManyAllocations, IdempotencyConflict,
     Contention.
     """
 
@@ -164,7 +164,7 @@ class AllocationPage(NamedTuple):
 
 
 def list_allocations(wallet: Wallet, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
-    """A page of an account's grants: from number ``last`` down, or after the ``skip`` newest."""
+    """A page of an account's grants: from number ``last`` down or, if ``last`` is None, after the ``skip`` newest."""
     last = wallet.allocations - skip if last is None else min(last, wallet.allocations)
     page = allocations.page(wallet.account_id, last=last, limit=limit)
     left: dict[int, int] = {}
@@ -179,9 +179,10 @@ def list_allocations(wallet: Wallet, *, skip: int, last: int | None, limit: int,
 def list_entries(
     wallet: Wallet, *, since: int | None, until: int | None, before: int | None, limit: int
 ) -> tuple[list[Entry], int | None]:
-    """A page of an account's ledger, newest first, and ``before`` for the next page, None on the last page.
+    """A page of an account's ledger, newest first, and the next page's ``before`` (None on the last page).
 
-    ``since`` is inclusive, ``until`` exclusive, both epoch milliseconds.
+    ``since`` is inclusive, ``until`` exclusive, both epoch milliseconds. The page's entries have numbers below
+    ``before``.
     """
     account_id, newest = wallet.account_id, wallet.entry_seq
     first = 1 if since is None else entries.first_since(account_id, since, newest)
@@ -200,7 +201,8 @@ def _balance(wallet: Wallet, now: int) -> Balance:
 def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, int], Decision]) -> CreditChange:
     """Decide on the wallet, and write it with its entries, the allocation if there is one, and the idempotency record.
 
-    The condition on the record is checked first: a repeat gets the first answer, even if the wallet has changed since.
+    The record's condition is checked before the wallet's. So a repeat gets the first answer, even if the wallet has
+    changed since.
     """
     now, key = request.now, request.key
     try:
@@ -219,7 +221,7 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
             expires_at = expiry(now, request.expiry_days, request.expires_at)
             decision = decide(before, cause, expires_at)
         except AccountingError:
-            # An earlier attempt of this request may have changed the wallet, or ``expires_at`` may have passed since.
+            # If this is a repeat, the first request may have changed the wallet, or ``expires_at`` may have passed.
             if key and (record := idempotency.find(key, now)):
                 return _replayed(key, record)
             raise

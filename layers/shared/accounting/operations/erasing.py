@@ -26,21 +26,21 @@ from accounting.times import MINUTE
 WAIT = 2 * MINUTE
 """How long the second step waits, because a request that found the user enabled may still be in progress.
 
-A process remembers for up to 30 seconds that the user is enabled. After that, a request takes at most the time limit of
-a function.
+For up to 30 seconds, a process may still remember the user as enabled, and accept a request. That request ends within
+the time limit of a function.
 """
 
 REQUEST_SECONDS = 5.0
 """The longest time that one request works on an erasure."""
 
 REMEMBERED_EVERY = 500
-"""After how many items an erasure stores how far it got."""
+"""The number of items after which an erasure stores its progress."""
 
 
 def erase(reference: Reference, *, by: str, now: int) -> Erasure:
     """Begin to erase a user's personal data, or continue.
 
-    Raises UserNotFound, Invalid if ``by`` is the user, Contention.
+    Raises UserNotFound, Contention, and Invalid if ``by`` is the user.
     """
     deadline = time.monotonic() + REQUEST_SECONDS
     erasure = retry_conflicts(lambda: _begin(reference, by, now))
@@ -91,7 +91,7 @@ def _resume(erasure: Erasure, now: int, time_left: Callable[[], bool]) -> Erasur
 
 
 def _delete_api_keys(user_id: str) -> None:
-    """Delete the user's keys, because their names can be personal. A disabled user's keys are refused anyway."""
+    """Delete the user's API keys, because names of keys can be personal. A disabled user's keys are refused anyway."""
     position: str | None = None
     while True:
         found, position = key_store.of_owner(user_id, before=position, limit=MAX_BATCH)

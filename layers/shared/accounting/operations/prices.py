@@ -1,4 +1,4 @@
-"""Adding, ending and withdrawing price rules, which have aliases. A repeated request adds a rule only once."""
+"""Adding, ending and withdrawing price rules."""
 
 import json
 from typing import NamedTuple
@@ -27,8 +27,8 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
     try:
         require_order(rule.effective_from, rule.effective_to)
     except Invalid:
-        # If a request names no beginning, the rule begins when the request is sent. So in a repeat of the request, the
-        # rule may begin after its end.
+        # If a request names no beginning, the rule begins now. A repeat of the request may arrive after the rule's end,
+        # and must still get the first answer.
         if key and (known := idempotency.find(key, now)):
             return _replayed(key, known)
         raise
@@ -49,7 +49,7 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
 def end(model_id: str, effective_from: int, effective_to: int, now: int) -> PriceRule:
     """Set a rule's end. ``model_id`` may be an alias.
 
-    Raises Invalid if the end is not after the beginning, PriceEnded if the rule has ended already and with another end,
+    Raises Invalid if the end is not after the beginning, PriceEnded if the rule already ended at another time,
     PriceNotFound, Contention.
     """
     require_order(effective_from, effective_to)
@@ -69,7 +69,11 @@ def end(model_id: str, effective_from: int, effective_to: int, now: int) -> Pric
 
 
 def withdraw(model_id: str, effective_from: int, now: int) -> None:
-    """Remove a rule. Raises PriceNotFound, PriceBegun if processes may have cached the rule already, Contention."""
+    """Remove a rule.
+
+    Raises PriceBegun if the rule has begun, or begins so soon that a process may have cached it, PriceNotFound,
+    Contention.
+    """
     soonest = now + prices.FORESIGHT
 
     def attempt() -> None:

@@ -1,7 +1,7 @@
-"""Streaming sessions while they run: hold credits before the stream, and raise the hold while it runs.
+"""Open streaming sessions with a hold, and raise the hold while the stream runs.
 
-``sessionId`` is the idempotency key of initialize. The session is checked before the wallet, so that a repeat gets the
-first answer. ``settling`` ends sessions.
+``sessionId`` is the idempotency key of initialize: a repeat gets the first answer, even if the price or the wallet has
+changed since.
 """
 
 from typing import Any, NamedTuple
@@ -58,13 +58,14 @@ def initialize(  # noqa: PLR0913 what a session is opened with
 
     ``key_id`` is the API key that is used, if any. ``run_id`` is the run that the session counts for, if any. ``actor``
     is the service that acts for the user, or by default the user. With ``estimated_usage``, the session is priced by
-    class, and ``estimated_tokens`` must be the output of that usage. If the credits cover the estimate but not the
-    buffer, ``HoldBufferWhenShort`` decides. ``metadata`` becomes part of the session's usage record.
+    class, and ``estimated_tokens`` must be that usage's output tokens. If the credits cover the estimate but not the
+    buffer, ``HoldBufferWhenShort`` says whether to refuse or to hold what is available. ``metadata`` becomes part of
+    the session's usage record.
 
-    Raises AccountNotFound if the user may not spend from the account, OrganizationClosed, UserDisabled, Invalid for a
-    variant that the price lacks or a run that the account lacks, RunEnded, ModelUnknown, InsufficientCredits and
-    BudgetExceeded (with ``affordableTokens`` or ``affordableOutputTokens``), SessionExists if an active session with
-    this id has other values, SessionEnded if a session with this id has ended, Contention.
+    Raises AccountNotFound if the user may not spend from the account. Raises Invalid if the price lacks the variant, or
+    the account lacks the run. Raises SessionExists if an active session with this id has other values, and SessionEnded
+    if a session with this id has ended. Raises InsufficientCredits and BudgetExceeded with ``affordableTokens`` or
+    ``affordableOutputTokens``. Also raises OrganizationClosed, UserDisabled, RunEnded, ModelUnknown and Contention.
     """
     account_id = account_id or personal(user_id)
     asked = model_id, estimated_tokens, estimated_usage, variant
@@ -141,7 +142,7 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
     report = session.counted(report)
     if not session.is_repriced_by(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
         # A report of as many tokens or more is already stored, so this one only keeps the session alive. A repeat of a
-        # refused report does not get here: it still exceeds the hold, so it is refused again.
+        # refused report does not get here: it exceeds the hold, so it tries again to raise the hold.
         return active(session_id, store.keep_alive(user_id, session_id, now))
     return _raise_hold(session, report, actor or user_id, now)
 
@@ -156,8 +157,8 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
         if not found.is_repriced_by(report) and report.tokens <= found.fitting_tokens:
             return active(session_id, store.note_tokens(user_id, session_id, report.tokens, now))
         session = streaming.reported(found, report, now)
-        # Another heartbeat may be stored meanwhile, even if it cannot raise the hold. If so, ``untouched`` refuses the
-        # writes below, because they would undo that heartbeat.
+        # Another heartbeat may be stored after ``found`` was read. Then ``untouched`` refuses the writes below, which
+        # would undo that heartbeat.
         if session.tokens <= session.fitting_tokens:
             transact([store.replace(found, session, untouched=True)])
             return session
@@ -186,7 +187,7 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
 def read_with_wallet(user_id: str, session_id: str, account_id: AccountId | None = None) -> Snapshot:
     """A session as it is now, and the wallet of the account that pays for it.
 
-    ``account_id`` is a guess at that account, by default the user's own. A wrong guess costs a second call.
+    ``account_id`` is a guess at that account, by default the user's own account. A wrong guess costs a second read.
     """
     session, wallet = store.with_wallet(user_id, session_id, account_id or personal(user_id))
     if session and session.account_id != wallet.account_id:
@@ -195,7 +196,7 @@ def read_with_wallet(user_id: str, session_id: str, account_id: AccountId | None
 
 
 def active(session_id: str, session: Session | None) -> Session:
-    """The session, if it is active. Raises SessionNotActive."""
+    """The session. Raises SessionNotActive if it is missing or has ended."""
     if session is None:
         raise SessionNotActive(session_id)
     if not session.active:

@@ -1,12 +1,12 @@
-"""How long a refused command waits, so that the commands on one wallet write one after another.
+"""How long a command waits if its write was refused, so that the commands on one wallet write one after another.
 
-There is no queue. Each command counts the commands that passed it: those that changed the wallet after this command
-first read it. A command that writes stores its count in the wallet (``passed``), so the wallet has the count of the
-last command that wrote. If a refused command's own count is lower by n, about n other commands have waited longer, and
-the refused command lets n go first. So the commands that have waited longest try again without a pause, and the others
-pause. A wrong count only changes a pause. The conditions of the writes decide who writes.
+There is no queue. Each command counts how many other commands have changed the wallet since it first read the wallet.
+A command that writes stores its count in the wallet (``passed``). A command whose write is refused compares its count
+with the stored count. If the stored count is higher by n, about n other commands have waited longer, and the command
+pauses for about n turns. A turn is as long as the refused attempt took. If the stored count is not higher, the command
+tries again at once.
 
-All pauses are measured in turns. A turn is as long as the refused attempt took.
+A wrong count only changes a pause. The conditions of the writes decide who writes.
 """
 
 from dataclasses import dataclass
@@ -20,33 +20,30 @@ LONGEST_WAIT_SECONDS = 2.0
 LONGEST_THROTTLED_SECONDS = 0.4
 
 AT_ONCE = 4
-"""After more stale reads than this, a command pauses even in its turn, because too many commands have the same turn."""
+"""After more stale reads than this, a command always pauses, because too many commands have the same count."""
 
 
 @dataclass(slots=True)
 class Turns:
-    """The numbers that decide a command's turn: the wallet's version at the first read, and the command's refusals."""
+    """What decides a command's pauses: the wallet's version at the first read, and the refusals so far, by cause."""
 
     version: int
     stale: int = 0
     throttled: int = 0
 
     def passed(self, wallet: Wallet) -> int:
-        """How many commands changed the wallet while this one waited."""
+        """How many commands have changed the wallet since this command first read it."""
         return wallet.version - self.version
 
     def pause(self, refusal: StaleRead | Conflict, seconds: float) -> float:
-        """How many seconds to wait after an attempt that took ``seconds``.
-
-        After StaleRead, the wait is 0 if it is the command's turn.
-        """
+        """How many seconds to wait after a refused attempt that took ``seconds``."""
         turn = max(seconds, SHORTEST_TURN_SECONDS)
         if isinstance(refusal, Throttled):
-            # The table gets too many attempts, so the longest pause doubles each time that it refuses one.
+            # The table gets too many requests, so the longest pause doubles with each throttled attempt.
             self.throttled += 1
             return jitter(min(turn * 2**self.throttled, LONGEST_THROTTLED_SECONDS))
         if isinstance(refusal, Conflict):
-            return jitter(turn)  # the write in progress takes no longer than a turn
+            return jitter(turn)  # the other command's write takes no longer than a turn
         self.stale += 1
         newest: Wallet | None = refusal.current.get("wallet")
         others = newest.passed - self.passed(newest) if newest else 0

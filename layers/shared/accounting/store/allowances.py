@@ -1,7 +1,4 @@
-"""The limits of a spender, read together with the wallet: membership, budgets and the run.
-
-For a personal account, the first call reads no budgets. The wallet shows whether a second call must read them.
-"""
+"""A spender's limits (membership, budgets and the run), read together with the wallet."""
 
 from accounting.domain.accounts import organization_of, user_of
 from accounting.domain.budgets import Allowance, Bound, Counter, Spender
@@ -31,9 +28,8 @@ def read_with_session(spender: Spender, session_id: str) -> tuple[Wallet, Allowa
 def _read(spender: Spender, more: dict[str, Key]) -> tuple[Wallet, Allowance, Items]:
     """Read the wallet, the allowance and the items of ``more``.
 
-    An organization's account is read in one call. A personal account with budgets takes a second call. A change
-    of a budget between the two calls also changes the wallet's version. So a write that was decided with the older
-    wallet is refused.
+    For a personal account, a second call reads the budgets if the wallet has any. If a budget changes between the two
+    calls, the wallet's version changes with it, and a write that was decided with the older wallet is refused.
     """
     account_id, organization_id = spender.account_id, organization_of(spender.account_id)
     wanted = {"wallet": keys.wallet(account_id), **more}
@@ -71,7 +67,10 @@ def _allowance(spender: Spender, found: Items) -> Allowance:
 
 
 def _refusal(spender: Spender, found: Items) -> AccountingError | None:
-    """Why the spender may not spend from the account. A spender who may not see the account learns nothing else."""
+    """Why the spender may not spend from the account.
+
+    AccountNotFound comes first, so that strangers learn nothing about the account.
+    """
     if user_of(spender.account_id) not in (None, spender.user_id):
         return AccountNotFound()
     if "member" in found:
@@ -86,7 +85,7 @@ def _refusal(spender: Spender, found: Items) -> AccountingError | None:
 
 
 def with_current_counters(allowance: Allowance, bounds: tuple[Bound, ...]) -> Allowance:
-    """The allowance with the current values of the bounds' counters and the run, strongly consistent, in one call."""
+    """The allowance with the bounds' counters and the run as they are now, read in one strongly consistent call."""
     spender = allowance.spender
     counters: list[Counter] = [bound.counter for bound in bounds if bound.counter]
     wanted = [budgets.counter_key(spender, counter) for counter in counters]

@@ -1,4 +1,4 @@
-"""The auditor's state: where its last run stopped, its last complete sums, and how far each ledger is proved."""
+"""The auditor's state: where its last run stopped, the sums of all wallets, and how far each ledger is proved."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class Position(NamedTuple):
 class AuditableAccount(NamedTuple):
     """An account to audit: its wallet, and how far its ledger was proved before.
 
-    ``wallet`` is None if this service cannot have written the stored items.
+    ``wallet`` is None if the stored wallet or proof cannot be read.
     """
 
     id: AccountId
@@ -46,7 +46,7 @@ def _account(account_id: AccountId, wallet: Item | None, proof: Item | None) -> 
 
 
 def accounts(position: Position) -> Iterator[tuple[list[AccountId], Position]]:
-    """The accounts with a wallet after ``position``, in batches, each batch with the position after the batch."""
+    """The accounts after ``position``, in batches. Each batch comes with the position of its last account."""
     parts = keys.wallets_of_all()
     for number in range(position.part, len(parts)):
         after = position.sk if number == position.part else keys.BEFORE_ALL_ACCOUNTS
@@ -55,13 +55,13 @@ def accounts(position: Position) -> Iterator[tuple[list[AccountId], Position]]:
 
 
 def progress() -> tuple[Position, Outstanding] | None:
-    """Where the last run stopped and its sums up to there, or None if the last run finished or none has begun."""
+    """Where the last run stopped, and its sums up to there. None if the last run finished or there was no run."""
     item = table.get(keys.audit_position())
     return (Position(item["part"], item["after"]), _sums(item)) if item and "sums" in item else None
 
 
 def put_progress(reached: Position, sums: Outstanding) -> None:
-    """Store where the next run continues, and with which sums: one item, so that they always belong together."""
+    """Store where the next run continues, and the sums up to there, in one item, so that they always match."""
     _put_position(reached, sums=table.compact(asdict(sums)))
 
 

@@ -1,4 +1,4 @@
-"""User profiles, one item for each user. A write replaces the whole item if it has not changed since it was read."""
+"""User profiles, one item for each user."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ def put(known: User | None, user: User, refused: Callable[[], Exception]) -> Wri
 
 
 def to_item(user: User) -> Item:
-    """Convert a user to an item, with the attributes that a newer version wrote."""
+    """Convert a user to an item, with the attributes that a newer version of the service added."""
     return {
         **user.more,
         **keys.profile(user.id),

@@ -2,10 +2,10 @@
 
 Each pair of service and model has up to ``PARTS`` items. A record that deducts credits counts in the first. Any other
 record counts in a random one, so that the writers of such records rarely wait for each other. In a user's personal
-account, a pair has further items, up to ``PARTS`` each, for what another account paid for the user (``paid_by``) and
-for what was used with an API key (``key_id``).
+account, usage that another account paid for (``paid_by``) or that has an API key (``key_id``) counts in separate items,
+up to ``PARTS`` for each payer and key.
 
-A write has no condition and reads nothing. No item grows with the number of names.
+The size of an item does not depend on the number of services and models.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ PARTS = 4
 
 
 def any_part() -> int:
-    """The number of a random one of the ``PARTS`` items that a pair of service and model can have."""
+    """A random part, for a record that deducts no credits."""
     return table.any_below(PARTS)
 
 
@@ -45,7 +45,7 @@ def sums_in(item: Item) -> Sums:
 
 
 def key_of(record: UsageRecord, account_id: AccountId, part: int = 0) -> keys.Key:
-    """The key of the item that counts the record for one of its accounts."""
+    """The key of the item that counts the record for ``account_id``: the payer, or the user's own account."""
     names = [record.service, record.model_id, record.other_payer(account_id), _key_id(record, account_id)]
     while len(names) > 2 and names[-1] is None:
         names.pop()
@@ -58,7 +58,7 @@ def _key_id(record: UsageRecord, account_id: AccountId) -> str | None:
 
 
 def add(record: UsageRecord, account_id: AccountId, part: int = 0) -> Write:
-    """Count the record for one of its accounts. The write has no condition, so it is never refused."""
+    """Count the record for one of ``record.accounts``. The write has no condition, so it is never refused."""
     named, added = names_and_numbers(record, account_id)
     adds = ", ".join(f"#{name} :{name}" for name in added)
     sets = ", ".join(f"#{name} = :{name}" for name in named)

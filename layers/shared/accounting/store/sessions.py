@@ -1,4 +1,4 @@
-"""Streaming sessions, with the keys by which ``session_lists`` finds them."""
+"""Streaming sessions in the table."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -69,7 +69,7 @@ def open_new(session: Session) -> Write:
 
 
 def put_metadata(session: Session, metadata: dict[str, Any]) -> Write:
-    """Store a session's metadata in a separate item, so that a heartbeat still costs one write unit."""
+    """Store a session's metadata in a separate item, so that its size does not make heartbeats cost more."""
     ttl = session.started_at + settings().session_max_life + settings().session_retention
     item = {
         **keys.session_metadata(session.user_id, session.session_id),
@@ -80,7 +80,7 @@ def put_metadata(session: Session, metadata: dict[str, Any]) -> Write:
 
 
 def metadata_of(session: Session) -> dict[str, Any]:
-    """The metadata that a session's caller sent; empty if the caller sent nothing, or if it was erased since."""
+    """The metadata that a session's caller sent; empty if the caller sent none, or if the metadata was erased."""
     if not session.has_metadata:
         return {}
     item = table.get(keys.session_metadata(session.user_id, session.session_id))
@@ -92,8 +92,8 @@ def replace(before: Session, after: Session, *, untouched: bool = False) -> Writ
     """Replace an active session.
 
     Refused with StaleRead and the newer ``session`` if the session has ended or its ``revision`` has changed, and with
-    SessionNotActive if it is gone. A heartbeat that fits the hold does not cause a refusal, unless ``untouched``: then
-    the session's tokens and its last sign of life must be unchanged too.
+    SessionNotActive if there is no such session. A new heartbeat that fits the hold does not change the ``revision``:
+    it causes a refusal only if ``untouched`` is set.
     """
     still_active = "#status = :active"
     same_hold = "revision = :revision"
@@ -179,10 +179,10 @@ def _touch(
 
 
 def due(now: int) -> Iterator[list[Session]]:
-    """The active sessions that are due by ``now``, in batches, as they are in the table.
+    """The active sessions that are due by ``now`` according to the index, read from the table in batches.
 
-    The keys are in the order of users, so that a user's sessions are one range. They are not in the order of due
-    times, so this reads the keys of all active sessions.
+    The index sorts its keys by user, so that a user's sessions are one range. It does not sort them by due time, so
+    this reads the keys of all active sessions.
     """
     for part in keys.active_of_all():
         for batch in table.forward(keys.DUE, part.pk, part.low, part.high, page_size=None):
@@ -193,7 +193,7 @@ def due(now: int) -> Iterator[list[Session]]:
 
 
 def to_item(session: Session) -> Item:
-    """Convert a session to an item, with the keys of the lists to which a session in its state belongs."""
+    """Convert a session to an item, with the keys of the lists to which the session now belongs."""
     user_id, session_id, started_at = session.user_id, session.session_id, session.started_at
     item: Item = {
         **session.more,
@@ -276,7 +276,7 @@ def _output_parts(usage: Usage) -> str:
 
 
 def _known_usage(item: Item) -> Usage | None:
-    """The usage from the item's inputs and parts of the output; ``tokens`` is the output itself."""
+    """The usage by class: ``inputs``, ``tokens`` as the output, and the parts of the output."""
     inputs = _usage(item, "inputs")
     if inputs is None:
         return None

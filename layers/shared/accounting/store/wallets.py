@@ -1,4 +1,4 @@
-"""Wallets: one small item for each account. A write replaces the whole item if its version is still the one read."""
+"""Wallets: one small item for each account. A write replaces the whole item if it has not changed since it was read."""
 
 from collections.abc import Iterator
 
@@ -43,7 +43,7 @@ def put(before: Wallet, after: Wallet) -> Write:
 
 
 def due(now: int) -> Iterator[list[Wallet]]:
-    """The wallets that are due by ``now``, in batches, as they are in the table."""
+    """The wallets that are due by ``now`` according to the index, read from the table in batches."""
     for pk in keys.due_wallets_of_all():
         for found in table.due(pk, now):
             items = table.get_many(found)
@@ -51,7 +51,7 @@ def due(now: int) -> Iterator[list[Wallet]]:
 
 
 def to_item(wallet: Wallet) -> Item:
-    """Convert a wallet to an item, with the attributes that a newer version gave it."""
+    """Convert a wallet to an item, including attributes that a newer release of the service wrote."""
     when_due = {} if wallet.due_at is None else keys.wallet_due(wallet.account_id, wallet.due_at)
     return {
         **wallet.more,
@@ -71,7 +71,7 @@ def to_item(wallet: Wallet) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item | None) -> Wallet:
-    """Convert an item to a wallet; None to the empty wallet with which every account begins."""
+    """Convert an item to a wallet. Without an item, the wallet is empty."""
     if item is None:
         return Wallet(account_id)
     return Wallet(

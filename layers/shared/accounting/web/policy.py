@@ -1,4 +1,4 @@
-"""The answers of the gateway's authorizers. Imports errors only."""
+"""The authorizers' answers to the gateway."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,9 +17,9 @@ def deny(event: Mapping[str, Any], refusal: NotAuthenticated) -> dict[str, Any]:
 
 
 def undecided() -> dict[str, Any]:
-    """Neither allow nor refuse: without a policy, the gateway answers 503 and asks again the next time.
+    """Neither allow nor refuse: without a policy, the gateway answers 503, and asks again at the next request.
 
-    An exception would do the same, but it may end the process, and the process would lose the keys that it has fetched.
+    An exception would do the same, but may end the process, and with it the issuers' keys that the process has fetched.
     """
     return {}
 

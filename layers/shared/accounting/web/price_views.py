@@ -34,7 +34,10 @@ class RatesView(ResponseModel):
 
 
 class TierView(ResponseModel):
-    """Rates for a whole request of more than ``aboveInputTokens`` input tokens. A missing class keeps its base rate."""
+    """Rates for all tokens of a request that has more input tokens than ``aboveInputTokens``.
+
+    A class that is missing here keeps the rate that it has without the tier, if it has one.
+    """
 
     above_input_tokens: int
     rates: RatesView

@@ -36,14 +36,14 @@ RATE_DECIMALS = 6
 MAX_TIERS = 4
 MAX_VARIANTS = 8
 MAX_RATES = 64
-"""The most rates in a rule, so that its item stays small: many requests read it."""
+"""The most rates in a rule. Many requests read a rule's item, so the item must be small."""
 MAX_ALIASES = 20
 MAX_ALIASES_LENGTH = 800
 
 
 @dataclass(frozen=True, slots=True)
 class _Amount:
-    """A number from 0 to ``most``, or the same as a text of digits, with at most ``decimals`` decimals."""
+    """A number from 0 to ``most`` with at most ``decimals`` decimals, as a JSON number or as a text of digits."""
 
     most: int
     decimals: int
@@ -90,13 +90,13 @@ class SomeRates(RequestModel):
     web_search: Rate | None = None
 
     def rates(self) -> Rates:
-        """The rates, exact."""
+        """The rates as integers in millionths of a credit."""
         named = {name: getattr(self, name) for name in Rates._fields}
         return Rates(**{name: None if rate is None else int(rate * RATE_SCALE) for name, rate in named.items()})
 
 
 class BaseRates(SomeRates):
-    """Rates of a model. A class without a rate has the rate of the class that it is part of.
+    """Rates of a model. A class without a rate has the rate of the class that it is part of, ``input`` or ``output``.
 
     Requests and web searches without a rate are free.
     """
@@ -106,7 +106,10 @@ class BaseRates(SomeRates):
 
 
 class TierBody(RequestModel):
-    """Rates for a whole request of more than ``aboveInputTokens`` input tokens. A missing class keeps its base rate."""
+    """Rates for all tokens of a request that has more input tokens than ``aboveInputTokens``.
+
+    A class that is missing here keeps the rate that it has without the tier, if it has one.
+    """
 
     above_input_tokens: Annotated[Tokens, Field(ge=1)]
     rates: SomeRates
@@ -131,11 +134,11 @@ Tiers = Annotated[list[TierBody], Field(max_length=MAX_TIERS), AfterValidator(_r
 
 @dataclass(frozen=True, slots=True)
 class _OrRatesAlone:
-    """Accepts a card, or its short form: the rates alone."""
+    """Accepts a variant's ``CardBody``, or only its rates as the short form."""
 
     @staticmethod
     def written_out(value: object) -> object:
-        """The value as a card, if it is the short form."""
+        """The short form as a ``CardBody``; any other value unchanged."""
         return {"rates": value} if isinstance(value, dict) and not value.keys() & CardBody.model_fields else value
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -146,7 +149,7 @@ class _OrRatesAlone:
 
 
 class CardBody(RequestModel):
-    """Rates of a variant. A class without a rate costs what it costs without the variant.
+    """Rates of a variant. A class without a rate keeps the rate that it has without the variant, if it has one.
 
     The tiers of the model do not apply to the variant.
     """
@@ -155,7 +158,7 @@ class CardBody(RequestModel):
     tiers: Tiers | None = None
 
     def card(self) -> RateCard:
-        """The rates, exact."""
+        """The rates and tiers as the domain's values."""
         return _card(self.rates, self.tiers)
 
 
@@ -209,7 +212,10 @@ class RuleBody(RequestModel):
         return aliases
 
     def rule(self, now: int) -> PriceRule:
-        """The rule to store; by default it begins at ``now``. Raises Invalid unless the body has one kind of price."""
+        """The rule to store; by default it begins at ``now``.
+
+        Raises Invalid if the body has both ``rates`` and ``pricePerThousandTokens``, or neither.
+        """
         return PriceRule(
             self.model_id,
             self._card(),
@@ -232,7 +238,7 @@ class RuleBody(RequestModel):
 
 
 class Misfit(NamedTuple):
-    """The problems of a rule in a list, each with the field that it is about."""
+    """The problems of an invalid rule in a list, as pairs of a field and its problem."""
 
     problems: list[tuple[str, str]]
 
@@ -260,7 +266,7 @@ ListedRules = Annotated[list[Annotated[RuleBody | Misfit, _OrMisfit()]], Field(m
 def rules_in(listed: list[RuleBody | Misfit], now: int) -> tuple[dict[int, PriceRule], list[Problem]]:
     """The valid rules of a list by their index, and the problems of the others.
 
-    Raises Invalid if there are too many rules and aliases.
+    Raises Invalid if the rules and their aliases together are more than ``MAX_LISTED``.
     """
     rules: dict[int, PriceRule] = {}
     problems: list[Problem] = []

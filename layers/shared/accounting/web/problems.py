@@ -1,4 +1,4 @@
-"""Refusals of a request because of its fields. Imports errors only."""
+"""Refusals of a request because of its fields."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from accounting.domain.errors import Invalid
 
 MAX_NAMED = 20
-"""The most fields that an answer names."""
+"""The maximum number of fields that an answer names."""
 UNKNOWN_FIELD = "unknown field"
 
 
@@ -16,12 +16,12 @@ def text_of_error(error: Mapping[str, Any]) -> str:
 
 
 def invalid(problems: list[dict[str, str]]) -> Invalid:
-    """The refusal of fields. The message is about the first one."""
+    """The refusal of a request with these problems. The message is about the first problem."""
     first = problems[0]
     message = f"{first['field']}: {first['problem']}" if first["field"] else first["problem"]
     return Invalid(message, errors=problems[:MAX_NAMED])
 
 
 def unknown(names: list[str]) -> Invalid:
-    """The refusal of names that a route does not know."""
+    """The refusal of a request that has fields with these names, which its route does not know."""
     return invalid([{"field": name, "problem": UNKNOWN_FIELD} for name in names])

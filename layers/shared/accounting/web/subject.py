@@ -12,20 +12,20 @@ from accounting.web.caller import Caller
 def named_by(caller: Caller, reference: str) -> Reference:
     """The user that a caller means by an id or an e-mail address.
 
-    Callers who give their own id or address always mean themselves, even if the address now belongs to another user, or
-    is the id of another user. So they never reach that user's data.
+    Callers who give their own id or address always mean themselves. Their address may now belong to another user, or be
+    another user's id, but the caller does not reach that user's data.
     """
     return ById(caller.user_id) if caller.is_self(reference) else reference
 
 
 def named_user(caller: Caller, arguments: Mapping[str, Any]) -> Reference:
-    """The user that a handler's argument ``user_id`` names, or the caller if it has no such argument."""
+    """The user that a handler's argument ``user_id`` names, or the caller if there is no such argument."""
     reference = arguments.get("user_id")
     return ById(caller.user_id) if reference is None else named_by(caller, reference)
 
 
 def self_or(require_role: Callable[[Caller], None], caller: Caller, subject: Reference) -> Reference:
-    """The subject of a request, if it is the caller, or if ``require_role`` does not refuse the caller.
+    """The subject of a request, if the caller is the subject or has the role that ``require_role`` requires.
 
     Raises UserDisabled, and what ``require_role`` raises.
     """
