@@ -25,13 +25,13 @@ MENTIONED = {
     "aws sqs delete-message",
     "aws dynamodb update-table --warm-throughput",
 }
-"""Commands that a sentence only mentions, without their arguments."""
+"""Commands that sentences only mention. They are not run."""
 
 _PROGRAM = r"(?:[A-Z_]+=\S+ +)*(?:make|sam|pip|aws|curl|http|python3|\.venv/bin/python|perl|docker|uv|git) +\S"
 
 
 def commands(page: Path) -> list[str]:
-    """Return the commands of a page, in order: the lines of its plain blocks, and the commands `in a sentence`.
+    """Return the commands of a page, in order: the lines of its plain blocks, and the commands in backticks.
 
     A plain block is a code block without a language. Lines that a backslash or a here-document joins are one
     command. Comments are left out.

@@ -45,13 +45,16 @@ REFUSALS = {
 }
 
 VALIDATED: dict[int, OpenAPIResponse] = {
-    200: {"description": "The key is valid: its user and its permissions"},
-    401: {"description": "The key is refused: the reason"},
+    200: {"description": "The user and the permissions of a valid key"},
+    401: {"description": "Why the key is refused"},
 }
 
 
 def _owner_of_key(caller: Caller, arguments: Arguments) -> ById:
-    """The key's owner for administrators, else the caller, so that nobody else finds out whether the key exists."""
+    """The key's owner if the caller is an administrator, else the caller.
+
+    So only administrators can find out whether another user's key exists.
+    """
     key = api_keys.find(arguments["key_id"]) if caller.role == "admin" else None
     return ById(key.user_id if key else caller.user_id)
 
@@ -60,7 +63,7 @@ KEY_ENDERS = Access(Who.SELF_OR_ADMINS, subject=_owner_of_key)
 
 CREATORS = Access(Who.USERS, sight=Sight("member"))
 
-_FOR = left_out("The only account that the key is for; left out if it is for every account that its user may use")
+_FOR = left_out("The only account that the key may use; left out if it may use every account that its user may use")
 
 api = Api()
 
@@ -248,7 +251,7 @@ def validate(body: Validate) -> tuple[ValidateView, int]:
 
 
 def _owner() -> str:
-    """The id of the user whose key the caller ends."""
+    """The id of the user whose key the caller revokes or deletes."""
     return cast("ById", api.subject).user_id
 
 

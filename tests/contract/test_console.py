@@ -27,7 +27,7 @@ def answer_for(path: str) -> dict[str, Any]:
 
 
 def imports(text: str) -> list[tuple[str, str]]:
-    """The files that a module imports, at once or later."""
+    """A pair for each imported file: its path if it is imported at once, its path if later. One of them is empty."""
     return re.findall(r'^import [^"]+ from "([^"]+)";$|import\("([^"]+)"\)', text, re.MULTILINE)
 
 
@@ -38,7 +38,7 @@ def test_everything_is_under_100_kb_compressed() -> None:
     assert sum(sizes.values()) <= LIMIT_BYTES, sizes
 
 
-def test_every_file_is_served_and_cached_for_a_year_under_the_version_of_its_content() -> None:
+def test_every_file_is_served_under_the_consoles_version_and_cached_for_a_year() -> None:
     assert CONSOLE_ASSETS
     for name, file in CONSOLE_ASSETS.items():
         answer = answer_for(f"{console_version()}/{name}")
@@ -48,7 +48,7 @@ def test_every_file_is_served_and_cached_for_a_year_under_the_version_of_its_con
 
 
 def test_a_file_of_another_version_and_an_unknown_file_are_not_found() -> None:
-    """A page older than the service asks for files of its own version. Mixed versions would fail inexplicably."""
+    """A page that an older service sent asks for older files. With newer files, it would fail inexplicably."""
     for path in ("0123456789ab/app.js", "0123456789ab/screens/me.js", f"{console_version()}/index.html"):
         answer = answer_for(path)
         assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (404, "ROUTE_NOT_FOUND")
@@ -127,7 +127,7 @@ def taken(name: str) -> dict[str, set[str]]:
 
 
 def passed(name: str) -> list[tuple[str, str, set[str]]]:
-    """Each use of a component in a file: the component's own file, its name in that file, and the passed properties."""
+    """Each use of a component in a file: the file that defines it, its name there, and the properties passed to it."""
     where = {component: (name, component) for component in taken(name)}
     for default, several, target in IMPORT.findall(OWN[name]):
         source = ((CONSOLE / name).parent / target).resolve().relative_to(CONSOLE).as_posix()

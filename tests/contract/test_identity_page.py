@@ -151,7 +151,7 @@ def test_a_token_with_an_administrators_role_is_accepted(provider: str) -> None:
     ],
 )
 def test_a_token_without_roles_has_the_role_user(provider: str, without: set[str]) -> None:
-    """A role in a Clerk organization, Supabase's own role, and metadata that users can edit make no difference."""
+    """Ignored are the role in a Clerk organization, Supabase's claim ``role``, and metadata that users can edit."""
     token = {name: value for name, value in TOKENS[provider].items() if name not in without}
 
     assert accepted(recipe(provider), token).user.role == "user"
@@ -195,7 +195,7 @@ def test_the_table_lists_every_name_of_the_issuers_document() -> None:
 
 
 def minutes(seconds: int) -> str:
-    """A time of whole minutes in the page's words."""
+    """A number of seconds as the page writes it, in whole minutes."""
     count, rest = divmod(seconds, 60)
     assert rest == 0
     return {1: "a minute", 5: "five minutes", 10: "ten minutes"}[count]

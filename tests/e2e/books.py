@@ -43,7 +43,7 @@ def _wire(service: Stack) -> Wire:
 
 
 def items_under(service: Stack, pk: str) -> list[Item]:
-    """Return the items of one partition. The service's own wire reads them in far less time than boto3."""
+    """Return the items of one partition. The service's class `Wire` reads them in far less time than boto3."""
     request: dict[str, Any] = {
         "TableName": service.table_name,
         "KeyConditionExpression": "pk = :pk",
@@ -78,7 +78,7 @@ def usage_in_stream(service: Stack, user_id: str) -> dict[str, str]:
             if key["pk"]["S"] == f"ACCOUNT#{personal(user_id)}" and key["sk"]["S"].startswith("USAGE#"):
                 return {**place, "SequenceNumber": record["dynamodb"]["SequenceNumber"]}
         iterator = page.get("NextShardIterator") if page["Records"] else None
-    raise AssertionError("the record is not in the stream")
+    raise AssertionError("no usage record of the user is in the stream")
 
 
 def ledger_of(person: Person) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ class Books:
     items: list[Item]
 
     def under(self, prefix: str) -> list[Item]:
-        """Return the items of one kind, by the beginning of their sort keys."""
+        """Return the items whose sort keys begin with ``prefix``."""
         return [item for item in self.items if item["sk"].startswith(prefix)]
 
     @property
@@ -129,7 +129,7 @@ def audited(service: Stack, person: Person) -> Books:
 def balanced(service: Stack, person: Person) -> Books:
     """Read a user's books, and assert that ledger, balance, wallet and sessions agree.
 
-    Unlike `audited`, this also fits a user whose usage was recorded without deducting credits.
+    Unlike `audited`, this allows usage that was recorded without deducting credits.
     """
     items = items_of(service, person.id)
     (wallet,) = (item for item in items if item["sk"] == "WALLET")

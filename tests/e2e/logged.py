@@ -24,7 +24,7 @@ def group_of(service: Stack, function: str) -> str:
 def events(service: Stack, group: str, since: int = 0) -> list[dict[str, Any]]:
     """Return every event of a group since a time in epoch milliseconds, in time order.
 
-    The emulator returns the first ``PAGE`` events from a time on, and no token for the next page.
+    The local AWS returns at most ``PAGE`` events, the earliest, and no token for the next page.
     """
     logs, found = service.aws.client("logs"), list[dict[str, Any]]()
     while True:
@@ -32,6 +32,6 @@ def events(service: Stack, group: str, since: int = 0) -> list[dict[str, Any]]:
         if len(page) < PAGE:
             return found + page
         until = page[-1]["timestamp"]
-        assert until > since, "more than a page at one instant"
+        assert until > since, "more than PAGE events have the same timestamp"
         found += [event for event in page if event["timestamp"] < until]
         since = until

@@ -20,12 +20,12 @@ def until_refused(ask: Callable[[], httpx.Response], deadline: float | None = No
     deadline = deadline or time.monotonic() + LATE_SECONDS
     began = time.monotonic()
     while (answer := ask()).is_success:
-        assert began < deadline, f"later than {LATE_SECONDS} seconds: {described(answer)}"
+        assert began < deadline, f"still accepted after {LATE_SECONDS} seconds: {described(answer)}"
         time.sleep(1)
         began = time.monotonic()
     return answer
 
 
 def sleep_until(deadline: float) -> None:
-    """Wait until the deadline, because the requests so far may not have reached every process that caches."""
+    """Wait until the deadline. Before it, a process that no request has reached yet may still use what it cached."""
     time.sleep(max(0, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""Checks budgets' counters and runs in the table: that their sums are right, and that nothing new exceeds a limit."""
+"""Checks the counters of budgets, and the runs: their sums are right, and no new commitment exceeds a limit."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ from tests.simulation.database import Database, Key
 
 
 class Limits:
-    """All counters and runs, with what sessions and records commit to them.
-
-    ``take`` gets what one call wrote: DynamoDB wrote all of it or nothing.
-    """
+    """All counters and runs, with what sessions and usage records commit to them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -34,10 +31,14 @@ class Limits:
         self._sessions_in_run: Count[Key] = Count()
 
     def take(self, items: dict[Key, Item], records: list[UsageRecord]) -> None:
-        """Add what one call wrote, with the new ``records``, and check it. Raises AssertionError."""
+        """Add what one call of DynamoDB wrote, ``records`` included, and check the sums. Raises AssertionError.
+
+        A call writes everything or nothing, so the sums must be right after each call.
+        """
         sessions = [session_store.from_item(item) for key, item in items.items() if key[1].startswith("SESSION#")]
         direct = [record for record in records if "sessionId" not in record.metadata]
-        more = {self._take_session(session) for session in sessions} | {bool(direct)}
+        opened_or_raised = [self._take_session(session) for session in sessions]
+        commits_more = bool(direct) or any(opened_or_raised)
         counters = {key: item["committed"] for key, item in items.items() if key[0].startswith("COUNTER#")}
         touched = {key: runs.from_item(item) for key, item in items.items() if key[1] == "RUN"}
         for record in records:
@@ -48,20 +49,19 @@ class Limits:
                 self._of_records[_run_key(record.account_id, record.run_id)] += record.credits
             for key in counters:
                 self._of_records[key] += record.credits
-        holds = True in more
-        for session in sessions if holds else []:
+        for session in sessions if commits_more else []:
             self._check_member(session.spender)
         for key, committed in counters.items():
-            assert committed == self._expected(key), f"{key} does not equal what sessions and records committed to it"
-            if holds and committed > self._committed.get(key, 0):
+            assert committed == self._expected(key), f"{key} is not the sum of what sessions and records committed"
+            if commits_more and committed > self._committed.get(key, 0):
                 self._check_limit(key, committed, [*(each.spender for each in sessions), *map(_spender, direct)])
             self._committed[key] = committed
         for key, run in touched.items():
-            self._check_run(key, run, holds=holds)
+            self._check_run(key, run, commits_more=commits_more)
             self._runs[key] = run
 
     def _take_session(self, session: Session) -> bool:
-        """Add a session; return whether it was opened, or its hold raised."""
+        """Add a session. Return whether the call opened it or raised its hold."""
         name = session.user_id, session.session_id
         known = self._sessions.get(name)
         self._sessions[name] = session
@@ -76,7 +76,7 @@ class Limits:
         return sum(self._of_sessions[key].values()) + self._of_records[key]
 
     def _check_limit(self, key: Key, committed: int, spenders: list[Spender]) -> None:
-        """Compare with the limit in force at this instant: a hold that was decided on an older limit is refused."""
+        """Check the limits as they are now: the service must refuse a hold that only an older limit allows."""
         for spender in spenders:
             for budget in self._budgets_of(spender):
                 if any(_key(budgets.counter_key(spender, each)) == key for each in _counters(budget, key)):
@@ -94,11 +94,11 @@ class Limits:
             member = self._database.item(_key(keys.member(organization_id, spender.user_id)))
             assert member is not None, f"{spender} holds credits and is not a member"
 
-    def _check_run(self, key: Key, run: Run, *, holds: bool) -> None:
+    def _check_run(self, key: Key, run: Run, *, commits_more: bool) -> None:
         known = self._runs.get(key)
         records = self._in_run[key]
-        assert run.committed == self._expected(key), f"a run does not equal what its sessions and records commit: {run}"
-        assert run.spent == sum(record.credits for record in records), f"a run does not equal its records: {run}"
+        assert run.committed == self._expected(key), f"committed is not the sum of a run's commitments: {run}"
+        assert run.spent == sum(record.credits for record in records), f"spent is not the sum of a run's records: {run}"
         assert (run.records, run.sessions) == (len(records), self._sessions_in_run[key]), (
             f"a run counts its records or sessions wrongly: {run}"
         )
@@ -107,7 +107,7 @@ class Limits:
             by_model[str(record.model_id)] += record.credits
         by_model.pop("None", None)
         assert self._models_of(run) == dict(by_model), f"a run's models differ from its records: {run}"
-        if holds and known is not None and run.committed > known.committed:
+        if commits_more and known is not None and run.committed > known.committed:
             assert run.committed <= run.limit, f"a run exceeds its limit: {run}"
             assert known.stopped_at is None, f"a run grew after it was stopped: {run}"
 

@@ -1,4 +1,4 @@
-"""A session's id shows when the session began if the id is a UUIDv7 of that time, in the standard form."""
+"""The time in a session id that is a UUIDv7 in the standard form, and the order of session ids."""
 
 from uuid import UUID
 
@@ -22,7 +22,7 @@ def test_the_time_of_the_example_in_the_rfc_is_read() -> None:
 
 
 @given(st.integers(0, 2**48 - 1), st.integers(0, 2**74 - 1))
-def test_every_time_can_be_read_back_from_its_ids(at: int, number: int) -> None:
+def test_the_time_in_every_uuid7_is_read(at: int, number: int) -> None:
     session_id = uuid7(at, number)
 
     assert UUID(session_id).version == 7

@@ -52,7 +52,7 @@ def test_the_estimate_is_priced_by_class() -> None:
 
 
 def test_fitting_tokens_assume_the_inputs_and_the_highest_output_rate() -> None:
-    assert session(held=18).fitting_tokens == 8_000 // 5
+    assert session(held=18).fitting_tokens == (18_000 - 10_000) // 5
     assert session(held=10).fitting_tokens == 0
     assert session(held=9).fitting_tokens == -1
 
@@ -67,7 +67,7 @@ def test_a_new_output_part_needs_new_pricing() -> None:
 
     assert reported.is_repriced_by(Report(100, Usage(10_000, 100, reasoning=100)))
     after = beat(reported, Report(100, Usage(10_000, 100, reasoning=100)))
-    assert (after.reported_credits, after.fitting_tokens) == (11, 100 + 7_500 // 5)
+    assert (after.reported_credits, after.fitting_tokens) == (11, 100 + (18_000 - 10_000 - 500) // 5)
 
 
 def test_changed_inputs_are_priced_again() -> None:
@@ -86,7 +86,7 @@ def test_an_older_usage_does_not_replace_a_newer_one() -> None:
     assert beat(newer, Report(300, Usage(11_000, 300))).tokens == 900
 
 
-def test_an_older_usage_does_not_replace_a_newer_one_whose_inputs_are_those_of_the_estimate() -> None:
+def test_an_older_usage_does_not_replace_a_newer_one_with_the_inputs_of_the_estimate() -> None:
     newer = session()._replace(tokens=40, usage_output=40)
 
     assert not newer.accepts_usage_of(Report(5, Usage(20, 5)))

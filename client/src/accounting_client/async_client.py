@@ -59,9 +59,9 @@ def _iterator(route: Callable[P, Listing[T]]) -> Callable[Concatenate[AsyncAccou
 
 
 class AsyncAccountingClient:
-    """The Accounting Service, for one caller. Many tasks of one event loop may share it.
+    """A client of the Accounting Service for one caller. Many tasks of one event loop may share the client.
 
-    Use it as a context manager, or `aclose` it.
+    Use the client as a context manager, or call `aclose`.
     """
 
     def __init__(
@@ -84,7 +84,8 @@ class AsyncAccountingClient:
         ``service_key`` is the platform's internal key. The client sends it with calls of internal routes, and with
         reports of usage, which need it if the stack sets ``RequireServiceKey``. ``http`` is an httpx client of your
         own; you must close it yourself. ``outbox`` is a file in which the client keeps settlements that the service has
-        not answered. If the process is killed, the next process with this file sends them. Processes may share it.
+        not answered. If the process is killed, the next process with this file sends them.
+        Processes may share the file.
         """
         self._settings = checked_settings(base_url, service_key, timeout_seconds, retries)
         self._authorization = AsyncAuthorization(token)
@@ -114,8 +115,8 @@ class AsyncAccountingClient:
         """Abort the sessions that are still open, wait for those that are being settled, and close the connections.
 
         All sessions are settled together, within the ``total_seconds`` of the client's retries. The log names those
-        that are not settled by then. The sweeper or, with an outbox, the next process ends them. Connections that were
-        passed as ``http`` stay open.
+        that are not settled by then. The sweeper or, with an outbox, the next process ends them. A client that was
+        passed as ``http`` stays open.
         """
         if self._is_twin:
             return
@@ -134,7 +135,7 @@ class AsyncAccountingClient:
         if self._owns_http:
             await self._http.get().aclose()
 
-    def settle_at_exit(self, seconds: float) -> None:  # noqa: ARG002 - as the sync client's
+    def settle_at_exit(self, seconds: float) -> None:  # noqa: ARG002 - the sync client's method needs it
         """Log the unsettled sessions: without a loop, nothing can be sent."""
         for hold in tuple(self.open_sessions):
             hold.left_behind()
@@ -181,13 +182,14 @@ class AsyncAccountingClient:
 
     @property
     def renewable(self) -> bool:
-        """Whether the token function may return a new token after the service refused the current one."""
+        """Whether the client has a token function, which may return a new token after the service refused one."""
         return self._authorization.renewable
 
     def with_token(self, token: AsyncToken) -> Self:
-        """Return the same client for another caller, over the same connections. It is cheap: make one for every user.
+        """Return a copy of this client for another caller, over the same connections.
 
-        Closing it does nothing: the first client owns the connections and all sessions.
+        A copy is cheap: make one for every user. Closing a copy does nothing, because the original client owns the
+        connections and all sessions.
         """
         twin = copy(self)
         twin._authorization = AsyncAuthorization(token)
@@ -196,16 +198,16 @@ class AsyncAccountingClient:
         return twin
 
     def for_user(self, user_id: str) -> Self:
-        """Return the same client of a `ServiceCredential`, acting for the user with this id.
+        """Return a copy of this client that acts for the user with this id.
 
-        Like `with_token`, it is cheap, and closing it does nothing.
+        The client's token must be a `ServiceCredential`. The copy is cheap, and closing it does nothing.
         """
         if not user_id:
             raise ValueError("the user id is empty")
         return self.acting_for(user_id)
 
     def acting_for(self, user_id: str) -> Self:
-        """Do what `for_user` does or, if the id is empty, return the client for the credential's own user."""
+        """Do what `for_user` does. If the id is empty, return a copy that acts for the credential's own user."""
         twin = copy(self)
         twin._settings = replace(self._settings, acts_for=user_id or None)
         twin._is_twin = True
@@ -244,8 +246,8 @@ class AsyncAccountingClient:
         ``settle_seconds``, it continues in the background. ``session.result`` has the outcome.
 
         With ``when_short="shorten"``, the estimate's output is reduced to what the user can pay for, and
-        ``session.max_output_tokens`` has the reduced number. With ``on_unreachable="allow"``, a stream begins without a
-        hold while the service can't be reached, and is charged later.
+        ``session.max_output_tokens`` has the reduced number. If the service can't be reached and ``on_unreachable`` is
+        ``"allow"``, the stream begins without a hold, and is charged later.
 
         ``account_id`` is the account that pays, by default the caller's own, and ``run_id`` a run of this account.
         """
@@ -354,8 +356,8 @@ class AsyncAccountingClient:
         """How many output tokens a request without a limit reserves: the model's maximum, at most ``default``.
 
         The maximum is in the model's price (``maxOutputTokens``), and is cached for five minutes. If the price can't be
-        read, for example because the service is down, this uses the maximum that was known last, or ``default``. It
-        waits for about two seconds at most, and the next call asks again.
+        read within about two seconds, for example because the service is down, this uses the maximum that was known
+        last, or ``default``. The next call of this method reads the price again.
         """
         is_current, limit = self._output_limits.get(model_id)
         if not is_current:
@@ -378,7 +380,7 @@ class AsyncAccountingClient:
         return Exchange(call, self._settings, retries, renewable=self._authorization.renewable)
 
     async def carry(self, exchange: Exchange[T]) -> T:
-        """Carry out an exchange, as `send` does."""
+        """Carry out an exchange and return its result. Raises AccountingError."""
         http = self._http.get()
         while True:
             authorization = await self._authorization.get(exchange.refused) if exchange.sends_token else None

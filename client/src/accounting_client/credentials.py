@@ -39,7 +39,7 @@ AsyncToken = Credential | Callable[[], Credential | Awaitable[Credential]] | Non
 
 
 def header(credential: Credential | None) -> str | None:
-    """Return the header ``Authorization`` for a credential. Raises TypeError or ValueError if it is not valid."""
+    """Return the header ``Authorization`` for a credential. Raises TypeError or ValueError for an invalid one."""
     if credential is None:
         return None
     if isinstance(credential, ApiKey):
@@ -59,7 +59,7 @@ def valid_in_header(text: str, name: str) -> str:
 
 
 def identity_of(authorization: str | None) -> str:
-    """The identity behind a header. It stays the same if the token or the secret is renewed."""
+    """A text that identifies the sender of a header ``Authorization``, and stays the same if the token is renewed."""
     scheme, _, text = (authorization or "").partition(" ")
     parts = text.split(".")
     if len(parts) != 3:
@@ -72,7 +72,7 @@ def identity_of(authorization: str | None) -> str:
 
 
 class Authorization:
-    """The current header, for many threads. The token function is called once, even if many threads wait for it."""
+    """The current header, for many threads. If several threads need a new token, the token function is called once."""
 
     def __init__(self, token: Token) -> None:
         self._token = token
@@ -81,7 +81,7 @@ class Authorization:
         self.renewable = callable(token)
 
     def get(self, refused: str | None) -> str | None:
-        """Return the current header. If it is the one that was ``refused``, get a new one if possible."""
+        """Return the current header. If it is ``refused``, get a new one from the token function, if any."""
         if not callable(self._token):
             return self._current
         with self._lock.get():
@@ -91,7 +91,7 @@ class Authorization:
 
 
 class AsyncAuthorization:
-    """The current header, for many tasks. The token function is called once, no matter how many tasks wait for it."""
+    """The current header, for many tasks. If several tasks need a new token, the token function is called once."""
 
     def __init__(self, token: AsyncToken) -> None:
         self._token = token
@@ -100,7 +100,7 @@ class AsyncAuthorization:
         self.renewable = callable(token)
 
     async def get(self, refused: str | None) -> str | None:
-        """Return the current header. If it is the one that was ``refused``, get a new one if possible."""
+        """Return the current header. If it is ``refused``, get a new one from the token function, if any."""
         if not callable(self._token):
             return self._current
         async with self._lock.get():

@@ -1,8 +1,8 @@
 """A streaming session: what it holds, and how it ends exactly once.
 
-A session is priced in one of two ways. If it began with ``estimated_tokens``, it counts a **number** of tokens, at one
-rate. If it began with ``estimated_usage``, or a heartbeat has reported a usage, it counts **output** tokens. These
-and the known inputs are priced by class.
+A session counts tokens in one of two ways. A **number** is all tokens, priced at one rate. **Output** tokens are priced
+by class, together with the known inputs. A session that began with ``estimated_usage`` counts output tokens. A session
+that began with ``estimated_tokens`` counts a number until a heartbeat reports a usage, and output tokens from then on.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Report(NamedTuple):
     """What a caller reports that a session has used so far: ``tokens``, and the usage if it is known.
 
     ``model_id`` is the model that really served, if it is not the session's; ``card`` has its rates. ``output_as_sent``
-    is the output that the caller's usage has, even if ``tokens`` is larger.
+    is the output in the usage that the caller sent; ``tokens`` may be larger.
     """
 
     tokens: int
@@ -41,7 +41,7 @@ class Report(NamedTuple):
 
     @property
     def usage_output(self) -> int:
-        """The output by which usages are ordered: they are cumulative, so the one with more output is the newer one."""
+        """The output in the caller's usage. Usages are cumulative, so a usage with more output is newer."""
         return self.tokens if self.output_as_sent is None else self.output_as_sent
 
     @classmethod
@@ -53,7 +53,7 @@ class Report(NamedTuple):
     def of(cls, tokens: int | None, usage: Usage | None) -> "Report | None":
         """A report of a number, a usage, or both; None if both are None.
 
-        If both are given, the larger output counts.
+        If both are given, the output is the larger of ``tokens`` and the usage's output.
         """
         if usage is None:
             return None if tokens is None else cls(tokens)
@@ -64,9 +64,9 @@ class Report(NamedTuple):
 class Settled(NamedTuple):
     """How a session was settled: what its ``tokens`` cost, and how that changed its hold and the wallet.
 
-    ``usage`` is what it used by class, if that is known. ``model_id`` is the model that served, if it is not the
-    session's. ``refund`` is what came back. ``overrun`` is what exceeded the hold. For late usage, it is what
-    exceeded the sweep's charge. ``debt`` is the part of the overrun that the wallet could not cover.
+    ``usage`` is what the session used by class, if that is known. ``model_id`` is the model that served, if it is not
+    the session's. ``refund`` is the credits that came back. ``overrun`` is the credits used beyond the hold or, for
+    late usage, beyond the sweep's charge. ``debt`` is the part of the overrun that the wallet could not cover.
     """
 
     outcome: Outcome
@@ -89,17 +89,20 @@ class Settled(NamedTuple):
 class Session(NamedTuple):
     """A stream of ``user_id`` and its hold on the credits of ``account_id``.
 
-    Times are epoch milliseconds; ``card`` has the rates with which the session began. ``initial_credits`` and
-    ``initial_expires_at`` are what initialize answered, so that a repeat answers the same. ``revision`` counts the
-    heartbeats that changed the inputs or exceeded the hold, and no others. ``tokens`` is what the heartbeats reported:
-    output tokens if ``usage`` is known, else the number of all tokens. ``usage`` has the newest values of everything
-    but the output; at first they are the estimate's. ``usage_output`` is the output of the newest reported usage, -1
-    before the first. ``fitting_tokens`` is the most tokens that a heartbeat may report before the hold must be raised.
+    Times are epoch milliseconds; ``card`` has the rates with which the session began. ``parts`` are the parts of lots
+    that the session holds. ``initial_credits`` and ``initial_expires_at`` are what initialize answered, so that a
+    repeat answers the same. ``key_id`` is the API key that opened the session, if any. ``run_id`` is the run that the
+    session counts for, if any. ``counters`` are the budgets' counters that the session committed to.
+
+    ``tokens`` is what the heartbeats reported: output tokens if there is a ``usage``, else the number of all tokens.
+    ``usage`` is the newest reported usage or, before the first, the estimate's inputs. The session's output is
+    ``tokens``, not the output in ``usage``. ``usage_output`` is the output in the newest reported usage, -1 before the
+    first. ``fitting_tokens`` is the most tokens that a heartbeat may report before the hold must be raised.
+    ``revision`` begins at 1, and rises with each heartbeat that changed the inputs or exceeded the hold.
+
     ``due_at`` is when the sweeper next looks at the session. A heartbeat moves ``last_seen_at``, but not ``due_at``.
-    ``late`` is the settlement that arrived after the sweep had ended the session. ``counters`` are those of the budgets
-    that the session committed to. ``key_id`` is the API key that opened the session, if any. ``run_id`` is the run that
-    the session counts for, if any. A newer version may have written ``format`` and ``more``; this version keeps them
-    unchanged.
+    ``resolution`` is the settlement that ended the session, and ``late`` the one that arrived after a sweep. A newer
+    version may have written ``format`` and ``more``; this version keeps them unchanged.
     """
 
     user_id: str
@@ -137,7 +140,7 @@ class Session(NamedTuple):
 
     @property
     def active(self) -> bool:
-        """Whether the session still holds credits."""
+        """Whether the session is not settled yet."""
         return self.resolution is None
 
     @property
@@ -167,7 +170,7 @@ class Session(NamedTuple):
 
     @property
     def late_credits(self) -> int | None:
-        """By how many credits late usage changed the sweep's charge; negative if it fell, None without late usage."""
+        """Late usage's charge minus the sweep's, in credits; negative for a lower charge, None without late usage."""
         return None if self.resolution is None or self.late is None else self.late.credits - self.resolution.credits
 
     @property
@@ -177,7 +180,7 @@ class Session(NamedTuple):
 
     @property
     def estimate(self) -> Estimate:
-        """What the session was opened for, at its rates."""
+        """The estimate that the session was opened with, at the session's rates."""
         return Estimate(self.card, self.estimated_tokens, self.estimated_usage)
 
     @property
@@ -192,7 +195,7 @@ class Session(NamedTuple):
 
     @property
     def reported_usage(self) -> Usage | None:
-        """What the heartbeats reported by class: ``NO_USAGE`` before the first one, None if only numbers are known."""
+        """The usage until the last heartbeat; ``NO_USAGE`` before the first one, None if only a number is known."""
         if self.usage is None:
             return None
         return self.usage.with_output(self.tokens) if self.has_heartbeats else NO_USAGE
@@ -218,17 +221,18 @@ class Session(NamedTuple):
         return max(0, self.reported_credits - self.settled.credits)
 
     def expires_at(self, timeout: int, max_life: int) -> int:
-        """When the sweeper may end the session: the earlier of the two limits.
+        """When the sweeper may end the session.
 
-        They are ``timeout`` after its last sign of life and ``max_life`` after its start, both in milliseconds.
+        This is ``timeout`` after its last sign of life, or ``max_life`` after its start, whichever is earlier. Both are
+        in milliseconds.
         """
         return min(self.last_seen_at + timeout, self.started_at + max_life)
 
     def report_to_price(self, report: Report) -> Report:
-        """The report as the session prices it: with a usage by class, if the session began with a usage.
+        """A final report as the session prices it. A report with a usage stays as it is.
 
-        A bare number then means output tokens. In a session that began with a number, a number is priced as a number,
-        whatever its heartbeats reported.
+        In a session that began with a usage, a number means output tokens, and the known inputs are added. In a session
+        that began with a number, a number means all tokens and stays a number, even after a usage was reported.
         """
         if report.usage is not None or self.usage is None or self.estimated_usage is None:
             return report
@@ -237,15 +241,15 @@ class Session(NamedTuple):
     def counted(self, report: Report) -> Report:
         """A heartbeat's report, with the ``tokens`` that this session counts: all tokens or output tokens.
 
-        If a heartbeat of a session that began with a number has reported a usage, output tokens count from then on. A
-        later report of a number means all tokens, so the usage's input is subtracted from it.
+        A session that began with a number counts output tokens once a heartbeat has reported a usage. A number that is
+        reported later still means all tokens, so the usage's input is subtracted from the number.
         """
         if report.usage is not None or self.usage is None or self.estimated_usage is not None:
             return report
         return report._replace(tokens=max(0, report.tokens - self.usage.input))
 
     def cost(self, report: Report) -> int:
-        """What a report from ``report_to_price`` costs in credits, at the rates of the model that served."""
+        """What a report costs in credits, at the rates of the model that served."""
         card = report.card or self.card
         return card.cost_of_number(report.tokens) if report.usage is None else card.cost(report.usage)
 
@@ -273,7 +277,7 @@ class Session(NamedTuple):
     def settled_by(self, outcome: Outcome, report: Report | None, success: bool) -> bool:
         """Whether a finalize or abort with these values repeats the one that settled the session.
 
-        A call without a report repeats a call with any report.
+        If ``report`` is None, only ``outcome`` and ``success`` are compared.
         """
         if self.active:
             return False
@@ -286,7 +290,7 @@ class Session(NamedTuple):
         return (known.tokens, known.usage, known.model_id) == (repeated.tokens, repeated.usage, repeated.model_id)
 
     def accepts_usage_of(self, report: Report) -> bool:
-        """Whether a heartbeat's usage replaces the known usage: not if a usage with more output has arrived before."""
+        """Whether a heartbeat has a usage that is not older than the known usage: it has at least as much output."""
         return report.usage is not None and report.usage_output >= self.usage_output
 
     def is_repriced_by(self, report: Report) -> bool:
@@ -310,7 +314,7 @@ def fitting(session: Session) -> Session:
 
 
 def reported(session: Session, report: Report, at: int) -> Session:
-    """The session after a heartbeat that changes its inputs or exceeds its hold. The hold stays as it was."""
+    """The session after a heartbeat that changes its inputs or exceeds its hold. This does not raise the hold."""
     counts_output_now = session.usage is None and report.usage is not None
     after = session._replace(
         usage=report.usage if session.accepts_usage_of(report) else session.usage,
@@ -328,7 +332,7 @@ def raised(session: Session, more: Hold) -> Session:
 
 
 def rescheduled(session: Session, due_at: int) -> Session:
-    """The session with a new ``due_at``, when the sweeper looks at it again."""
+    """The session with a new ``due_at``."""
     return session._replace(due_at=due_at)
 
 

@@ -1,7 +1,7 @@
-"""Shared by all commands that commit new credits: how many can be committed, and the writes that count them.
+"""For commands that hold or charge credits (**commit** them): how many credits fit, and the writes that count them.
 
-The wallet, the counters of the budgets and the run are written in one transaction. The conditions of these writes
-decide. The values read before only determine which writes to try.
+A command writes the wallet, the budgets' counters and the run in one transaction. The conditions of these writes decide
+whether the credits fit. The values that were read before only determine which writes to try.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -31,10 +31,10 @@ def read(spender: Spender) -> Snapshot:
 
 
 def reader(spender: Spender, now: int) -> Callable[[], Snapshot]:
-    """A function that reads as ``read`` does, and from its second call on reads the counters too.
+    """A function that does what ``read`` does and, from its second call on, also reads the budgets' counters.
 
-    After a conflict, others are spending as well. If the counters show that a limit is reached, the command can be
-    refused without another conflict.
+    The function is called again after a conflict, when other commands spend at the same time. If the counters show that
+    a limit is reached, the command can be refused without another conflict.
     """
     first = True
 
@@ -57,9 +57,9 @@ def read_with_session(spender: Spender, session_id: str) -> Snapshot:
 
 
 def admit(snapshot: Snapshot, now: int) -> None:
-    """Raise the refusal if the spender may commit nothing new.
+    """Raise the reason if the spender may commit no credits at all.
 
-    A spender who may not see the account learns nothing else about it.
+    ``allowance.refusal`` comes first, so that a spender who may not see the account learns nothing about it.
     """
     allowance = snapshot.allowance
     if allowance.refusal:
@@ -72,10 +72,10 @@ def admit(snapshot: Snapshot, now: int) -> None:
 def room_for(
     wanted: int, snapshot: Snapshot, *, now: int, at: int | None = None, stored: Collection[Counter] | None = None
 ) -> Room:
-    """How many credits can be committed now for a session or record that began ``at``, by default now.
+    """How many credits can be committed now. ``at`` is when the session or usage record began; None means now.
 
-    If ``wanted`` does not fit the known values of the counters, the counters are read. So a refusal names each limit
-    that fails. ``stored`` is as in ``Allowance.bounds``. Raises the reason if the spender may not spend at all.
+    If ``wanted`` does not fit the known values of the counters, the current values are read, so that a refusal names
+    each limit that fails. ``stored`` is as in ``Allowance.bounds``. Raises what ``admit`` raises.
     """
     admit(snapshot, now)
     allowance, began_at = snapshot.allowance, now if at is None else at
@@ -88,7 +88,7 @@ def room_for(
 
 
 def refusal(room: Room, required: int, **details: Any) -> InsufficientCredits | BudgetExceeded:
-    """The refusal of ``required`` credits, which exceed the room, with each limit that fails."""
+    """The error to raise for ``required`` credits, which exceed the room. It names each limit that fails."""
     failed = [
         {"limit": bound.name, "remainingCredits": bound.remaining, "requiredCredits": required}
         | ({} if bound.ends_at is None else {"resetsAt": iso(bound.ends_at)})
@@ -102,7 +102,7 @@ def refusal(room: Room, required: int, **details: Any) -> InsufficientCredits | 
 
 
 def hold_in(room: Room, estimate: Estimate) -> int:
-    """The credits that a session holds for its estimate. Raises the refusal if there is no room for them."""
+    """The credits that a session holds for its estimate. Raises InsufficientCredits or BudgetExceeded."""
     percent, reduce = settings().hold_buffer_percent, settings().reduce_short_holds
     wanted = hold_for(estimate.credits, room.credits, percent=percent, reduce=reduce)
     if wanted > room.credits:
@@ -122,8 +122,9 @@ def commitments(
 ) -> list[Write]:
     """The writes that count ``credits`` in the counter of each bound, and in the run.
 
-    A counter in ``stored`` that no longer belongs to a bound gets the credits without a condition. ``in_run`` is added
-    to the run's other sums. A refused write raises StaleRead with the allowance as it is now.
+    ``stored`` are the counters that the session stores. If one of them no longer belongs to a bound, the credits are
+    added to it without a condition. ``in_run`` is added to the run's other sums. A refused write raises StaleRead with
+    the allowance as it is now.
     """
     spender, writes = allowance.spender, list[Write]()
     for bound in bounds:

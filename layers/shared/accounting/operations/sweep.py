@@ -17,7 +17,7 @@ WORKERS = 8
 
 @dataclass
 class Swept:
-    """The result of a sweep, in numbers; ``complete`` is False if time ran out."""
+    """What a sweep did. ``complete`` is False if the next sweep must continue."""
 
     sessions: int = 0
     wallets: int = 0
@@ -28,10 +28,10 @@ class Swept:
 
 
 def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
-    """End stale sessions, then expire lots and empty the wallets of closed organizations, then continue erasures.
+    """End stale sessions, then empty the wallets of closed organizations and expire lots, then continue erasures.
 
-    If time runs out, ``complete`` is False and the next sweep continues. The failure of one item is logged and counted,
-    and does not stop the others.
+    If time runs out, the next sweep continues. An error with one session, wallet or erasure is logged and counted, and
+    does not stop the sweep.
     """
     swept = Swept()
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -54,7 +54,7 @@ def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
 
 
 def _expire_or_empty(wallet: Wallet, now: int) -> int:
-    """Expire a wallet's lots. A closed organization's wallet is emptied first. Returns how many credits expired."""
+    """Empty the wallet if its organization is closed, then expire its lots. Returns how many credits expired."""
     if wallet.closed:
         closing.sweep(wallet, now)
     return credits.expire(wallet, now)

@@ -1,9 +1,9 @@
-"""Lots as one short text. That is enough, because no condition of a write needs a single lot.
+"""Lots as one short text. They need no attributes of their own, because no condition of a write names one lot.
 
-``granted,credits,life,number,grace,more…;…`` has a row for each lot, in the order of their numbers, with integers in
-base 36. ``granted`` (seconds) and ``number`` are differences from the row before, ``life`` is the seconds from grant to
-expiry, ``grace`` is 0 or 1. A row may end after ``life``: then ``number`` is 1 and ``grace`` is 0. A newer version may
-have added ``more``, which is kept.
+``granted,credits,life,number,grace,more…;…`` has a row for each lot, in the order of the lots' numbers. Integers are in
+base 36, and times in seconds. ``granted`` and ``number`` are stored as differences from the previous row; the first
+row's are from 0. ``life`` is the time from grant to expiry. ``grace`` is 0 or 1. In a row that ends after ``life``, the
+difference of ``number`` is 1, and ``grace`` is 0. ``more`` is what a newer version added; this version keeps it.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ def to_text(lots: Iterable[Lot]) -> str:
 
 
 def from_text(text: str) -> tuple[Lot, ...]:
-    """The lots in a text, in burn order. Raises ValueError or AttributeError if it is malformed."""
+    """The lots in a text, soonest expiry first, then oldest. Raises ValueError or AttributeError if it is malformed."""
     lots = []
     number = granted_at = 0
     for row in text.split(";") if text else ():

@@ -1,4 +1,4 @@
-"""The resolver for a function's routes, and the one table from error codes to statuses."""
+"""The routes of a Lambda function, and the one table from error codes to HTTP statuses."""
 
 import json
 import time
@@ -84,7 +84,7 @@ _EXTRA_HEADERS = "extra_headers"
 
 
 class Api:
-    """The routes of a function: JSON in, one form of errors out, one log line for each request.
+    """The routes of a Lambda function: JSON in, JSON out, one form of errors, one log line for each request.
 
     A decorator registers a route and declares its rules. The handler runs only for requests that satisfy them.
     """
@@ -114,9 +114,9 @@ class Api:
     def resolve(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answer the request.
 
-        A body is read as JSON whatever its content type says, because curl's default is the content type of a form. The
-        path is the gateway's route with its parameters quoted again, so that an id may contain a slash. Powertools
-        copies all headers nine times for each request, so it gets only those that the service reads.
+        A body is read as JSON whatever its content type says, because curl's default is the content type of a form. API
+        Gateway decodes the path's parameters. Here they are quoted again, so that an id may contain a slash. Powertools
+        copies all headers nine times for each request, so it gets only the headers that the service reads.
         """
         kinds = ("headers", "multiValueHeaders")
         sent = {
@@ -228,8 +228,10 @@ class Api:
 
     def _invalid(self, error: RequestValidationError | ValidationError) -> Response[str]:
         found = error.errors()
-        whole = isinstance(error, RequestValidationError)  # its locations begin with body, path or query
-        problems = [{"field": _field_name(each["loc"], whole=whole), "problem": text_of_error(each)} for each in found]
+        has_part = isinstance(error, RequestValidationError)
+        problems = [
+            {"field": _field_name(each["loc"], has_part=has_part), "problem": text_of_error(each)} for each in found
+        ]
         return self._refused(invalid(problems))
 
     def _unknown_route(self, _error: NotFoundError) -> Response[str]:
@@ -256,7 +258,10 @@ class Api:
 
 
 def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
-    """The Lambda handler of a function: route, log one line, write the metrics. Call it last in the module."""
+    """Make the Lambda handler. It answers the request, logs one line and writes the metrics.
+
+    Call ``handler_of`` last in the module: it turns on garbage collection, which is off during the import.
+    """
     make_for_snapshot()
 
     @logger.inject_lambda_context(clear_state=True)
@@ -296,9 +301,9 @@ def _with_headers(app: APIGatewayRestResolver, next_middleware: NextMiddleware) 
     return response
 
 
-def _field_name(location: tuple[Any, ...], *, whole: bool) -> str:
-    """The field that a validation error names. If ``whole``, the location begins with body, path or query."""
-    if not whole:
+def _field_name(location: tuple[Any, ...], *, has_part: bool) -> str:
+    """The field that a validation error names. With ``has_part``, the location begins with body, path or query."""
+    if not has_part:
         return ".".join(map(str, location))
     part, *steps = location
     return to_camel(str(steps[-1])) if part == "path" else ".".join(map(str, steps))

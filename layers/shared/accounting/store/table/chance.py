@@ -1,12 +1,13 @@
-"""Random numbers, for pauses and for spreading writes. Imports nothing of ours."""
+"""Random numbers, for pauses and for spreading writes."""
 
 from random import SystemRandom
 
 _random = SystemRandom()
+"""It has no seed. SnapStart would restore a seeded generator in the same state in every process."""
 
 
 def jitter(longest: float) -> float:
-    """A random pause in seconds, up to ``longest``. Not seeded: SnapStart would restore the same seed everywhere."""
+    """A random pause in seconds, up to ``longest``."""
     return _random.uniform(0, longest)
 
 

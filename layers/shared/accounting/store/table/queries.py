@@ -1,4 +1,4 @@
-"""Reads: items by key, and ranges of the table and its indexes. Imports settings, times, keys, codec and connection."""
+"""Reads items by key, and ranges of the table and its indexes."""
 
 from collections.abc import Iterator, Sequence
 from heapq import merge
@@ -23,7 +23,7 @@ def get(key: Key) -> Item | None:
 
 
 def get_many(wanted: Sequence[Key]) -> list[Item | None]:
-    """The items at ``wanted``, strongly consistent, in the same order. Keys must differ; one call reads up to 100."""
+    """The items with the keys ``wanted``, in this order, strongly consistent. The keys must differ."""
     table = settings().table_name
     found: dict[tuple[str, str], Item] = {}
     left = [pack(key) for key in wanted]
@@ -37,14 +37,14 @@ def get_many(wanted: Sequence[Key]) -> list[Item | None]:
 
 
 def query(pk: str, low: str, high: str, *, limit: int) -> list[Item]:
-    """Up to ``limit`` items with ``low <= sk <= high``, strongly consistent, last first."""
+    """The last ``limit`` items with ``low <= sk <= high``, strongly consistent, in descending order."""
     return list(islice(_query(("pk", "sk"), pk, low, high, limit, ConsistentRead=True), limit))
 
 
 def query_all(pk: str, low: str, high: str, *, forward: bool = False, attributes: Sequence[str] = ()) -> Iterator[Item]:
-    """Every item with ``low <= sk <= high``, strongly consistent, last first unless ``forward``, read lazily.
+    """Every item with ``low <= sk <= high``, strongly consistent, in descending order; with ``forward``, ascending.
 
-    One call reads up to 1 MB. If ``attributes`` are given, only these are returned.
+    The items are read lazily, up to 1 MB at a time. If ``attributes`` are given, only these are returned.
     """
     options: dict[str, Any] = {"ConsistentRead": True, "ScanIndexForward": forward}
     if attributes:
@@ -55,14 +55,14 @@ def query_all(pk: str, low: str, high: str, *, forward: bool = False, attributes
 def newest(
     index: str, ranges: Sequence[Range], *, before: str | None, limit: int, skip: int = 0
 ) -> tuple[list[Item], str | None]:
-    """A page over several ranges of an index, merged into one list, last first: at most ``limit`` keys after ``skip``.
+    """A page of several ranges of an index, merged in descending order: ``limit`` items at most, after ``skip`` others.
 
-    A position (``keys.position``) means the same in every range. The second value is ``before`` for the next page, None
-    on the last page.
+    Items of different ranges are compared by position (``keys.position``). The second value is ``before`` for the next
+    page, None on the last page.
     """
     page_size = min(MAX_BATCH, skip + limit + 2)
     merged = merge(*(positions(index, part, before, page_size) for part in ranges), key=itemgetter(0), reverse=True)
-    # While the index follows a change of an item's key, it may have the item twice for a moment.
+    # When an item's key in the index changes, the index may have the item twice for a moment.
     distinct: dict[tuple[str, str], tuple[str, Item]] = {}
     for position, item in merged:
         distinct[item["pk"], item["sk"]] = position, item
@@ -73,14 +73,14 @@ def newest(
 
 
 def highest(index: str, pk: str, limit: int) -> tuple[list[Item], bool]:
-    """The last ``limit`` keys in a partition of an index, last first, and whether there are more."""
+    """The last ``limit`` items in a partition of an index, in descending order, and whether there are more."""
     low, high = keys.BEFORE_ALL_TIMES, keys.AFTER_ALL_TIMES
     found = list(islice(_query(keys.INDEX_KEYS[index], pk, low, high, limit + 1, IndexName=index), limit + 1))
     return found[:limit], len(found) > limit
 
 
 def positions(index: str, part: Range, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
-    """The keys in a range with their positions, last first, read lazily. With ``before``, only those below it."""
+    """The items in a range, with their positions, in descending order. With ``before``, only those below ``before``."""
     names = keys.INDEX_KEYS[index]
     high = part.prefix + before if before else part.high
     for item in _query(names, part.pk, part.low, high, page_size, IndexName=index):
@@ -90,10 +90,10 @@ def positions(index: str, part: Range, before: str | None, page_size: int) -> It
 
 
 def forward(index: str, pk: str, low: str, high: str, *, page_size: int | None = MAX_BATCH) -> Iterator[list[Item]]:
-    """The keys in a partition of an index with ``low < sk <= high``, first to last, in batches.
+    """The items in a partition of an index with ``low < sort key <= high``, in ascending order, in batches.
 
-    It only moves forward: an item that could not be handled does not come again in the same pass. One call reads up to
-    1 MB of keys, and no more than ``page_size`` of them; None means no such limit.
+    No item comes twice, even if the caller could not handle it. One request reads up to 1 MB and at most ``page_size``
+    items; if ``page_size`` is None, only the 1 MB counts.
     """
     names = keys.INDEX_KEYS[index]
     found = _query(names, pk, low, high, page_size, IndexName=index, ScanIndexForward=True)
@@ -102,7 +102,7 @@ def forward(index: str, pk: str, low: str, high: str, *, page_size: int | None =
 
 
 def due(pk: str, now: int) -> Iterator[list[Key]]:
-    """The table keys of all items in a partition of ``due`` that are due by ``now``, earliest first, in batches."""
+    """The table keys of all items due by ``now`` in a partition of the index ``due``, earliest first, in batches."""
     for batch in forward(keys.DUE, pk, keys.BEFORE_ALL_TIMES, iso(now) + keys.AFTER_ALL_TIMES):
         yield [{"pk": item["pk"], "sk": item["sk"]} for item in batch]
 
