@@ -65,7 +65,8 @@ class Database:
 @contextmanager
 def start(scratch: Path) -> Iterator[Database]:
     """Run the emulator during the block, with the secrets that the authorizers read."""
-    telemetry.metrics = Uncounted()  # type: ignore[assignment]  # operations count metrics, which only an invocation writes
+    # Operations count metrics, but only the functions' handlers write and clear them.
+    telemetry.metrics = Uncounted()  # type: ignore[assignment]
     with emulator.start() as aws:
         secrets = aws.client("secretsmanager")
         jwt = json.dumps({"current": JWT_SECRET, "previous": ""})

@@ -1,12 +1,14 @@
 """`make rerate`: shows what recorded usage would cost at the current prices. It changes nothing.
 
-From the environment: SINCE and UNTIL, dates or instants in UTC (by default until now); MODEL, one model's id;
-TABLE, a table's name, by default that of the service that `make run` started. For TABLE, boto3 finds credentials and
-region.
+It reads these variables of the environment:
 
-It scans nothing. For each day, it reads the users of the day from the index of the system-wide statistics, and then
-their records of the day. So it sees a record only after the statistics have counted it, which takes up to about five
-minutes. It does not see deleted records.
+- SINCE and UNTIL: dates or instants in UTC. UNTIL is now by default.
+- MODEL: the id of one model. By default, the records of all models count.
+- TABLE: a table's name. boto3 finds the credentials and the region. By default, the table of `make run`.
+
+It does not scan the table. For each day, it reads the users of the day from the index of the system-wide statistics,
+and then their records of the day. So it sees a record only after the statistics have counted it, which takes up to
+about five minutes. It does not see deleted records.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Cost:
-    """The number of some records, the credits that they cost, and those that they would cost `now`."""
+    """How many records there are, how many credits they cost, and how many they would cost `now`."""
 
     records: int = 0
     credits: int = 0
@@ -99,7 +101,7 @@ def main() -> int:
             attach("start the service with `make run`, or name another table in TABLE")
         records = _records(since, until, os.environ.get("MODEL") or None)
         now = clock()
-        # As in a settlement, a variant that the model's price lacks costs what the model costs.
+        # If the model's price has no such variant, the price without a variant applies, as in a settlement.
         report = rerate(records, cache(lambda model_id, variant: prices.card_since(model_id, now, variant)[1]))
     except Refused as refused:
         return explain(refused)
@@ -169,7 +171,7 @@ def _range() -> tuple[int, int]:
 
 
 def _records(since: int, until: int, model_id: str | None) -> Iterator[UsageRecord]:
-    """Return the records of all users, by day and user, including those that another account paid for."""
+    """Return the records of all users, by day and user, including those that an organization paid for."""
     for begin in range(day_begin(since), until, DAY):
         low, high = max(since, begin), min(until, begin + DAY)
         for user_id in _users(begin):

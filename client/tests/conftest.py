@@ -1,4 +1,4 @@
-"""The fixture ``ask``: it runs a test with each of the two clients, while the test answers in the service's place."""
+"""The fixture ``ask``: it runs a test with the sync client and with the async client. The test plays the service."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Slow(Provider):
 
     @property
     def called(self) -> set[str]:
-        """The sessions of the calls that reached it."""
+        """The session ids of the calls that reached the provider. `caller.py` sends them as names of the model."""
         return {body["model"] for _, body in self.asked}
 
 
@@ -72,9 +72,9 @@ class Forker:
             yield cls(process)
 
     def run(self, order: dict[str, Any], kill_after: float | None = None) -> set[str]:
-        """Run a process to its end, or kill it after this many calls: 2.5 kills it in the middle of the third.
+        """Run a process to its end, or kill it after ``kill_after`` calls. 2.5 means in the middle of the third call.
 
-        Return the session ids that the process printed: those of the calls that it had completed or left.
+        Return the session ids that the process printed: one for each call whose answer it has read or left.
         """
         process = self._process
         assert process.stdin
@@ -93,7 +93,7 @@ class Forker:
 
 @pytest.fixture(scope="module")
 def forker() -> Iterator[Forker]:
-    """Return the program that forks the processes of these tests: importing the SDKs takes seconds."""
+    """Return the program that forks the processes of these tests. It imports the SDKs once, which takes seconds."""
     with Forker.running() as running:
         yield running
 
@@ -105,10 +105,10 @@ class Callers:
         self._forker = forker
         self._order = {"kind": kind, "url": url, "origin": provider.origin, "file": outbox and str(outbox)}
         self.ended: set[str] = set()
-        """The session ids that the processes printed: those of the calls that they had completed or left."""
+        """The session ids that the processes printed (see `Forker.run`)."""
 
     def run_and_kill(self, least: int, chance: random.Random, *, until: Callable[[], bool]) -> int:
-        """Kill at least this many processes at random moments. Then kill more until a condition is true.
+        """Kill ``least`` processes at random moments. Then kill more until ``until()`` is true.
 
         Return the number of killed processes, which is at most `MOST_KILLS`.
         """
@@ -124,7 +124,7 @@ class Callers:
 
 
 def output_of(session_id: str, settled: dict[str, Any]) -> int | None:
-    """The output tokens of the provider's usage that a session was settled for."""
+    """The output tokens that a session was settled for, if it was settled for the provider's usage."""
     api = session_id.split("-")[1]
     return settled["usage"].get(OUTPUTS[api]) if "usage" in settled else None
 
@@ -159,7 +159,7 @@ def test_calls_of_processes_that_are_killed_at_any_moment_are_settled_exactly_on
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_without_an_outbox_no_later_process_settles_the_session_of_a_killed_one(forker: Forker, kind: str) -> None:
+def test_without_an_outbox_no_process_settles_the_session_of_a_killed_process(forker: Forker, kind: str) -> None:
     bank, chance = Bank(), random.Random(6)
 
     with Slow.running() as provider, serving(bank) as url:

@@ -40,7 +40,7 @@ def accounted(stream: Run) -> Run:  # noqa: F811
 
 
 def using(usage: Any, usage_format: Any = "openai", *, then: int = 0) -> Body:
-    """A stream that reports a usage, and this many tokens after it."""
+    """A stream that reports a usage, and then counts ``then`` tokens."""
 
     def body(session: Any) -> Iterator[float]:
         session.set_usage(usage, usage_format)
@@ -131,7 +131,7 @@ def test_a_usage_of_another_format_replaces_the_earlier_one_completely(accounted
     assert service.bodies_of("finalize")[0]["usage"] == OPENAI
 
 
-def test_a_session_with_an_estimated_number_of_tokens_takes_a_usage_too(stream: Run) -> None:  # noqa: F811
+def test_a_session_with_an_estimated_number_of_tokens_accepts_a_usage(stream: Run) -> None:  # noqa: F811
     service = Accountant()
 
     stream(service, using(OPENAI), 1000)
@@ -228,7 +228,7 @@ def test_a_rejected_usage_is_settled_by_the_tokens_counted(accounted: Run, caplo
     assert "usage.total_tokens" in caplog.text
 
 
-def test_a_rejected_usage_without_a_count_is_settled_by_its_output(accounted: Run) -> None:
+def test_if_no_tokens_were_counted_a_rejected_usage_is_settled_by_its_output(accounted: Run) -> None:
     service = Accountant()
     service.trouble["finalize"] = [rejected("usage")]
 
@@ -256,7 +256,7 @@ def test_a_rejected_usage_does_not_stop_heartbeats_or_the_stream(accounted: Run)
     assert corrected["usageFormat"] == "anthropic"
 
 
-def test_a_heartbeat_with_a_rejected_usage_is_followed_at_once_by_one_without_it(accounted: Run) -> None:
+def test_after_a_rejected_usage_a_heartbeat_without_usage_is_sent_at_once(accounted: Run) -> None:
     service = Accountant()
     service.trouble["heartbeat"] = [rejected("usage")]
 
@@ -375,7 +375,7 @@ def test_answers_have_the_usage_by_class(ask: Ask) -> None:
 
 
 def answer_heartbeat(meter: Meter, credits: int) -> None:
-    """Pass the meter the answer to a heartbeat: this many credits are held."""
+    """Pass the meter a heartbeat's answer, which says that ``credits`` are held."""
     report = meter.report()
     meter.answered(Heartbeat("s", report.tokens, credits, AT), report)
 
@@ -392,7 +392,7 @@ def fits(meter: Meter) -> int:
 
 @pytest.mark.parametrize("input_credits", [0, 5, 50, 500])
 def test_output_that_needs_no_heartbeat_never_costs_more_than_is_held(input_credits: int) -> None:
-    """The input costs ``input_credits``, and an output token a hundredth of a credit. The client knows no prices."""
+    """The input costs ``input_credits``. An output token costs 0.01 credits. The client knows no prices."""
     estimated = input_credits + 100
     meter = Meter(10_000, Initialized("s", estimated * 12 // 10, estimated, AT, ""), estimated_inputs=1_000)
     allocated = estimated * 12 // 10

@@ -1,10 +1,10 @@
-"""Who pays for a call: `config.yaml` names `accounting`, and LiteLLM imports it from here."""
+"""The callback that `config.yaml` names. It says which user pays for a call."""
 
 from accounting_client.litellm import AccountingCallback
 
 accounting = AccountingCallback(
-    # This proxy has one key. It belongs to an application, which names its user in each request ("user": "…").
-    # If each user has a key of the proxy, with a user_id, leave this out.
+    # An application uses the proxy's only key, and names its user in each request ("user": "…").
+    # If instead each user has a key of the proxy, with a user_id, leave out the next line.
     user="{end_user_id}",
     when_short="shorten",
 )

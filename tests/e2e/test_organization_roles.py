@@ -1,4 +1,4 @@
-"""Who may do what in an organization. All its roles and outsiders call the routes about organizations and accounts."""
+"""Who may do what in an organization. All its roles, and outsiders, call routes about organizations and accounts."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Team(NamedTuple):
     run: str
 
     def filled(self, text: str, organization_id: str | None = None) -> str:
-        """Replace the placeholders of a text, with this organization or with another one."""
+        """Replace the placeholders of a text. ``organization_id`` is by default this organization's id."""
         org = organization_id or self.id
         names = {"{org}": org, "{account}": f"org:{org}", "{other}": self.other.id, "{run}": self.run}
         names |= {"{subject}": f"member:{self.other.id}", "{new}": new_id("new")}
@@ -115,7 +115,7 @@ class Team(NamedTuple):
 
 @pytest.fixture(scope="module")
 def team(admin: Person, people: People) -> Team:
-    """Return an organization of four members with 100 credits, and outsiders in every role of the platform."""
+    """Return an organization with 100 credits and four members, and outsiders in every role of the platform."""
     members = {role: people() for role in ("owner", "admin", "member")}
     outsiders = {"outsider": people(), "supervisor": people("supervisor"), "administrator": people("admin")}
     made = admin.ok("POST", "organizations", {"name": "Acme", "ownerId": members["owner"].id})["organizationId"]
@@ -139,7 +139,7 @@ def test_a_route_serves_only_the_roles_that_may_call_it(service: Stack, team: Te
     answer = _ask(team, route, role)
 
     expected = route.answers[role]
-    if expected == SERVED and route.path.endswith("/close"):
+    if expected == SERVED and route.path.endswith("/close"):  # the body is invalid, so the organization stays open
         assert_refused(answer, 400, "VALIDATION_ERROR")
         assert _everything(service, team) == before
     elif expected == SERVED:

@@ -1,4 +1,4 @@
-"""This machine's AWS account, however broken, does not affect programs that use the local AWS."""
+"""This machine's settings for an AWS account, even broken ones, do not affect programs that use the local AWS."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SERVICES = ("dynamodb", "cloudformation", "secretsmanager", "lambda", "logs", "a
 
 @pytest.fixture
 def broken_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Put nonsense into the variables and files from which botocore and SAM take an account."""
+    """Put nonsense into the variables and files from which botocore and SAM read their settings."""
     files = tmp_path / ".aws"
     files.mkdir()
     for name in ("config", "credentials"):
@@ -73,7 +73,7 @@ def test_the_environment_for_sam_has_nothing_of_this_machines_account() -> None:
 
 @pytest.mark.usefixtures("broken_account")
 def test_a_program_can_drop_this_machines_account(aws: Emulator, table_name: str) -> None:
-    """The benchmark, the simulation and these tests do this, because they use the service's own clients."""
+    """The benchmark, the simulation and these tests do so, because the service's code creates their boto3 clients."""
     program = (
         "from local.account import forget_account; forget_account()\n"
         "import boto3, sys\n"

@@ -29,7 +29,7 @@ LOOK_SECONDS = 0.01
 
 
 EXIT_SECONDS = 2.0
-"""How long a program that ends waits for the settlements of clients that were not closed."""
+"""How long a program waits, before it exits, for the settlements of clients that were not closed."""
 
 
 class _Unclosed(Protocol):
@@ -69,7 +69,7 @@ class ThreadSender:
             thread = threading.Thread(target=self._run, args=(client,), name="settlements", daemon=True)
             try:
                 thread.start()
-            except RuntimeError as error:  # no more threads can start: closing the client sends what is left
+            except RuntimeError as error:  # no thread can start now: closing the client sends what is left
                 logger.warning("settlements can't be sent in the background: %s", error)
                 return
             self._thread = thread

@@ -1,7 +1,7 @@
 """Accounts for calls of LangChain's models: ``model.invoke(…, config={"callbacks": [AccountingCallback(client)]})``.
 
-A callback holds credits before the model is called, raises InsufficientCredits from the call if there are too few, and
-settles the usage that the provider reports. Needs ``accounting-client[langchain]``.
+Before the model is called, the callback holds credits. If the user has too few, the call raises InsufficientCredits.
+Afterward, the callback settles the usage that the provider reports. Needs ``accounting-client[langchain]``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _Call(Generic[S]):
 
 
 class _Calls(Generic[C, S]):
-    """The model calls in progress, by LangChain's id of the run, and the code that both callbacks share."""
+    """The model calls in progress, by LangChain's ``run_id``, and the code that the sync and async callback share."""
 
     raise_error = True
     """Makes LangChain raise what a callback raises, instead of logging it and continuing."""
@@ -77,9 +77,10 @@ class _Calls(Generic[C, S]):
         """Account for the user that ``client`` acts for. Callbacks are cheap: make one for each user.
 
         ``account_id`` is the account that pays, by default the user's own. ``run_id`` is a run of this service.
-        ``model_id`` is that of the price rule, by default the model's own. ``estimate`` says how a request's input is
-        estimated. ``default_max_tokens`` is held for a call that does not limit its output, unless the maximum in
-        the price rule is lower. ``metadata`` is kept with the usage.
+        ``model_id`` is the model whose price applies, by default the model that is called. ``estimate`` says how a
+        request's input is estimated. ``default_max_tokens`` is the number of output tokens that are held for a call
+        that does not limit its output. A lower maximum in the model's price replaces it. ``metadata`` is kept with the
+        usage.
         """
         super().__init__()
         self._client: C = client
@@ -91,7 +92,7 @@ class _Calls(Generic[C, S]):
         self._this_thread = threading.local()
 
     def _asked(self, prompt: object, event: Mapping[str, Any]) -> _ModelRequest:
-        """The request in LangChain's event. Raises ValueError for calls whose end LangChain does not report."""
+        """The request in LangChain's event. Raises ValueError if the call has several prompts."""
         if event.get("batch_size", 1) != 1:
             raise ValueError("LangChain does not say how each of several prompts ends: use batch instead of generate")
         params: Mapping[str, Any] = event.get("invocation_params") or {}
@@ -109,7 +110,7 @@ class _Calls(Generic[C, S]):
         return {"model_id": asked.model_id, "estimated_usage": estimate, **self._terms_of_all}
 
     def _count(self, token: object, run_id: UUID) -> None:
-        """Count a token. Raises the refusal of a heartbeat, if there was one, which ends the stream."""
+        """Count a token. If a heartbeat was refused, raise the refusal. This ends the stream."""
         if (call := self._calls.get(run_id)) is not None:
             call.has_begun = True
             if text := _text(token):
@@ -186,7 +187,7 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
             session.abort()
 
     def _open(self, run_id: UUID, prompt: object, event: Mapping[str, Any]) -> None:
-        # LangChain may call this in another thread than that of the model's call. A cancelled call is then not settled.
+        # LangChain's async methods call this in another thread. If they are cancelled, the call is not settled.
         if not self._this_thread.__dict__.pop("is_calling", False):
             raise RuntimeError("an AccountingCallback is for invoke, stream and batch: use AsyncAccountingCallback")
         asked = self._asked(prompt, event)
@@ -269,8 +270,8 @@ class AsyncAccountingCallback(_Calls["AsyncAccountingClient", AsyncStreamingSess
     def _left(self, run_id: UUID, task: asyncio.Task[Any]) -> None:
         """Abort a call whose task has ended, if LangChain will not report the call's end.
 
-        LangChain does not report a task that was cancelled while it waited for LangChain's limiter or, in ``ainvoke``,
-        for the model. A stream that has begun may continue in another task.
+        LangChain does not report a task that was cancelled while it waited for LangChain's rate limiter or, in
+        ``ainvoke``, for the model. A stream that has begun may continue in another task.
         """
         call = self._calls.get(run_id)
         continues = call is None or (call.has_begun and not task.cancelled() and task.exception() is None)
@@ -334,6 +335,6 @@ def canonical_usage(usage: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _part(details: Mapping[str, Any], name: str) -> int:
-    """The tokens of a part. Its name begins with the service tier, unless that is the default."""
+    """The tokens of a part, such as ``cache_read``. In the service tier ``flex``, it is named ``flex_cache_read``."""
     counts = [details.get(f"{tier}{name}") for tier in ("", "flex_", "priority_")]
     return sum(count for count in counts if type(count) is int)

@@ -1,8 +1,9 @@
 """Account for calls of OpenAI's SDK: ``client = accounted(OpenAI(), accounting)``. Needs ``accounting-client[openai]``.
 
 This ``client`` accounts for chat completions, responses and embeddings, streamed or not: the methods ``create``,
-``parse`` and ``stream``. Moderations, and routes that use no model, are passed on. All other calls that may cost money
-raise `NotAccounted`: raw responses, responses in the background, websockets, images, audio, batches and the like.
+``parse`` and ``stream``. Moderations, and routes that use no model, are passed on without a hold. All other calls that
+may cost money raise `NotAccounted`: raw responses, responses in the background, websockets, images, audio, batches and
+the like.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class _WithoutSockets:
 
     @property
     def responses(self) -> Any:
-        """The SDK's, except that ``connect`` raises NotAccounted."""
+        """The ``responses`` of the SDK's client, except that ``connect`` raises NotAccounted."""
         found = super().responses  # type: ignore[misc]
         found.connect = _refuse_to_connect
         return found
@@ -170,7 +171,8 @@ def accounted(client: Any, accounting: Any, **options: Unpack[Options]) -> Any:
       that account.
     - ``user`` is the user that ``accounting`` acts for, if it has a `ServiceCredential`.
     - ``estimate`` says how many tokens the input has: a number, a tokenizer, or a function of the request.
-    - ``max_output_tokens`` is the most that is reserved for a request that does not limit its output.
+    - ``max_output_tokens`` is the number of output tokens that are held for a request that does not limit its output. A
+      lower maximum in the model's price replaces it.
     - ``when_short="shorten"`` limits the output to what the user can pay for.
     - ``on_unreachable="allow"`` calls the model even if the service can't be reached, and charges the call later.
     - ``variant``, ``metadata``, ``session_id``, ``heartbeat_seconds`` and ``settle_seconds`` are as for

@@ -1,6 +1,6 @@
 """Ids for sessions: UUIDv7s, which begin with the time when they were made (RFC 9562).
 
-The service needs no index entry for a session with such an id, which saves a write unit.
+A session with such an id needs no index entry in the service. This saves a write unit.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import time
 from uuid import UUID
 
 _FIRST_BITS, _STEP_BITS = 73, 60
-"""The first id of a millisecond has random bits from the lower half of their range.
+"""An id has 74 bits besides the time. In the first id of a millisecond, they are a random number of 73 bits.
 
-Each later id of the same millisecond is a random step higher. The upper half leaves room for these steps.
+Each later id of the same millisecond adds a random step of 60 bits. The 74 bits have room for thousands of steps.
 """
 
 _last = 0, 0
-"""The time and random bits of the newest id. No lock protects them, because a fork could leave it locked.
+"""The time and random bits of the newest id. There is no lock, because a fork could copy it while it is locked.
 
 Ids that threads make at once differ by their random bits.
 """

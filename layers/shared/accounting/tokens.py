@@ -3,7 +3,7 @@
 Tokens of other issuers are read in ``identity``, which uses the functions of this module for their claims.
 
 A claim that is null counts as absent. So does an unusable optional claim about the user: a token with an odd name still
-lets its user in. A wrong claim that makes the token invalid is named in the refusal.
+lets its user in. If a claim makes the token invalid, the refusal names the claim.
 """
 
 import time
@@ -28,7 +28,10 @@ SIGNATURE_ONLY: Any = {
     **dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss"), False),
     **dict.fromkeys(("verify_sub", "verify_jti"), False),
 }
-"""PyJWT would check claims before nulls are removed, and its refusals do not name the claim."""
+"""With these options, PyJWT checks no claims.
+
+It would check them before nulls are removed, and its refusals would not name the claim.
+"""
 
 
 class Claims(NamedTuple):
@@ -46,7 +49,7 @@ def verify(token: str, secrets: Callable[..., list[bytes]]) -> Claims:
     """The claims of a genuine access token.
 
     It must be signed with HS256 and one of the secrets, and have ``sub`` (a user's id), ``exp`` and ``type`` =
-    ``access``. If no secret fits, the secrets are read again, because one may just have been rotated in. Raises
+    ``access``. If no secret fits, the secrets are read again, because a new secret may just have been added. Raises
     TokenExpired, TokenTypeInvalid, TokenInvalid.
     """
     payload = _payload(token, secrets(refresh=False)) or _payload(token, secrets(refresh=True))
@@ -89,8 +92,8 @@ def _payload(token: str, secrets: list[bytes]) -> dict[str, Any] | None:
 def valid_until(claims: dict[str, Any], leeway: int) -> int:
     """When the token expires (epoch seconds).
 
-    Raises TokenExpired, and TokenInvalid if the token never expires, is not valid yet, or has a claim that should be
-    a time but is not. ``leeway`` is in seconds.
+    Raises TokenExpired. Raises TokenInvalid if the token has no ``exp``, is not valid yet, or one of its times is not a
+    number. ``leeway`` is in seconds.
     """
     now = time.time()
     expires_at = _time(claims, "exp")
@@ -127,7 +130,10 @@ def _time(claims: dict[str, Any], name: str) -> int | None:
 
 
 def user_id(subject: Any, claim: str, prefix: str = "") -> str:
-    """The user's id: ``prefix``, then ``subject``, the value of ``claim``. Raises TokenInvalid if it is not an id."""
+    """The user's id: ``prefix`` and ``subject`` joined. ``claim`` is the name of the claim that has the subject.
+
+    Raises TokenInvalid if the result is not a valid id.
+    """
     if subject is None or subject == "":
         raise TokenInvalid(f"The access token has no subject: the claim {claim} is missing")
     if not isinstance(subject, str):

@@ -99,7 +99,7 @@ def organization(organization_id: str) -> Call[Organization]:
 
 
 def rename_organization(organization_id: str, name: str) -> Call[Organization]:
-    """As its owner or admin, or as an administrator, rename an organization. Raises AccountNotFound."""
+    """Rename an organization, as its owner or admin, or as an administrator of the platform. Raises AccountNotFound."""
     target = path("/api/organizations/{}", identifier(organization_id))
     return Call("PUT", target, as_(Organization), body=json_fields(name=name), repeatable=True)
 
@@ -107,7 +107,7 @@ def rename_organization(organization_id: str, name: str) -> Call[Organization]:
 def close_organization(organization_id: str, *, transfer_to: str | None = None) -> Call[ClosedOrganization]:
     """As an administrator, close an organization. Its credits go to the account ``transfer_to``, or are removed.
 
-    Raises AccountNotFound, OrganizationClosed if it was closed with another ``transfer_to``.
+    Raises AccountNotFound. Raises OrganizationClosed if it is already closed, with another ``transfer_to``.
     """
     target = path("/api/organizations/{}/close", identifier(organization_id))
     return Call("POST", target, as_(ClosedOrganization), body=json_fields(transfer_to=transfer_to), repeatable=True)
@@ -129,9 +129,9 @@ def members(organization_id: str, *, page_size: int = 100) -> Listing[Member]:
 
 
 def set_member(organization_id: str, user_id: str, role: Role) -> Call[Member]:
-    """As an owner, admin or administrator, add a user to an organization, or change a member's role.
+    """Add a user to an organization, or change a member's role.
 
-    Admins can't give or take the role of owner.
+    Owners, admins and the platform's administrators may do this. Admins can't give or take the role of owner.
     Raises AccountNotFound, UserNotFound, UserErased, LastOwner, TooManyMembers, OrganizationClosed.
     """
     target = path("/api/organizations/{}/members/{}", identifier(organization_id), user_id)
@@ -139,8 +139,9 @@ def set_member(organization_id: str, user_id: str, role: Role) -> Call[Member]:
 
 
 def remove_member(organization_id: str, user_id: str) -> Call[Done]:
-    """As an owner, admin or administrator, remove a member; every member may remove themselves.
+    """Remove a member from an organization.
 
+    Owners, admins and the platform's administrators may do this. Every member may remove themselves.
     Raises AccountNotFound, MemberNotFound, LastOwner, OrganizationClosed.
     """
     return Call("DELETE", path("/api/organizations/{}/members/{}", identifier(organization_id), user_id), as_(Done))

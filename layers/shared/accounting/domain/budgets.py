@@ -1,9 +1,10 @@
 """Budgets: how much one member or API key may spend from an account in a window of time.
 
-A budget counts what is **committed**: the credits that are held and those that were charged. Nothing resets a count.
-Each window has a counter of its own, and a session stores the counters that it committed to.
+The **subject** of a budget is one member, one API key, or ``members``. A budget of ``members`` has the same limit for
+each member.
 
-Imports ``accounts``, ``errors``, ``runs`` and ``windows``.
+A budget counts what is **committed**: the credits that are held and those that were charged. Counters are never reset:
+each window has a counter of its own. A session stores the counters that it committed to.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -63,7 +64,7 @@ def key_in(subject: str) -> str | None:
 class Counter(NamedTuple):
     """A budget's counter in one window: the sum of one member's or one key's commitments.
 
-    A counter does not name the member or the key; ``subject`` takes the name from a spender. ``begun`` is the budget's.
+    A counter does not store whose sum it is: ``subject`` takes that from a spender. ``begun`` is the budget's.
     """
 
     of: Literal["member", "key"]
@@ -71,10 +72,7 @@ class Counter(NamedTuple):
     window: str
 
     def subject(self, spender: Spender) -> str:
-        """The subject of the member or the key whose commitments it adds up.
-
-        In a budget of all members, each member has a counter.
-        """
+        """The subject whose commitments are added up: the spender's API key, or the spender, but never ``members``."""
         return of_key(spender.key_id or "") if self.of == "key" else of_member(spender.user_id)
 
     @property
@@ -84,12 +82,12 @@ class Counter(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """A limit in credits for each window. A budget of ``members`` counts each of them separately.
+    """A limit in credits for each window.
 
-    ``begun`` is a number that the account never used before, and is part of the counters' keys. A budget whose window
-    or zone changes gets a new ``begun``, so its counters start at 0. ``warn_at`` are percentages of the limit. In a
-    budget of an API key, ``owner`` is the key's user. ``by_platform`` marks a budget that an administrator of the
-    platform set.
+    ``begun`` is a number that the account never used before, and is part of the item key of each counter. A budget
+    whose window or zone changes gets a new ``begun``, so its counters start at 0. ``warn_at`` are percentages of the
+    limit. In a budget of an API key, ``owner`` is the key's user. ``by_platform`` marks a budget that an administrator
+    of the platform set.
     """
 
     account_id: AccountId
@@ -118,7 +116,7 @@ class Budget(NamedTuple):
         return Counter("key" if key_in(self.subject) else "member", self.begun, self.window_at(at).name)
 
     def replacing(self, known: "Budget | None") -> "Budget":
-        """This budget as the replacement of ``known``. It keeps the counters if the windows are the same."""
+        """This budget as the replacement of ``known``. If window and zone are the same, it keeps the counters."""
         same = known is not None and (known.window, known.zone) == (self.window, self.zone)
         return self._replace(begun=known.begun) if known is not None and same else self
 
@@ -133,9 +131,9 @@ class Budget(NamedTuple):
 class Bound(NamedTuple):
     """A limit that new commitments must fit.
 
-    ``committed`` is the sum when it was read, or 0 if it was not read; the actual sum may differ.
+    ``committed`` is the number of credits committed when it was read, or 0 if it was not read. It may have changed.
     ``counter`` is None for a run's limit. ``ends_at`` is when the counter's window ends. ``levels`` are the commitments
-    in credits at which to warn, in rising order. ``warned`` is the highest of them that is known to have been reported.
+    in credits at which to warn, in rising order. ``warned`` is the highest level that is known to have been reported.
     """
 
     name: str
@@ -161,8 +159,8 @@ class Allowance(NamedTuple):
     """The limits of a spender besides the wallet: the budgets with one of the spender's subjects, and the run.
 
     ``owns_account`` is true for an organization's owner. ``refusal`` is why the spender may not spend from the account
-    at all. ``committed`` has the values of the counters that were read, and ``warned`` the highest warning level that
-    is stored in each of them.
+    at all. ``committed`` has the value of each counter that was read, and ``warned`` has the highest warning level that
+    the counter stores.
     """
 
     spender: Spender
@@ -222,9 +220,9 @@ class Room(NamedTuple):
 
 
 def most_before(limit: int, credits: int) -> int:
-    """The most that may be committed to a limit before ``credits`` are added.
+    """How many credits may be committed already so that ``credits`` more fit the limit.
 
-    Adding 0 credits is allowed even beyond the limit.
+    0 more credits always fit, even if the limit is exceeded.
     """
     return limit - credits if credits else UNLIMITED
 

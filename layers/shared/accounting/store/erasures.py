@@ -12,16 +12,17 @@ from accounting.store.table import Item, Write
 _TEXTS = ("notes", "reason", "salt", "metadata", "provider_usage")
 """The attributes of grants, ledger entries and usage records that have text about a user.
 
-A ledger entry's ``reason_digest`` stays, for the proof of the chain. Without its salt nobody can guess the text.
+A ledger entry keeps its ``reason_digest``, because the proof of the chain needs it. Without the ``salt``, nobody can
+find out the reason by guessing.
 """
 
 
 class Erasure(NamedTuple):
     """The erasure of a user's personal data, begun at ``at``.
 
-    ``part`` is the number of the range of items (see ``items``) that is being erased, and ``after`` the sort key up to
-    which its texts are erased. ``due_at`` is when the next step may begin, and ``finished_at`` is when the last one
-    ended, in epoch milliseconds.
+    ``part`` is the number of the range of items that is being erased (see ``items``). In that range, the items up to
+    the sort key ``after`` are done. ``due_at`` is when the next step may begin, and ``finished_at`` is when the last
+    step ended, in epoch milliseconds.
     """
 
     user_id: str
@@ -47,7 +48,7 @@ def get(user_id: str) -> Erasure | None:
 
 
 def begin(erasure: Erasure) -> Write:
-    """Begin the erasure. It replaces an earlier erasure of the user, whose texts a restore may have brought back."""
+    """Begin the erasure. It replaces an earlier erasure of the user: a restore may have brought texts back."""
     return Write(table.put(to_item(erasure)))
 
 

@@ -16,15 +16,16 @@ from accounting.web.caller import Caller
 class Sight:
     """Who may name an account that is not their own.
 
-    ``least`` is the lowest role in an organization that is enough; None if no role is. ``others`` decides about callers
-    without such a role, and about personal accounts of other users: it raises Forbidden to refuse the caller.
+    ``least`` is the lowest role in an organization that is enough; None if no role is. ``others`` decides about every
+    other caller, and about every caller who names another user's account. It raises Forbidden to refuse the caller.
+    If it is None, these callers are refused.
     """
 
     least: Role | None
     others: Callable[[Caller], None] | None = None
 
     def __call__(self, caller: Caller, asked: AccountId | None) -> Account:
-        """The account that a request is about. Nothing is read if it is the caller's own.
+        """The account that a request is about. Nothing is read if the account is the caller's own.
 
         Raises UserDisabled. Raises AccountNotFound if there is no such account, or if the caller may not know of it.
         Raises Forbidden if the caller is a member whose role does not suffice, or if their API key is for another
