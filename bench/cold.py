@@ -1,7 +1,7 @@
 """Started as a file in a fresh process: measures a function's import and first request, and prints the times as JSON.
 
-The reference is what DynamoDB through boto3 needs: `import boto3` and one client. This module imports very little,
-because a function's import takes no time for a module that is loaded already.
+Without arguments, it measures the reference: `import boto3` and making a client of DynamoDB. This module imports very
+little, because what it imports is missing from the function's import time.
 """
 
 import resource

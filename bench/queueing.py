@@ -1,12 +1,12 @@
-"""Simulates one busy user: optimistic transactions on one wallet, with given service times and one seed.
+"""Simulates one busy user: optimistic transactions on one wallet, with assumed times and one seed.
 
 Requests come at random (Poisson) and do what `initialize` does: read, decide, write one transaction. DynamoDB takes
 ``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction, on average. The times have a gamma
 distribution of shape ``SHAPE``. A transaction locks the wallet for ``LOCKED`` seconds. A transaction that meets the
 lock gets `TransactionConflict`. If the wallet has changed since it was read, the transaction is refused with the new
-wallet. An attempt is billed even if it is refused, and takes units of the partition. Beyond
-``PARTITION_UNITS_A_SECOND``, attempts are throttled and not billed. Pauses and time limits are the service's own
-(`operations/turns.py` and `operations/commit.py`). The times are assumptions; change them to see the effect.
+wallet. An attempt takes write units from the partition, which has ``PARTITION_UNITS_A_SECOND``. If too few are left,
+the attempt is throttled and not billed. Any other attempt is billed, even if it is refused. Pauses and time limits are
+the service's own (`operations/turns.py` and `operations/commit.py`). Change the assumed times to see their effect.
 
     PYTHONPATH=layers/shared .venv/bin/python -m bench.queueing
 """
@@ -34,16 +34,18 @@ HANDLER = 0.003
 SHAPE = 4
 PARTITION_UNITS_A_SECOND = 1_000
 UNITS_TAKEN = 4
+"""The write units that an attempt of `initialize` takes from the account's partition."""
 UNITS_WRITTEN = 8
+"""The write units that are billed if the attempt succeeds, including those of the indexes."""
 UNITS_REFUSED = 6
-"""The units of `initialize`: taken from the account's partition, billed (with the indexes), and billed if refused."""
+"""The write units that are billed if the attempt is refused."""
 
 RATES = (1, 5, 10, 20, 40, 60, 80, 100, 150)
 SECONDS = 300.0
 SEED = 7
 
 type Steps = Iterator[float]
-"""The steps of a request: the duration of each."""
+"""The durations of a request's steps, in seconds."""
 
 
 @dataclass
@@ -153,7 +155,7 @@ def run(
 ) -> Outcome:
     """Send requests at ``rate`` a second for ``seconds``; an attempt takes ``units`` of the partition.
 
-    A large ``shape`` makes the service times almost constant.
+    A large ``shape`` makes the times of DynamoDB almost constant.
     """
     simulation = Simulation(seed, shape, units)
     with patch.object(chance, "_random", simulation.random):

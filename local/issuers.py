@@ -1,4 +1,4 @@
-"""Reads the document of issuers from the file in ISSUERS, for `make run` and `make check-token`."""
+"""Reads the document of issuers from the file that ISSUERS names, for `make run` and `make check-token`."""
 
 from __future__ import annotations
 

@@ -1,13 +1,15 @@
-"""Turns genai-prices' prices of a model into a price rule of this service. Pure: no clock, no network.
+"""Turns a model's prices in the package genai-prices into a price rule of this service. Pure: no clock, no network.
 
 A rate is the price in USD × credits per USD × markup, rounded half to even at six decimals. Rules differ from
 genai-prices on purpose:
 
-- A price for each request applies to `requests` of the usage; genai-prices counts one request for each calculation.
+- A price for each request is multiplied by the usage's `requests`; genai-prices always counts one request.
 - Audio from the cache costs what other input from the cache costs; a usage does not tell them apart.
-- A rule prices only what a usage counts, not images, video, documents, file searches, citations, characters and hours.
-  Tokens of images and video cost what other input or output costs. `left_out` names the prices that a rule leaves out.
-- Prices by the time of day have no rule. Variants that are selected by several values together have none either.
+- A rule leaves out prices of images, video, documents, file searches, citations, characters and hours, because a usage
+  does not count them. `left_out` names these prices. A usage counts the tokens of images and video as other input or
+  output, and they cost the same.
+- A model whose price depends on the time of day has no rule.
+- A rule leaves out variants that only several values together select.
 
 If a cache write for an hour has no price of its own, it costs what other cache writes cost, as in genai-prices. Its
 rate is written into the rule, because otherwise this service would charge what other input costs.
@@ -97,7 +99,7 @@ def matches(pattern: str, provider: str, model: str) -> bool:
 
 
 def rule_of(model: ModelInfo, at: datetime, credits_per_usd: Decimal) -> dict[str, Any]:
-    """Return the body of the rule that prices a model at a moment. Raises NoRule."""
+    """Return a rule with a model's prices at a moment, as the body of a request. Raises NoRule."""
     if not _MODEL_ID.fullmatch(model.id):
         raise NoRule("its id is not valid in this service")
     if any(isinstance(constraint, TimeOfDateConstraint) for constraint in _constraints(model)):
@@ -148,7 +150,10 @@ def _constraints(model: ModelInfo) -> Iterator[object]:
 
 
 def _variants(model: ModelInfo, at: datetime) -> Iterator[tuple[str, dict[str, str]]]:
-    """Return the variants that a single, valid value selects and that are active at a moment, each under that value."""
+    """Return the name and the context of each variant that is active at a moment.
+
+    The name is the only value in the context. Variants with several values, or without a valid name, are left out.
+    """
     for variant in model.price_variants or ():
         (name, *more) = variant.when.values()
         if not more and _VARIANT.fullmatch(name) and (variant.constraint is None or variant.constraint.active(at)):

@@ -3,13 +3,13 @@
 Each line of its input is a JSON object, for which this program forks a child. It prints the child's process id, and
 "ended" after the child has ended. There are two kinds of objects:
 
-- The arguments of `make_calls`. The child calls the models until it is killed. It prints the session id of each call
-  whose answer it has read, or whose stream it has left. With ``is_last``, it makes no calls: it waits until the outbox
-  is empty, and ends.
-- A ``program``, its ``args``, and a file for its ``stderr``. The child runs that program. Unlike other children, it
-  then ends normally, with its exit handlers.
+- The arguments of `make_calls`. The child makes calls until it is killed, and prints the session id of each call whose
+  answer it has read, or whose stream it has left. With ``is_last``, it makes no calls: it waits until the outbox is
+  empty, and ends.
+- A ``program``, its ``args``, and a file for its ``stderr``. The child runs that program, then its exit handlers. Other
+  children run no exit handlers.
 
-The SDKs are imported, and their models are built, only once: before the first fork.
+The SDKs are imported and warmed up once, before the first fork.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from client.tests.providers import Provider
 from client.tests.worker import RETRIES, has_unsent, print_line
 
 ACTS = ("whole", "read", "leave")
+"""Get an answer in one piece, read a stream to its end, or leave a stream after its first part."""
 APIS = ("chat", "responses", "messages")
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -108,8 +109,8 @@ def make_calls(kind: str, url: str, origin: str, file: str | None, *, is_last: b
         asyncio.run(arun(url, origin, file, is_last=is_last))
 
 
-def build_models() -> None:
-    """Stream once from each API, because the SDKs build the models of an answer when they first read one."""
+def warm_up() -> None:
+    """Stream once from each API, because the SDKs build their pydantic classes when they first read an answer."""
     chat: Any = {"model": "m", "messages": HELLO, "max_tokens": 50, "stream": True}
     with (
         Provider.running() as provider,
@@ -122,7 +123,7 @@ def build_models() -> None:
 
 
 def main() -> None:
-    build_models()
+    warm_up()
     for line in sys.stdin:
         if child := os.fork():
             print_line(f"pid {child}")

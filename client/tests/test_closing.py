@@ -43,7 +43,7 @@ class Service:
         self._lock = threading.Lock()
 
     def begin(self, request: httpx.Request) -> httpx.Response | None:
-        """Open a session, or return None for a request to settle: `end` answers that."""
+        """Open a session, or return None for a request to settle, which `end` answers."""
         session_id = json.loads(request.content)["sessionId"]
         if request.url.path.endswith("initialize"):
             self.open.add(session_id)
@@ -67,7 +67,7 @@ class Service:
         return ok(ABORTED | {"sessionId": session_id})
 
     def sync(self, seconds: float = SLOW_SECONDS) -> httpx.Client:
-        """Connections over which settling takes this long."""
+        """Return an HTTP client whose requests to settle take ``seconds``."""
 
         def handle(request: httpx.Request) -> httpx.Response:
             if answer := self.begin(request):
@@ -122,7 +122,7 @@ both = pytest.mark.parametrize("close", [close_sync, close_async])
 
 @both
 def test_all_sessions_are_settled_concurrently(close: Callable[..., Any]) -> None:
-    service, each_seconds = Service(), 1  # long enough for a busy machine to begin all of them before one ends
+    service, each_seconds = Service(), 1  # even a busy machine begins all settlements before the first ends
 
     seconds, sessions = close(service, QUICK, each_seconds, MANY)
 
@@ -152,7 +152,7 @@ def test_closing_takes_no_longer_than_the_clients_retries_allow(
 
 
 def hanging(close: Callable[..., Any], outbox: Path | None = None) -> tuple[float, list[Any]]:
-    """Close a client while settling hangs for longer than the test lasts. Threads that remain are daemons."""
+    """Close a client while settling hangs. The hanging threads are daemons, so the tests can end."""
     retries = Retries(total_seconds=0.5)
     if close is close_async:
         return close_async(Service(), retries, 30, 5, outbox=outbox)
@@ -180,7 +180,7 @@ def test_sessions_are_settled_even_if_no_thread_for_settling_can_start(monkeypat
 
 
 def opening_in_a_thread(client: AccountingClient, raised: list[str], **options: Any) -> threading.Thread:
-    """Start a thread that opens a session, which must fail. It adds the text of the RuntimeError to ``raised``."""
+    """Start a thread in which opening a session must fail. It adds the text of the RuntimeError to ``raised``."""
 
     def stream() -> None:
         try:
@@ -194,7 +194,7 @@ def opening_in_a_thread(client: AccountingClient, raised: list[str], **options: 
     return thread
 
 
-def test_a_session_that_is_opening_is_released_before_the_client_is_closed() -> None:
+def test_closing_settles_a_session_that_is_still_opening() -> None:
     service, entered = Service(), threading.Event()
     raised: list[str] = []
 
@@ -217,7 +217,7 @@ def test_a_session_that_is_opening_is_released_before_the_client_is_closed() -> 
     assert "the client was closed while session" in raised[0]
 
 
-def test_an_async_session_that_is_opening_is_released_before_the_client_is_closed() -> None:
+def test_closing_settles_an_async_session_that_is_still_opening() -> None:
     service = Service()
 
     async def handle(request: httpx.Request) -> httpx.Response:
@@ -289,7 +289,7 @@ def test_an_async_session_that_is_opening_when_its_client_closes_never_begins_wi
     asyncio.run(run())
 
 
-def test_leaving_a_block_waits_while_the_client_settles_its_session() -> None:
+def test_leaving_a_session_waits_until_the_closing_client_has_settled_it() -> None:
     service = Service()
     with service.sync() as http:
         client = AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
@@ -304,7 +304,7 @@ def test_leaving_a_block_waits_while_the_client_settles_its_session() -> None:
 
 
 @both
-def test_the_log_says_that_the_outbox_has_the_sessions_that_are_open_when_the_client_is_closed(
+def test_closing_logs_that_the_outbox_has_the_open_sessions(
     close: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, sessions = hanging(close, outbox=tmp_path / "outbox")
@@ -315,7 +315,7 @@ def test_the_log_says_that_the_outbox_has_the_sessions_that_are_open_when_the_cl
     assert "sweeper" not in caplog.text
 
 
-def test_threads_that_fail_to_settle_a_session_at_the_same_time_log_it_once() -> None:
+def test_a_session_that_several_threads_give_up_at_once_is_logged_once() -> None:
     logged: list[str] = []
 
     class Slow(logging.Handler):

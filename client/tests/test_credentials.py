@@ -162,7 +162,7 @@ def test_an_internal_route_gets_the_service_key_and_no_token(ask: Ask) -> None:
     assert service.headers("authorization") == [None]
 
 
-def test_a_refused_api_key_is_an_answer_but_a_refused_service_key_is_an_error(ask: Ask) -> None:
+def test_an_invalid_api_key_gives_a_result_but_an_invalid_service_key_raises_an_error(ask: Ask) -> None:
     refused = httpx.Response(401, json={"valid": False, "code": "EXPIRED", "message": "The API key has expired"})
 
     validity = ask(Played(refused), lambda client: client.validate_api_key("acct_1"), service_key="key")
@@ -206,7 +206,7 @@ def test_a_request_that_httpx_refuses_to_send_raises_an_error_without_its_secret
     assert refused.value.__cause__ is None
 
 
-def test_a_function_that_returns_no_token_raises_an_error(ask: Ask) -> None:
+def test_a_token_function_that_returns_no_token_is_refused(ask: Ask) -> None:
     with pytest.raises(TypeError, match="a token must be a str, an ApiKey or a ServiceCredential, not int"):
         ask(Played(ok(BALANCE)), lambda client: client.balance(), token=lambda: 7)
 

@@ -1,4 +1,4 @@
-"""A page in a real browser without a window, and a record of its errors and of the hosts that it calls."""
+"""A page in a real browser without a window, and a record of the page's errors and of the hosts that the page calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page, Request
 
 FLAGS = [
-    "--no-sandbox",  # Chromium has no sandbox if it runs as root, as it often does in continuous integration
+    "--no-sandbox",  # Chromium needs this as root, and continuous integration often runs as root
     "--disable-gpu",
     "--disable-quic",
     "--disable-dev-shm-usage",

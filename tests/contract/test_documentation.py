@@ -96,7 +96,7 @@ def test_the_bill_without_requests_matches_the_template() -> None:
 
     for line, usd in lines.items():
         assert re.search(rf"^\|.*{re.escape(line)}.*\| \**{usd:.2f}\** \|$", bill, re.MULTILINE), line
-    assert sum(lines.values()) == pytest.approx(2 * 11.05, abs=0.01)
+    assert sum(lines.values()) == pytest.approx(2 * 11.05, abs=0.01)  # the parts, and their total
     assert f"(all {len(counted())} metrics, each written in every hour: {len(counted()) * 0.30:.2f})" in bill
 
 

@@ -1,4 +1,7 @@
-"""All commands of docs/operations.md in order, on a local AWS that is empty at first. A second stack comes last."""
+"""All commands of docs/operations.md in order, except that the second stack comes last.
+
+The local AWS is empty at first.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ aws() {
 }
 # Answer yes to every question.
 make() { command make "$@" < <(yes); }
-# The output has addresses on AWS: call the local AWS instead.
+# The stack's outputs have addresses on AWS. Call the local AWS instead.
 curl() {
   local each kept=()
   for each in "$@"; do
@@ -72,7 +75,7 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
         service = deployed_service(aws, deployed)
         create_user_and_administrator(service)
         publish_versions(aws)
-        # Nothing has failed, so the queue is empty. The test sends a message about an existing record.
+        # Nothing has failed, so the queue of uncounted records is empty. sent.json replaces its message.
         (project.folder / "sent.json").write_text(LETTER % tuple(usage_in_stream(service, "boss").values()))
         (second_stack,) = [command for command in page if " STACK=" in command]
         rest = [command.replace("cat letter.json", "cp sent.json letter.json") for command in page[first_use:]]
@@ -107,7 +110,7 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
 
 
 def assert_is_a_second_stack(aws: Emulator, name: str, tags: dict[str, str]) -> None:
-    """Assert that a second stack answers, and has the named resources of the first, under the second's name."""
+    """Assert that the stack ``name`` answers, and has the first stack's resources with ``name`` in their names."""
     second = stack(aws, name)
     outputs = {each["OutputKey"]: each["OutputValue"] for each in second["Outputs"]}
     assert {each["Key"]: each["Value"] for each in second["Tags"]} == tags

@@ -39,7 +39,7 @@ class Nothing(RequestModel):
 
 @pytest.fixture(autouse=True)
 def disabled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Store every user as an admin, because a lower stored role would limit a token. Return the disabled users' ids."""
+    """Store every user as an admin, because a lower stored role replaces a token's. Return the disabled users' ids."""
     ids: set[str] = set()
 
     def find(user_id: str) -> User:
@@ -51,7 +51,7 @@ def disabled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 class OneRoute:
-    """A function with one route; it records the calls of its handler."""
+    """A Lambda function with one route. ``served`` has the caller and the subject of each call that was served."""
 
     def __init__(self, access: Access, *, any_query: bool = False) -> None:
         self.api, self.served = Api(), list[tuple[str, Reference]]()

@@ -56,7 +56,7 @@ URL = "https://dynamodb.example.com"
 
 
 class Scripted(Wire):
-    """A wire whose attempts follow a script. The last line of the script is repeated."""
+    """A wire whose attempts have the outcomes in ``script``. The last outcome is repeated."""
 
     def __init__(self, *script: Reply | Exception) -> None:
         super().__init__(Place(URL, "eu-west-1", None, lambda: Credentials("key", "secret", None)))
@@ -162,7 +162,7 @@ def test_a_lost_request_is_repeated_and_then_its_error_is_raised(kind: Any, paus
     assert pauses == [1, 2]
 
 
-def test_a_request_whose_error_no_repeat_can_mend_is_not_repeated() -> None:
+def test_an_error_that_a_repeat_cannot_fix_is_raised_at_once() -> None:
     for error in (NoCredentialsError(), TypeError("a defect")):
         scripted = Scripted(error)
         with pytest.raises(type(error)):
@@ -197,12 +197,12 @@ def test_failures_use_up_the_retry_quota_and_successes_refill_it() -> None:
     for _ in range(100):
         with pytest.raises(ClientError):
             down.get_item()
-    assert down.attempts == 100 + 500 // 5
+    assert down.attempts == 100 + 500 // 5  # 100 first attempts; a repeat takes 5 of the quota of 500
     silent = Scripted(ReadTimeoutError(endpoint_url=URL))
     for _ in range(100):
         with pytest.raises(ReadTimeoutError):
             silent.get_item()
-    assert silent.attempts == 100 + 500 // 10
+    assert silent.attempts == 100 + 500 // 10  # after a timeout, a repeat takes 10
 
     down.script = (Reply(200, None, b"{}"),)
     for _ in range(10):
@@ -255,7 +255,7 @@ def test_the_environment_gives_the_same_place_as_botocore_in_every_commercial_re
 ) -> None:
     commercial = botocore.session.get_session().get_available_regions("dynamodb", "aws")
     every = [region for region in regions() if "fips" not in region and region != "local"]
-    assert len(every) > len(commercial) - 6 > 20
+    assert len(every) > len(commercial) > 20
     for region in every:
         place = place_of_environment(ENVIRONMENT | {"AWS_DEFAULT_REGION": region})
         assert (place is not None) == (region in commercial), region
@@ -295,7 +295,7 @@ def no_botocore() -> Iterator[None]:
         yield
 
 
-def test_if_the_environment_is_read_without_botocore_the_client_needs_no_botocore_session() -> None:
+def test_a_wire_made_from_the_environment_imports_neither_boto3_nor_botocores_client() -> None:
     code = """
 import sys
 from accounting.store import table
@@ -314,7 +314,7 @@ print(type(table.client()).__name__, *({"boto3", "botocore.session", "botocore.c
     assert run.stdout.split() == ["Wire"], run.stderr
 
 
-def test_every_other_setting_of_botocore_is_left_to_botocore() -> None:
+def test_a_setting_that_the_wire_does_not_read_is_left_to_botocore() -> None:
     session = botocore.session.get_session()
     listed = [name for _, name, *_ in session.session_var_map.values() if name]
     names = {each for name in listed for each in (name if isinstance(name, list) else [name])}

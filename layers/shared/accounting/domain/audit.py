@@ -1,8 +1,9 @@
 """The proof of an account's credits: its ledger is added up again, entry by entry.
 
-The proof does not trust the results that an entry states. It computes the balances after an entry from the previous
-balances and the entry's signed numbers, and the entry's hash from the entry's content and the previous hash. One number
-is taken from the entry: the debt after a settlement. The held credits that follow from it must match the entry.
+The proof does not trust the balances and the hash that an entry states. It computes the balances from the previous
+balances and the entry's ``credits`` and ``charged``. It computes the hash from the entry's content and the previous
+hash. It takes only one balance from the entry: the debt after a settlement. The held credits that follow from this debt
+must match the entry.
 """
 
 from collections.abc import Iterable
@@ -17,9 +18,9 @@ MAX_FINDINGS = 20
 
 Problem = Literal["altered", "missing", "inserted", "sums", "wallet"]
 """``altered``: the entry cannot be read, its hash does not match its content and the previous hash, or its reason was
-changed. ``missing``: no entry has the number. ``inserted``: an entry is in a place where none can be. ``sums``: the
-balances that the entry states do not follow from the entry before it, or a sum is negative. ``wallet``: the wallet does
-not match the sums of its ledger, or cannot be read."""
+changed. ``missing``: no entry has the number. ``inserted``: an entry has no number, or one not above the previous.
+``sums``: the balances that the entry states do not follow from the entry before it, or a sum is negative. ``wallet``:
+the wallet does not match the sums of its ledger, or cannot be read."""
 
 
 class Finding(NamedTuple):
@@ -76,7 +77,7 @@ class LedgerSums(NamedTuple):
         return (self.available, self.held, self.debt) == stated and min(self) >= 0
 
     def drift(self) -> int:
-        """By how many credits conservation is violated; 0 if none appeared or vanished."""
+        """How many granted credits are in none of the other sums; negative if there are credits that nobody granted."""
         return self.granted - (self.available + self.held + self.charged + self.removed + self.expired - self.debt)
 
 
@@ -93,9 +94,9 @@ class KindSums:
 class Proof:
     """How far an account's ledger was read, its sums up to there, and the problems found.
 
-    ``seq`` is the number of the last entry read, and ``head`` its hash. ``since`` (epoch milliseconds) is when the
-    proof last began with the first entry. Entries proved since then are not read again. ``unread`` means that the
-    ledger continues in a newer format: this version does not judge those entries.
+    ``seq`` is the number of the last entry read, and ``head`` its hash. ``since`` (epoch milliseconds) is when an
+    audit last began with the first entry; later audits read only newer entries. ``unread`` means that the ledger goes
+    on with entries in a newer format, which this version does not judge.
     """
 
     account_id: AccountId
@@ -139,7 +140,7 @@ class Proof:
             self.add_finding("wallet", wallet.entry_seq)
 
     def drift(self, wallet: Wallet) -> int:
-        """The largest error in credits: between a number in the wallet and the ledger's sum, or in conservation."""
+        """The largest error in credits: a difference of the wallet from the ledger's sums, or the drift of either."""
         stated = LedgerSums.of(wallet)
         differences = [number - known for number, known in zip(stated, self.sums, strict=True)]
         return max(map(abs, [*differences, stated.drift(), self.sums.drift()]))

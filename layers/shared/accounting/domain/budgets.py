@@ -1,6 +1,7 @@
 """Budgets: how much one member or API key may spend from an account in a window of time.
 
-A budget's **subject** is one member, one API key, or ``members``. A budget of ``members`` counts each of them alone.
+The **subject** of a budget is one member, one API key, or ``members``. A budget of ``members`` has the same limit for
+each member.
 
 A budget counts what is **committed**: the credits that are held and those that were charged. Counters are never reset:
 each window has a counter of its own. A session stores the counters that it committed to.

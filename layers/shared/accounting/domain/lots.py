@@ -1,6 +1,6 @@
-"""Credits that expire together. Imports ``accounts`` only.
+"""Credits that expire together.
 
-A lot is what is left of a grant. The part of a lot that a session holds has the same form. Times are epoch milliseconds
+A lot is what is left of a grant. The part of a lot that a session holds is a ``Lot``, too. Times are epoch milliseconds
 in whole seconds.
 """
 
@@ -50,7 +50,10 @@ def allocation_id(account_id: AccountId, number: int) -> str:
 
 
 def add(lots: list[Lot], lot: Lot) -> None:
-    """Add credits to the lot that they belong to, or as a new lot, in burn order."""
+    """Add credits to the lot in ``lots`` that differs from ``lot`` only in credits.
+
+    If there is none, insert ``lot`` in burn order.
+    """
     for index, known in enumerate(lots):
         if known.equals_but_for_credits(lot):
             lots[index] = known._replace(credits=known.credits + lot.credits)
@@ -79,9 +82,9 @@ def split(parts: Iterable[Lot], used: int) -> tuple[int, list[Lot]]:
 
 
 def nearest_pair(lots: list[Lot]) -> int | None:
-    """The index of the first of two neighbors that expire closest together, or None if no two can be merged.
+    """The index of the earlier of the two neighbors that expire closest together.
 
-    Lots can be merged if their ``grace`` and ``more`` are equal.
+    Only neighbors with equal ``grace`` and ``more`` count. None if there are no such neighbors.
     """
     pairs = [
         (later.expires_at - sooner.expires_at, place)

@@ -1,7 +1,7 @@
 """How sessions end: settled by their caller, swept, ended by a supervisor, or settled late after a sweep.
 
-``sessionId`` is the idempotency key of finalize and abort. The session is checked before the wallet, so that a repeat
-gets the first answer.
+``sessionId`` is the idempotency key of finalize and abort. The session is checked first, so a repeat gets the first
+answer even if the wallet has changed.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ SERVICES: dict[tuple[Outcome, bool], str] = {
 
 
 class Particulars(NamedTuple):
-    """The values that a caller sends at a session's end besides its usage. They are stored in the usage record.
+    """The values that a caller sends at a session's end besides the usage. They are stored in the usage record.
 
     ``model_id`` is the model that really served, if it is not the session's.
     """
@@ -82,11 +82,12 @@ def finalize(  # noqa: PLR0913 what a session is settled with
     actor: str | None = None,
     particulars: Particulars = NO_PARTICULARS,
 ) -> Answer:
-    """Charge what was really used and give the rest of the hold back; after a sweep, settle the difference, once.
+    """Charge what was really used and give the rest of the hold back.
 
-    ``account_id`` hints which account pays (see ``sessions.read_with_wallet``). ``actor`` is the service that acts for
-    the user, or by default the user. Raises SessionNotActive if there is no such session or it was settled in another
-    way, ModelUnknown, Contention.
+    After a sweep, charge or refund the difference from what the sweep charged, once. ``account_id`` is a guess at the
+    account that pays; a wrong guess costs a second read. ``actor`` is the service that acts for the user, or by default
+    the user. Raises SessionNotActive if there is no such session or a call with other values has settled it,
+    ModelUnknown, Contention.
     """
     end = End("finalized", success, Report.of_number(used), actor or user_id, particulars=particulars)
     return _settle_once(user_id, session_id, end, now, account_id)
@@ -130,9 +131,8 @@ def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: in
 def sweep(session: Session, *, now: int) -> Session | None:
     """End a session that has expired: charge ``Session.swept_report``, and refund the rest.
 
-    If it has not expired, reschedule it for the time when it expires without another heartbeat. Returns the ended
-    session, or None if this call did not end it. If several calls settle it at once, only one succeeds. Raises
-    Contention.
+    If heartbeats have kept the session alive, set its ``due_at`` to its new expiry instead. Returns the ended session,
+    or None if this call did not end it. If several calls settle it at once, only one succeeds. Raises Contention.
     """
 
     def end_or_reschedule(snapshot: Snapshot) -> Session | None:
@@ -162,7 +162,7 @@ def _settle_once(user_id: str, session_id: str, end: End, now: int, account_id: 
         report = session.report_to_price(end.report or session.last_report)
         if served:
             ids, card = prices.card_since(served, session.started_at, session.variant)
-            is_other_model = session.model_id not in ids  # else it is the session's own model under another id
+            is_other_model = session.model_id not in ids  # ``served`` may be an alias of the session's model
             report = report._replace(model_id=served, card=card if is_other_model else None)
         return Answer(_settle(snapshot, session, report, end, now))
 
@@ -209,9 +209,9 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
 
 
 def _counter_writes(session: Session, ended: Session, record: UsageRecord) -> list[Write]:
-    """Correct what the session committed to budgets and its run.
+    """Replace what the session has committed to its budgets and its run with the final charge.
 
-    The final charge replaces the hold, or the sweep's charge.
+    It has committed its hold or, if it was swept, the sweep's charge.
     """
     before = session.allocated_credits if session.active else session.settled.credits
     more = ended.settled.credits - before
@@ -224,7 +224,8 @@ def _counter_writes(session: Session, ended: Session, record: UsageRecord) -> li
 def _is_of_erased_user(session: Session, wallet: Wallet) -> bool:
     """Whether the session's user was erased, so that no texts about them may be stored.
 
-    The user's own wallet records it. If an organization pays, the profile is read, but only if the user is disabled.
+    A user's own wallet says whether they were erased. If an organization pays, the profile says so. The profile is read
+    only for disabled users, because every erased user is disabled.
     """
     if user_of(session.account_id) is not None:
         return wallet.erased

@@ -9,13 +9,16 @@ from collections.abc import Collection
 from typing import Any
 
 FORMAT = 1
-"""The format of every item that does not state another."""
+"""Written into every item that states no other format."""
 
 _OF_THE_TABLE = frozenset({"pk", "sk", "owner_pk", "owner_sk", "kind_pk", "kind_sk", "due_pk", "due_sk", "ttl"})
 
 
 def unknown(item: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """The attributes of an item that are not ``known``, because a newer version wrote them; also a newer ``format``."""
+    """The attributes that a newer version added to an item: those not in ``known``.
+
+    The table's own attributes and a ``format`` equal to ``FORMAT`` are not among them.
+    """
     others = {name: value for name, value in item.items() if name not in known and name not in _OF_THE_TABLE}
     if others.get("format") == FORMAT:
         del others["format"]

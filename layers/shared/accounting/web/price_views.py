@@ -12,7 +12,7 @@ from accounting.web.types import Instant, ResponseModel, left_out
 
 
 class RatesView(ResponseModel):
-    """Rates by class, each as an exact decimal: credits for a million tokens, or a thousand requests or searches."""
+    """Rates by class, each an exact decimal: credits for 1,000,000 tokens, 1,000 requests or 1,000 searches."""
 
     input: str | None = left_out()
     output: str | None = left_out()
@@ -56,11 +56,11 @@ class CardView(ResponseModel):
 
 
 class RuleView(ResponseModel):
-    """A price rule: credits by class of tokens, from an instant (inclusive) to another (exclusive)."""
+    """A price rule, in force from ``effectiveFrom`` (inclusive) to ``effectiveTo`` (exclusive)."""
 
     model_id: str
     price_per_thousand_tokens: int | float = Field(
-        description="The higher of the prices of input and output, for 1,000 tokens"
+        description="Credits for 1,000 tokens at the input rate or the output rate, whichever is higher"
     )
     rates: RatesView
     tiers: list[TierView] | None = left_out()

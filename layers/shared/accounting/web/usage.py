@@ -1,4 +1,4 @@
-"""The usage of a model call in requests and responses. Imports the field types and the domain.
+"""The usage of a model call in requests and responses.
 
 In a request, ``usage`` has the canonical form or, with ``usageFormat``, the form in which the provider sent it.
 """
@@ -20,7 +20,7 @@ MAX_KEPT_BYTES = 2048
 
 
 class UsageView(ResponseModel):
-    """The usage of a model call. The other token counts are parts of ``inputTokens`` or of ``outputTokens``."""
+    """The usage of a model call. ``inputTokens`` and ``outputTokens`` include all other token counts."""
 
     input_tokens: int = Field(description="All input tokens")
     cached_input_tokens: int | None = left_out("The part of the input that was read from a cache")
@@ -32,7 +32,7 @@ class UsageView(ResponseModel):
     output_tokens: int = Field(description="All output tokens")
     reasoning_tokens: int | None = left_out("The part of the output that is reasoning")
     output_audio_tokens: int | None = left_out("The part of the output that is audio")
-    requests: int | None = left_out("How many requests it took; 1 by default")
+    requests: int | None = left_out("How many requests the call took; 1 by default")
     web_searches: int | None = left_out("How many web searches the provider made")
 
     @classmethod
@@ -67,7 +67,7 @@ _PROVIDERS = {"type": "object", "description": "As the provider of `usageFormat`
 
 
 class _Described:
-    """The JSON schema of a usage. It is made only for the document: making it takes a hundredth of a cold start."""
+    """The JSON schema of a usage. Making it takes 1 % of a cold start, so it is made only for the OpenAPI document."""
 
     def __init__(self, *others: dict[str, Any]) -> None:
         self._others = others
@@ -86,7 +86,7 @@ Variant = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9_-]{1,32}$")]
 
 
 def usage_view(usage: Usage | None) -> UsageView | None:
-    """The usage as a response shows it. None if it is not known by class."""
+    """The usage as a response shows it. None if only a number of tokens is known."""
     return None if usage is None else UsageView.of(usage)
 
 
@@ -100,9 +100,9 @@ class HasUsage(Protocol):
 
 
 def usage_in(body: HasUsage) -> tuple[Usage, dict[str, Any] | None] | None:
-    """The usage in a body, and the provider's object if the body has one; None if the body has no usage.
+    """The usage in a body, and the object that the provider sent (None for a canonical usage).
 
-    Raises Invalid if the usage does not fit its format.
+    Returns None if the body has no usage. Raises Invalid if the usage does not fit its format.
     """
     if body.usage is None:
         return None
