@@ -1,4 +1,4 @@
-"""Describes the machine, the time, and how busy the machine was. Without this, figures mean nothing."""
+"""Describes the machine, the date, and how busy the machine was. Without this, figures mean nothing."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ def description(load_before: str, seconds: float) -> list[str]:
         if line.startswith("ministack==")
     )
     versions = ", ".join(f"{name} {version(name)}" for name in ("boto3", "pydantic", "aws-lambda-powertools"))
-    busy = (
-        f"{load_before} before, {load()} at the end, with the benchmark itself, which took {seconds / 60:.0f} minutes"
-    )
+    busy = f"{load_before} before the benchmark, {load()} at its end, including the benchmark's own processes"
     return [
         f"- Date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         f"- Sources: build {build_id()} (`python -m local.build` prints it)",
         f"- Machine: {os.cpu_count()} cores, {_cpu_model()}, {platform.system()} {platform.machine()}",
         f"- Python {platform.python_version()}, {versions}",
-        f"- Database, and the source of the write units: {emulator}, an emulator on the same machine",
-        f"- Load (processes that want a core, by the minute): {busy}. Above {os.cpu_count()}, times are too long",
+        f"- Database: {emulator}, an emulator on the same machine, which also reports the write units",
+        f"- Duration of the benchmark: {seconds / 60:.0f} minutes",
+        f"- Load (processes that want a core, average of a minute): {busy}. Above {os.cpu_count()}, times are too long",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Where the CPU time of a request goes, by package: a deterministic profile, useful for its shares only."""
+"""The share of each package in the CPU time of a request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REQUESTS = 200
 WARM_UP = 20
 OPERATIONS = {"balance": "credits", "initialize": "streaming_sessions", "finalize": "streaming_sessions"}
 PARTS = {
-    "/store/table/": "the service's table and wire",
+    "/store/table/": "the service's DynamoDB client",
     "/json/": "json",
     "/logging/": "logging",
     "/aws_lambda_powertools/event_handler/": "Powertools: routing, validation",
@@ -37,7 +37,7 @@ of a function. So these shares say where to look, but not how much can be gained
 
 
 def run(report: Report, database: Database) -> None:
-    """Profile the operations that have a target."""
+    """Profile each of ``OPERATIONS``."""
     database, requests, found = database.table("profile"), scaled(REQUESTS), {}
     for name, function in OPERATIONS.items():
         seed.user(f"profile-{name}")

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from bench.report import Report
 
 ABOUT = """\
-The targets of the service. Times are those of this machine, at the load stated above."""
+The targets of the service. Times were measured on this machine, at the load stated above."""
 
 
 def lines(report: Report) -> list[str]:
-    """Return the targets of the parts that ran, as Markdown. Missed ones are marked, and named below."""
+    """Return the targets of the parts that ran, as Markdown. Missed targets are marked, and named below the table."""
     if not report.targets:
         return []
     rows = [

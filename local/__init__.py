@@ -1,4 +1,4 @@
-"""The service on one machine: environments, a local AWS, build, deployment. Nothing here is deployed."""
+"""Programs to run, document and maintain the service. None of their code is part of a deployed stack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _end_quietly(kind: type[BaseException], error: BaseException, traceback: Tra
         sys.__excepthook__(kind, error, traceback)
         return
     sys.stdout.flush()
-    os._exit(INTERRUPTED)  # everything that had to be undone has been undone by now
+    os._exit(INTERRUPTED)  # all `finally` blocks and context managers have run by now
 
 
 if sys.argv[:1] == ["-m"]:  # `python -m local.<program>` begins, and Ctrl-C may come during its imports

@@ -1,4 +1,4 @@
-"""The AWS account for local programs: always the local AWS's account, never this machine's. Standard library only."""
+"""Keeps local programs away from the AWS account that this machine is set up for: they use the local AWS only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACCOUNT_PREFIXES = ("AWS_", "SAM_")
 NO_PROFILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 """Variables that keep a process from reading this machine's AWS profiles."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-"""Environment variables that name proxies, in lower or upper case. If both are set, the lower-case one counts."""
+"""Environment variables for proxies. Each can also be in upper case. If both are set, the lower-case one is used."""
 
 
 def without_account(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
-"""Creates the project's environments from the locks, and updates the locks: `python3 -m local.bootstrap [lock]`.
+"""Creates the project's virtual environments from its lock files: `python3 -m local.bootstrap`.
 
-It runs before anything is installed, on whatever Python 3 there is: standard library only.
+`python3 -m local.bootstrap lock` updates the lock files. This module runs before anything is installed, on whatever
+Python 3 there is, so it imports only the standard library.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from local.steps import Refused, explain, step
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
-# The lock of each package that runs on Lambda, and the name of its .in file in requirements/.
+# lock file of the layer or of a function → name of the .in file in requirements/ that it is made from
 DEPLOYED_LOCKS = {
     ROOT / "layers/shared/requirements.txt": "layer",
     ROOT / "functions/authorizer/requirements.txt": "authorizer",
@@ -27,10 +28,10 @@ DEPLOYED_LOCKS = {
 }
 PYTHON_VERSION = (ROOT / ".python-version").read_text().strip()
 
-# environment → its lock
+# environment → its lock file
 ENVIRONMENTS = {
     ROOT / ".venv": LOCKS / "dev.txt",
-    # separate: the emulator pins another botocore, and functions that run on it can import its packages
+    # Separate: the emulator pins another botocore, and the functions that it runs must not find the packages of .venv.
     ROOT / ".local/ministack": LOCKS / "ministack.txt",
 }
 
@@ -114,7 +115,7 @@ def uv(*arguments: str | Path) -> None:
 
 
 def find_uv() -> str:
-    """Return the path of uv: the one on PATH, or one that is installed here. Raises Refused if that fails."""
+    """Return the path of uv. If uv is not on PATH, install it in `.local/boot`. Raises Refused if that fails."""
     on_path = shutil.which("uv")
     if on_path:
         return on_path

@@ -19,17 +19,17 @@ STEP_OUTPUT_TOKENS = 5_000
 
 
 def show_team(admin: Caller, newcomer: Callable[[str], Caller]) -> None:
-    """Show a team of three and an agent's run. ``newcomer`` returns a caller for a new user of this name."""
+    """Show a team of three and an agent's run. ``newcomer`` returns a caller for a new user with the given name."""
     title("A team of three shares one balance: an owner, a member, and an agent")
     ada, grace, agent = newcomer("ada"), newcomer("grace"), newcomer("agent")
     for person in (ada, grace, agent):
-        print(person.get("/api/users/me")["userId"], "is known")
+        print(person.get("/api/users/me")["userId"], "is known to the service")
     made = admin.post("/api/organizations", {"name": "Acme", "ownerId": ada.sub}, expect=201)
     print(f"{made['name']} has the account {made['accountId']}")
     members = f"/api/organizations/{made['organizationId']}/members"
     for person in (grace, agent):
         ada.call("PUT", f"{members}/{person.sub}", {"role": "member"})
-        print(f"{person.sub} may spend from it")
+        print(f"{person.sub} may spend from the account")
     grant = {"accountId": made["accountId"], "credits": GRANT, "notes": "Bought for the team"}
     print(admin.post("/api/credits/allocate", grant, expect=201)["message"])
     _budget(ada, grace, made["accountId"])
@@ -64,7 +64,7 @@ def _run(ada: Caller, agent: Caller, account_id: str) -> None:
     )
     print(f"{refusal['code']}: {', '.join(limit['limit'] for limit in refusal['details']['limits'])}")
     ada.post(f"/api/runs/{account_id}/{run_id}/stop", {})
-    print("stopped by the owner")
+    print("The owner stopped the run")
     summary = ada.get(f"/api/runs/{account_id}/{run_id}")
     print(f"{summary['status']}: {summary['spentCredits']} credits in {summary['sessions']} sessions")
     print(f"{ada.get(f'/api/credits/balance?accountId={account_id}')['totalCredits']} credits left for the team")

@@ -1,11 +1,11 @@
-"""Forks workers of functions from a process that has imported the layer's libraries, and no code of ours.
+"""Forks workers of Lambda functions from a process that has imported the layer's libraries, but none of our code.
 
-`<MiniStack's python> local/emulator_forker.py <descriptor> <folder of the layer's Python>`. `emulator_workers.py` sends
-a request over the descriptor, a socket, for each worker: its program, folder and environment, and its three pipes. The
+`<MiniStack's python> local/emulator_forker.py <descriptor of a socket> <folder of the layer's Python>`. For each
+worker, `emulator_workers.py` sends the worker's program, folder, environment and three pipes over the socket. The
 answer is the worker's process id. This process ends when the other end of the socket is closed.
 
-A forked worker has an environment, a folder, streams and a module path of its own, like one that is started separately.
-It differs in one respect: the libraries in LIBRARIES are already imported. Importing them takes two thirds of the
+A forked worker has its own environment, folder, streams and module path, like a worker that is started separately. It
+differs in one respect: the libraries in LIBRARIES are already imported. Importing them takes two thirds of the
 processor time of a start.
 """
 
@@ -70,7 +70,7 @@ def become(worker: dict[str, Any], pipes: list[int], path: list[str]) -> NoRetur
         for stream, pipe in enumerate(pipes):
             os.dup2(pipe, stream)
             os.close(pipe)
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - they are open as long as the process lives
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open as long as the process lives
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
         os.environ.clear()

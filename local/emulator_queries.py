@@ -1,9 +1,9 @@
-"""Makes the local AWS answer queries sooner; `emulator_launcher.py` puts it in place.
+"""Makes the local AWS (MiniStack) answer queries sooner. `emulator_launcher.py` calls `answer_sooner`.
 
-It runs in MiniStack's own environment. For each item of a partition, the pinned MiniStack (1) parses the same
+This module runs in MiniStack's own environment. For each item of a partition, the pinned MiniStack (1) parses the same
 expressions again, (2) walks through the key condition, (3) looks up which attributes the index has, and (4) adds up
 the item's size with a check of every type. For a statistic over 90 days, which reads 100,000 index entries, that
-took two seconds. This module evaluates only the store's key condition; MiniStack evaluates all other expressions.
+took two seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KEY_CONDITION = "#pk = :pk AND #sk BETWEEN :low AND :high"
 
 
 def answer_sooner() -> None:
-    """Make MiniStack call the faster functions below. What they do not handle, they leave to MiniStack's own."""
+    """Make MiniStack call the faster functions below. They call MiniStack's functions for what they do not handle."""
     parse_once()
     compare_keys_directly()
     copy_keys_directly()
@@ -48,7 +48,7 @@ def parse_once() -> None:
 
 
 def compare_keys_directly() -> None:
-    """Evaluate the store's key condition without walking through its tokens. The store's keys are texts."""
+    """Evaluate the store's key condition by comparing the keys. All keys of the store are texts."""
     evaluate = dynamodb._evaluate_condition
 
     def evaluate_directly(

@@ -1,9 +1,13 @@
 """`make run`: the whole service on a local AWS, with a demo user, until Ctrl-C.
 
-From the environment: PORT (4566), FRESH=1 (without the data of earlier starts), BACKGROUND=1 (return once
-the service answers; `make stop` stops it), JWT_ACCESS_SECRET (else one is made once and kept), ISSUERS (a file with the
-identity providers whose tokens are accepted, see docs/identity.md), and the template's parameters by the names that
-`local/parameters.py` gives them, such as SESSION_TIMEOUT_MINUTES.
+It reads these environment variables:
+
+- PORT: the port, 4566 by default.
+- FRESH=1: delete the data of earlier starts.
+- BACKGROUND=1: return once the service answers. `make stop` stops the service.
+- JWT_ACCESS_SECRET: the secret that signs tokens. By default, the first start makes one, and later starts use it again.
+- ISSUERS: a file with the identity providers whose tokens are accepted (docs/identity.md).
+- The template's parameters, such as SESSION_TIMEOUT_MINUTES (`local/parameters.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ ADMIN = "demo-admin"
 
 def main() -> int:
     """Run the service; return the exit status."""
-    for number in (signal.SIGTERM, signal.SIGHUP):  # they stop it like Ctrl-C
+    for number in (signal.SIGTERM, signal.SIGHUP):  # both signals act like Ctrl-C
         signal.signal(number, _interrupt)
     try:
         return _run(Running())
@@ -119,7 +123,7 @@ def _port() -> int:
 def _jwt_secret() -> str:
     """Return the secret that signs tokens: the environment's, or one that is created on the first start.
 
-    Raises Refused if the one in the environment is too short.
+    Raises Refused if the environment's secret is too short.
     """
     given = os.environ.get("JWT_ACCESS_SECRET")
     if given:
@@ -164,7 +168,7 @@ def introduction(stack: Stack) -> str:
 The service answers at  {stack.base_url}
 See and move credits    {stack.base_url}/api/console
 Read and try the API    {stack.base_url}/api/docs
-How to attach a tool    {STACK_JSON.relative_to(LOCAL.parent)}
+Addresses and secrets   {STACK_JSON.relative_to(LOCAL.parent)}
 
 In a second terminal, in this folder: a token for these pages, a first request, and a chat proxy's whole workflow
 

@@ -53,12 +53,11 @@ MODELS: dict[str, tuple[int, int, int]] = {
     "gemini-2.5-flash": (300, 2_500, 8),
     "mistral-large-latest": (2_000, 6_000, 5),
 }
-"""Credits for a million input and output tokens of each model, and how often it is used."""
+"""Of each model: credits for a million input tokens, credits for a million output tokens, and percent of the calls."""
 
 IMAGES, IMAGE_CREDITS = "image-generation", 40
 SERVICES = {"chat": 80, "chat-documents": 15, IMAGES: 5}
-GRANTS = 2
-"""The number of grants that each account gets."""
+GRANTS_PER_ACCOUNT = 2
 
 
 @dataclass
@@ -162,9 +161,9 @@ def _records(books: Books, rng: random.Random, number: int, members: Mapping[str
 
 
 def _grant(books: Books, rng: random.Random, account_id: AccountId, needed: int) -> None:
-    """Grant a little more than an account needs, in a few lots that expire at different times."""
-    shares = [needed // GRANTS + rng.randrange(100, 2_000) for _ in range(GRANTS)]
-    shares[0] += needed % GRANTS
+    """Grant a little more than an account needs, in lots that expire at different times."""
+    shares = [needed // GRANTS_PER_ACCOUNT + rng.randrange(100, 2_000) for _ in range(GRANTS_PER_ACCOUNT)]
+    shares[0] += needed % GRANTS_PER_ACCOUNT
     at = books.now - 99 * DAY
     for credits in shares:
         at += rng.randrange(1, DAY)
@@ -208,7 +207,7 @@ def system_sums(records: Sequence[UsageRecord], now: int) -> Iterator[Item]:
     for record in records:
         by_slot[system_usage.slot(record)].append(record)
     for slot, of_slot in by_slot.items():
-        # The stream brings the records now, so their marks are kept for three days from now.
+        # The stream brings these old records only now, so their marks are kept for three days from now.
         yield {**item_in(system.mark(system.Marks(slot, frozenset()), of_slot)), "ttl": (now + 3 * DAY) // 1000}
     for place, each in stored.items():
         yield item_in(system.put(place, each))

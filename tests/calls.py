@@ -1,4 +1,4 @@
-"""Counts the calls of a piece of code to the database, the items that they read, and the write units that they use."""
+"""Counts what a piece of code asks of the database."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def the_wire() -> Wire:
 
 @dataclass
 class Calls:
-    """The calls by operation name, in order, the items that they read, and the write units of transactions and updates.
+    """The names of the operations in the order of the calls, the number of items read, and the write units.
 
-    Write units include those of the indexes.
+    Only the write units of transactions and updates are counted, including those of the indexes.
     """
 
     operations: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Makes attempts of the store's wire fail on demand, also in ways that no emulator produces."""
+"""Makes the store's requests to DynamoDB fail on demand, even in ways that no emulator produces."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADDRESS = "https://dynamodb.example.com"
 
 
 class Faults:
-    """Records the requests of a wire to DynamoDB. Each queued fault handles the next attempt of its operation."""
+    """Records the requests that a ``Wire`` sends to DynamoDB, and lets queued faults handle them."""
 
     def __init__(self, send: Send) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
@@ -44,11 +44,11 @@ class Faults:
         return self._send(operation, body)
 
     def fail(self, operation: str, *faults: Fault) -> None:
-        """Queue these faults for the next attempts at ``operation``, one for each."""
+        """Queue these faults. Each handles one of the next attempts at ``operation``."""
         self._faults += [(operation, fault) for fault in faults]
 
     def sent(self, operation: str) -> list[dict[str, Any]]:
-        """The requests of an operation, every attempt."""
+        """The bodies of all attempts at an operation."""
         return [body for name, body in self.requests if name == operation]
 
     @property
@@ -73,7 +73,7 @@ def never_arrives(error: Callable[..., Exception] = ReadTimeoutError) -> Fault:
 
 
 def late() -> tuple[Fault, Fault]:
-    """The wire gives up the first request, which then reaches the database just before the second."""
+    """The first request times out. It reaches the database later, just before the second request."""
     held: list[tuple[str, bytes]] = []
 
     def withheld(operation: str, body: bytes, _send: Send) -> Reply:
@@ -94,7 +94,7 @@ def refused(code: str, status: int = 400, **fields: Any) -> Fault:
 
 
 def answers(content: bytes, status: int = 200, checksum: str | None = None) -> Fault:
-    """The answer to any request."""
+    """The database answers with ``content``, and does not carry out the request."""
 
     def fault(_operation: str, _body: bytes, _send: Send) -> Reply:
         return Reply(status, checksum, content)

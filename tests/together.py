@@ -11,14 +11,14 @@ PATIENCE_SECONDS = 30
 
 
 def together(*calls: Callable[[], Any]) -> list[Any]:
-    """The result of each call, in order, or the exception that it raised. All begin when all are ready."""
+    """The result of each call, in order, or the exception that it raised. All calls begin at the same moment."""
     ready = Barrier(len(calls))
 
     def run(call: Callable[[], Any]) -> Any:
         ready.wait(PATIENCE_SECONDS)
         try:
             return call()
-        except Exception as error:  # a refusal is an answer too, and a crash shows in the asserts
+        except Exception as error:  # the test decides whether it expected this exception
             return error
 
     with ThreadPoolExecutor(len(calls)) as pool:
@@ -26,5 +26,5 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
 
 
 def times(count: int, call: Callable[[], Any]) -> list[Callable[[], Any]]:
-    """The same call, many times."""
+    """The call, ``count`` times, for ``together``."""
     return [call] * count

@@ -1,4 +1,4 @@
-"""A stand-in for the service, for many users: in this process, or over HTTP, where requests and answers get lost."""
+"""A stand-in for the service, for many users. It can be served over HTTP in a way that loses requests and answers."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ class KnownSession:
 
 
 class Bank:
-    """Holds and settles. While ``is_down``, it answers 503. ``trouble`` has, by step, answers that replace its own.
+    """Opens and settles sessions, and tells prices. While ``is_down``, it answers 503.
 
-    ``asked`` counts the requests by step. Every user has ``credits``: an output token costs one, the input is free.
-    ``limits`` has the maximum outputs of models.
+    A step is the last part of a request's path, such as ``initialize``. ``asked`` counts the requests by step; requests
+    for prices count as ``price``. ``trouble`` has answers or exceptions by step, each used once, in place of the step.
+    ``credits`` is the most output tokens that a session may estimate. ``limits`` has the maximum outputs of models.
     """
 
     def __init__(self, credits: int = 10**6) -> None:

@@ -26,7 +26,7 @@ GRANTED = {
 
 
 class Played:
-    """Gives the ``replies`` in turn, and repeats the last one."""
+    """Gives the ``replies`` in turn, and then the last reply again and again."""
 
     def __init__(self, *replies: Reply) -> None:
         self.requests: list[httpx.Request] = []

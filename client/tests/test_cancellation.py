@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class Slow:
-    """An accountant whose steps take a while: before they are carried out, and before they are answered."""
+    """A slow `Accountant`: it waits ``seconds`` before it handles a request, and again before it answers."""
 
     def __init__(self, accountant: Accountant, seconds: float = 0.03) -> None:
         self._accountant = accountant
         self._seconds = seconds
-        self.entered = asyncio.Event()
+        self.request_arrived = asyncio.Event()
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.entered.set()
+        self.request_arrived.set()
         await asyncio.sleep(self._seconds)
         answer = self._accountant(request)
         await asyncio.sleep(self._seconds)
@@ -50,7 +50,7 @@ def cancelling(scenario: Callable[[AsyncAccountingClient, Slow], Awaitable[None]
 
 
 async def answer(client: AsyncAccountingClient, chunks: int = 1000) -> AsyncIterator[int]:
-    """A proxy's own generator: chunks of ten tokens, a moment apart."""
+    """Yield chunks of ten tokens, a moment apart, inside a session, as a proxy's generator does."""
     async with client.streaming_session("m", 100_000) as session:
         for number in range(chunks):
             session.add_tokens(10)
@@ -92,9 +92,9 @@ def test_a_session_whose_task_is_cancelled_twice_is_settled_before_the_client_is
         inside = asyncio.Event()
         task = asyncio.create_task(stay_in_stream(client, inside))
         await inside.wait()
-        slow.entered.clear()
+        slow.request_arrived.clear()
         task.cancel()
-        await slow.entered.wait()
+        await slow.request_arrived.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -109,7 +109,7 @@ def test_a_session_cancelled_while_it_opens_releases_its_hold() -> None:
                 pytest.fail("entered")
 
         task = asyncio.create_task(stream())
-        await slow.entered.wait()
+        await slow.request_arrived.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -122,13 +122,13 @@ def test_a_session_cancelled_while_it_finalizes_is_finalized() -> None:
         async def stream() -> None:
             async with client.streaming_session("m", 100) as session:
                 session.add_tokens(30)
-                slow.entered.clear()
+                slow.request_arrived.clear()
                 inside.set()
 
         inside = asyncio.Event()
         task = asyncio.create_task(stream())
         await inside.wait()
-        await slow.entered.wait()
+        await slow.request_arrived.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -172,7 +172,7 @@ def test_a_stream_that_exceeds_a_time_limit_is_charged_for_what_was_generated() 
 
 
 def test_a_session_settles_even_if_a_framework_cancels_every_wait() -> None:
-    """Like Starlette when a client disconnects: its cancel scope cancels again at every turn of the loop."""
+    """When a client disconnects, Starlette's cancel scope cancels the task at every turn of the event loop."""
 
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         reached = asyncio.Event()
@@ -184,7 +184,7 @@ def test_a_session_settles_even_if_a_framework_cancels_every_wait() -> None:
     assert cancelling(scenario).received == [("initialize", 100_000), ("abort", 50)]
 
 
-def test_a_session_whose_loop_ends_is_logged_as_unsettled(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_session_is_logged_as_unsettled_if_the_event_loop_ends(caplog: pytest.LogCaptureFixture) -> None:
     accountant = Accountant()
     client = AsyncAccountingClient(
         BASE_URL, "jwt", http=httpx.AsyncClient(transport=httpx.MockTransport(Slow(accountant)))

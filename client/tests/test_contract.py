@@ -1,4 +1,4 @@
-"""The methods cover exactly the routes of the service's contract. They have docstrings and result types."""
+"""The client has methods for exactly the routes of the service's contract, with docstrings and result types."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ OWN = {"close", "aclose", "with_token", "for_user", "streaming_session", "send",
 OWN |= {"acting_for", "identity", "outbox_key", "output_limit", "settle_at_exit"}
 """Methods of a client that are not routes."""
 ALTERNATIVES = (("expiry_days", "expires_at"), ("user_id", "account_id"), ("user_id", "key_id"))
-"""Pairs of arguments of which a method takes at most one."""
+"""Pairs of arguments that exclude each other."""
 ALIASES = {("GET", "/health"): ("GET", "/api/health"), ("GET", "/api/usage/system"): ("GET", "/api/usage/system-stats")}
-"""Routes that answer like another one, so that they need no method."""
+"""Routes that need no method, each with the route that gives the same answer."""
 WITHOUT_A_METHOD: set[Route] = set()
 """Routes that no caller of the client needs."""
 ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
@@ -51,7 +51,7 @@ def methods(client: object) -> dict[str, Callable[..., Any]]:
 
 
 def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
-    """The required arguments of a method, and then all of its arguments, once with each choice among `ALTERNATIVES`."""
+    """First a method's required arguments. Then all its arguments, once for each way to choose from `ALTERNATIVES`."""
     parameters = inspect.signature(method).parameters.values()
     required = {each.name for each in parameters if each.default is each.empty}
     every = {each.name for each in parameters}
@@ -61,7 +61,7 @@ def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
 
 
 def requests() -> list[httpx.Request]:
-    """The requests of every method, with the least and with the most arguments. The answers are unusable."""
+    """The requests that all methods send, called with all their `arguments`. Every answer is an empty object."""
     service = Played(ok({}))
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
         client = AccountingClient(BASE_URL, "jwt", service_key="key", http=http)
@@ -137,7 +137,7 @@ async def typed_too(client: AsyncAccountingClient) -> None:
 def test_ids_in_a_path_are_escaped_and_ids_that_would_change_the_route_are_refused() -> None:
     assert path("/a/{}/b", "a%41 b@c") == "/a/a%2541%20b%40c/b"
     assert path("/a/{}", identifier("a/b:1")) == "/a/a%252Fb%253A1"
-    assert path("/a/{}", "a/b%41") == "/a/a%252Fb%252541", "a user's id with a slash, too"
+    assert path("/a/{}", "a/b%41") == "/a/a%252Fb%252541", "a user's id may have a slash"
     assert path("/a/{}", AT) == "/a/2026-11-21T08%3A30%3A00.000Z"
     for other_route in ("", ".", ".."):
         with pytest.raises(ValueError, match="must not be empty"):

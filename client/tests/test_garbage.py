@@ -75,7 +75,7 @@ BODIES: dict[str, bytes] = {
     "wrong types in an error": b'{"message": [], "code": {}, "details": "no", "requestId": 7}',
     "a nested code": b'{"code": ' + b"[" * 900 + b"]" * 900 + b', "message": "no"}',
     "a known code": b'{"message": "no", "code": "INSUFFICIENT_CREDITS", "details": [1]}',
-    "an answer of its own kind": b'{"valid": "perhaps"}',
+    "a text where a boolean belongs": b'{"valid": "perhaps"}',
     "wrong pages": b'{"total": "1", "totalPages": null, "users": {}, "nextCursor": 7}',
 }
 STATUSES = [
@@ -115,9 +115,12 @@ HEADERS: list[dict[str, str]] = [
 ]
 ONCE = Retries(attempts=1)
 NOT_READ = {"page", "problems"}
-"""Fields that the client does not need: it has cursors instead of pages, and an error has the problems of an import."""
+"""Fields that the client ignores.
+
+It follows cursors, so it needs no ``page``. An import with ``problems`` is refused, and the error names them.
+"""
 WITHOUT_A_DATACLASS = {"ClosedView": {"role"}, "ProblemView": {"field", "index"}}
-"""Views with fields that the closest dataclass lacks, and these fields.
+"""The fields of a view that are missing from the client's dataclass for this view.
 
 The service never sends the ``role`` of a ``ClosedView``, and sends a ``ProblemView`` only in an error.
 """
@@ -138,7 +141,7 @@ def answers() -> Iterator[httpx.Response]:
 
 
 def test_every_field_of_an_answer_can_be_read() -> None:
-    """Each view of the service is compared with the dataclass that has most of its fields."""
+    """Compare each view of the service with the client's dataclass whose fields are most like the view's fields."""
     fields = {kind: {camel(each.name) for each in dataclasses.fields(kind)} for kind in kinds()}
     views = {
         name: schema["properties"].keys()
@@ -338,7 +341,7 @@ def test_a_request_whose_own_address_is_too_long_raises_value_error(ask: Ask) ->
 
 @contextmanager
 def speaking(content: bytes) -> Iterator[str]:
-    """A server that sends this on every connection, whatever the request, and hangs up."""
+    """A server that answers every request with ``content``, and hangs up."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:

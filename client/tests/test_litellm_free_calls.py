@@ -1,4 +1,4 @@
-"""Which calls of a LiteLLM proxy cost no credits. LiteLLM is not installed here: a module takes its place."""
+"""Which calls of a LiteLLM proxy cost no credits. Modules made here take the place of LiteLLM and FastAPI."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def callbacks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def call(callbacks: ModuleType, call_type: str, **settings: Any) -> dict[str, Any]:
-    """Pass a call to the callback, and return what the proxy would send. No request may reach the service."""
+    """Pass a call to the callback. Return what the proxy would send to the model. Assert that nothing is held."""
 
     async def run() -> dict[str, Any]:
         service = Played()

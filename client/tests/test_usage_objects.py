@@ -1,4 +1,4 @@
-"""Providers' usage objects: how they become JSON, and how tokens counted later are added."""
+"""Providers' usage objects: how they become JSON, and how output that the client counted is added to them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ XAI = {
     "total_tokens": 970,
     "completion_tokens_details": {"reasoning_tokens": 20},
 }
-"""OpenAI's format, but the completion excludes reasoning, which only the total shows."""
+"""OpenAI's format, but ``completion_tokens`` excludes the reasoning tokens: the total is 900 + 50 + 20."""
 
 
 def samples() -> Iterator[tuple[UsageFormat, dict[str, Any]]]:
@@ -83,7 +83,7 @@ def test_input_and_output_are_read_as_the_service_reads_them(usage_format: Usage
 
 
 @pytest.mark.parametrize(("usage_format", "usage"), list(samples()), ids=str)
-def test_output_counted_after_a_usage_changes_nothing_else_in_it(
+def test_adding_output_to_a_usage_object_changes_no_other_count(
     usage_format: UsageFormat, usage: dict[str, Any]
 ) -> None:
     before, kept = usage_formats.read(usage_format, usage), dict(usage)
@@ -166,7 +166,7 @@ def test_a_value_is_a_usage_only_if_it_has_fields_of_json_types(usage: object) -
         in_json(usage, "the usage")
 
 
-def test_a_value_that_is_not_json_is_refused_when_it_is_passed() -> None:
+def test_a_usage_with_a_value_that_json_cannot_express_is_refused() -> None:
     circle: dict[str, Any] = {}
     circle["self"] = circle
     for usage in ({"a": float("nan")}, {"a": float("inf")}, {"a": "\ud800"}, circle):

@@ -1,4 +1,4 @@
-"""`make example NAME=agent`: an agent that works until its run's credits are spent, and is stopped by the service."""
+"""`make example NAME=agent`: an agent with a limit of credits. It works until the service refuses a step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def work(accounting: AccountingClient) -> int:
-    """Think in steps, each of them a call of the model; return how many the run's credits allowed."""
+    """Call the model once a step, until the run's credits do not cover the next step. Return how many steps ran."""
     run = accounting.begin_run(f"agent-{uuid4()}", LIMIT_CREDITS)
     paid = AccountingCallback(accounting, run_id=run.run_id)
     llm = ChatOpenAI(**SETTINGS)

@@ -1,7 +1,7 @@
-"""The proxy: it calls OpenAI's API, or one like it, with a client whose calls are accounted for.
+"""A chat proxy. It streams answers from OpenAI's API, or a compatible one, and charges them to the caller's credits.
 
-The caller sends their own token or API key. The proxy adds the platform's internal key. A service that is
-deployed with ``RequireServiceKey`` requires this key to open and settle sessions.
+The caller sends their own token or API key. The proxy adds the platform's internal key. An accounting service that
+is deployed with ``RequireServiceKey`` requires this key to open and settle sessions.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Keep a client of OpenAI and a client of the service for all requests.
+    """Keep a client of OpenAI and a client of the accounting service for all requests.
 
-    Closing the client of the service aborts the sessions that are still open.
+    Closing the accounting service's client aborts the sessions that are still open.
     """
     url, key = os.environ["ACCOUNTING_URL"], os.environ.get("ACCOUNTING_SERVICE_KEY")
     async with openai.AsyncOpenAI() as models, AsyncAccountingClient(url, service_key=key) as accounting:
@@ -60,7 +60,7 @@ class Question(BaseModel):
 
 
 def credential(authorization: Annotated[str, Header()] = "") -> str | ApiKey:
-    """The caller's token or API key, in a form that is valid in a header. Raises Unauthorized for anything else."""
+    """The caller's token or API key. Raises Unauthorized if the header has neither."""
     found = re.fullmatch(r"(Bearer|ApiKey) +([!-~]+)", authorization, re.IGNORECASE)
     if found is None:
         raise Unauthorized("Send `Authorization: Bearer <token>` or `ApiKey <key>`", "TOKEN_REQUIRED", 401)
@@ -75,7 +75,7 @@ async def chat(
     """Stream an answer as server-sent events: ``{"text": …}``, at the end ``{"usage": …}`` or ``{"error": …}``."""
     state = request.app.state
     client = accounted(state.models, state.accounting.with_token(token), heartbeat_seconds=HEARTBEAT_SECONDS)
-    # The model is called here and not in the stream, so that a caller without credits gets a 402 and no stream.
+    # The model is called here and not in `_events`, so that a caller without credits gets a 402 and no stream.
     stream = await client.chat.completions.create(
         model=MODEL,
         messages=[{"role": "user", "content": question.prompt}],
@@ -83,7 +83,7 @@ async def chat(
         stream=True,
         stream_options={"include_usage": True},
     )
-    # If the caller leaves before the first word, the stream is never read. Closing it settles its session.
+    # If the caller leaves before the first word, `_events` never runs. Then the background task settles the session.
     return StreamingResponse(_events(stream), media_type="text/event-stream", background=BackgroundTask(stream.close))
 
 
@@ -107,7 +107,7 @@ async def _events(stream: openai.AsyncStream[ChatCompletionChunk]) -> AsyncItera
 
 @app.exception_handler(AccountingError)
 async def refused(_request: Request, error: AccountingError) -> JSONResponse:
-    """Answer as the service did: 402 with what is missing, 401 for a token that has expired."""
+    """Pass on a refusal of the accounting service, such as 402 for too few credits or 401 for an expired token."""
     shown = _for_caller(error)
     content = {"message": shown.message, "code": shown.code, "details": shown.details}
     return JSONResponse(content, status_code=shown.status or 503)
@@ -115,14 +115,14 @@ async def refused(_request: Request, error: AccountingError) -> JSONResponse:
 
 @app.exception_handler(openai.APIError)
 async def unanswered(_request: Request, error: openai.APIError) -> JSONResponse:
-    """Answer 502. Nothing was charged, unless the model timed out: then the request's estimated input was charged."""
+    """Answer 502. If the model timed out or its answer was invalid, the estimated input was charged; else nothing."""
     logger.error("the model gave no answer", exc_info=error)
     content = {"message": "The model gave no answer", "code": "MODEL_UNAVAILABLE", "details": {}}
     return JSONResponse(content, status_code=502)
 
 
 def _for_caller(error: AccountingError) -> AccountingError:
-    """The error for the caller: the service's own refusal, or 503 without the details of a network error."""
+    """The error for the caller: the accounting service's refusal, or 503 without the details of a network error."""
     if error.status is not None and not isinstance(error, UnexpectedAnswer):
         return error
     logger.error("the accounting service gave no usable answer", exc_info=error)

@@ -1,4 +1,4 @@
-"""The ledger: grants, the entries that explain a balance, and the proof that they add up."""
+"""The ledger: an account's grants and entries, the proof of its balance, and the sums of all accounts."""
 
 import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
 
@@ -81,7 +81,9 @@ class AllocationsView(ResponseModel):
 
 
 class EntryView(ResponseModel):
-    """A ledger entry. ``credits`` is the change of what can be spent; ``charged`` is what was charged for good.
+    """A ledger entry. ``credits`` is the change of the credits that can be spent.
+
+    ``charged`` is what was charged for a session or usage record. It is negative if charged credits were given back.
 
     ``hash`` covers the entry and the previous entry's hash, so nobody can change, remove or add an entry unnoticed.
     """
@@ -134,7 +136,7 @@ class LedgerView(ResponseModel):
 
 
 class SumsView(ResponseModel):
-    """A wallet's numbers. ``granted = available + held + charged + removed + expired - debt``."""
+    """An account's sums. ``granted = available + held + charged + removed + expired - debt``."""
 
     available: int
     held: int
@@ -168,8 +170,10 @@ class FindingView(ResponseModel):
 class AuditView(ResponseModel):
     """The proof of an account's credits.
 
-    ``drift`` is the largest error of a number in the wallet, in credits; it is 0 if ``intact``. An earlier audit
-    proved the entries before ``firstSeq``; ``ledger`` and ``byKind`` include them.
+    ``ledger`` has the sums computed from the ledger, and ``wallet`` those that the wallet states. ``drift`` is the
+    largest error in credits: a difference between the two, or a violation of ``granted = available + held + charged +
+    removed + expired - debt`` in one of them. It is 0 if ``intact``. An earlier audit proved the entries before
+    ``firstSeq``; ``ledger`` and ``byKind`` include these entries.
     """
 
     account_id: AccountId
@@ -210,16 +214,18 @@ class MonthView(ResponseModel):
 
 
 class OutstandingView(ResponseModel):
-    """The sums of all wallets, from the auditor's last complete run. Before the first one, all numbers are 0.
+    """The sums of all wallets, from the auditor's last complete run.
 
-    The auditor has read the wallets between ``begunAt`` and ``asOf``, and both are null before its first complete run.
+    The run began at ``begunAt`` and ended at ``asOf``. Before the first complete run, both are null, and all numbers
+    are 0.
+
     ``availableCredits`` is what can be spent. It is the sum of ``expiring`` and ``expiringLater``. ``expiring`` has the
-    credits that expire in each of the 24 months from ``begunAt`` on, without months in which none expire.
-    ``expiringLater`` has the credits that expire after these months. Credits that have expired but are still in a
-    wallet are in none of these numbers.
+    credits that expire in each of 24 months, beginning with the month of ``begunAt``. Months in which no credits expire
+    are left out. ``expiringLater`` has the credits that expire after the 24 months. Credits that have expired but are
+    still in a wallet are in none of these numbers.
 
     ``driftingAccounts`` counts the accounts in which the auditor found a problem, and ``drifting`` has the ids of the
-    first 20. ``unprovedAccounts`` counts those that could not be checked: the auditor's log says why.
+    first 20. ``unprovedAccounts`` counts the accounts that could not be checked. The auditor's log says why.
     """
 
     as_of: Instant | None
@@ -257,7 +263,7 @@ class OutstandingView(ResponseModel):
 def own_allocations(
     page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None, account_id: AccountInQuery = None
 ) -> AllocationsView:
-    """List the grants of the caller's own account or of the one that they name, newest first."""
+    """List the caller's grants, newest first. With ``accountId``, list the grants of that account instead."""
     return _allocations(wallets.get(api.account.id), page, limit, cursor)
 
 
@@ -277,7 +283,7 @@ def own_ledger(
     end_date: EndDate = None,
     account_id: AccountInQuery = None,
 ) -> LedgerView:
-    """List the ledger entries of the caller's own account or of the one that they name, newest first."""
+    """List the caller's ledger entries, newest first. With ``accountId``, list the entries of that account instead."""
     return _ledger(wallets.get(api.account.id), limit, cursor, start_date, end_date)
 
 
@@ -312,8 +318,8 @@ def audit_of(user_id: UserInPath) -> AuditView:
 
 
 def _audited(reference: str) -> AccountId:
-    """The account with this id or, if there is none, the personal account of the user. Raises UserNotFound."""
-    for text in (reference, unquote(reference)):  # an id with a slash is encoded twice
+    """The account that a path names, by the account's id or by a user. Raises UserNotFound."""
+    for text in (reference, unquote(reference)):  # clients encode a slash in an id twice
         with suppress(ValueError):
             if exists(parsed(text)):
                 return parsed(text)

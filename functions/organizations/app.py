@@ -68,8 +68,8 @@ class SetMember(RequestModel):
 class OrganizationView(ResponseModel):
     """An organization.
 
-    ``role`` is the role of a caller who is a member. Answers to creating or closing an organization, and the list for
-    administrators, leave it out.
+    ``role`` is the caller's role in the organization. It is left out if the caller is not a member, in the list for
+    administrators, and in the answers to creating and closing an organization.
     """
 
     organization_id: str
@@ -104,9 +104,10 @@ class OrganizationsView(ResponseModel):
 
 
 class ClosedView(OrganizationView):
-    """A closed organization: the credits that left it now, and those that open sessions still hold.
+    """A closed organization.
 
-    The refunds of these sessions leave it in the same way, within minutes.
+    This request moved ``movedCredits`` to another account, or removed ``removedCredits``. Open sessions still hold
+    ``heldCredits``. The refunds of these sessions are moved or removed within minutes.
     """
 
     moved_credits: int
@@ -149,7 +150,7 @@ class MessageView(ResponseModel):
     codes=("USER_NOT_FOUND", "USER_ERASED"),
 )
 def create(body: CreateOrganization) -> OrganizationView:
-    """Make an organization with an account of its own, and its first owner."""
+    """Create an organization with a new account and one owner."""
     created = operations.create(body.name, body.owner_id, now=clock(), key=key_of(api, body))
     if created.replayed:
         api.add_header(REPLAYED_HEADER, "true")
@@ -187,8 +188,8 @@ def rename(organization_id: IdentifierInPath, body: RenameOrganization) -> Organ
 def close(organization_id: IdentifierInPath, body: CloseOrganization | None = None) -> ClosedView:
     """Close an organization. Nothing new is paid from its account; open sessions still settle.
 
-    Its credits go to ``transferTo`` and keep their expiry, or are removed. A repeat does the same with credits that
-    sessions have refunded since.
+    Its credits move to the account ``transferTo`` and keep their expiry. Without ``transferTo``, they are removed.
+    Repeat the request to move or remove credits that sessions have refunded since.
     """
     transfer_to = body.transfer_to if body else None
     closed = closing.close(organization_id, transfer_to, actor=api.caller.actor, now=clock())
@@ -203,7 +204,7 @@ def close(organization_id: IdentifierInPath, body: CloseOrganization | None = No
 
 @api.get("/api/organizations/<organization_id>/members", access=MEMBERS)
 def list_members(organization_id: IdentifierInPath, limit: Limit = MAX_LIMIT, cursor: Cursor = None) -> MembersView:
-    """List the members. Members who are neither owner nor admin get only themselves."""
+    """List the members. Members who are neither owner nor admin see only themselves."""
     account, after = api.account, member_in(cursor)
     if account.member and not account.manages:
         found, last = [account.member], None
@@ -224,7 +225,7 @@ def list_members(organization_id: IdentifierInPath, limit: Limit = MAX_LIMIT, cu
 def set_role(organization_id: IdentifierInPath, user_id: UserInPath, body: SetMember) -> MemberView:
     """Add a user to an organization, or change a member's role.
 
-    Only owners of the organization and administrators may give or take the role of owner.
+    Only the organization's owners and the platform's administrators may give or take the role of owner.
     """
     by = api.account.member
     member = operations.set_role(organization_id, api.subject, body.role, by=by, now=clock())
@@ -237,7 +238,7 @@ def set_role(organization_id: IdentifierInPath, user_id: UserInPath, body: SetMe
     codes=(*CHANGE_CODES, "MEMBER_NOT_FOUND"),
 )
 def remove_member(organization_id: IdentifierInPath, user_id: UserInPath) -> MessageView:
-    """Remove a member. They can no longer spend from the account. Open sessions still settle."""
+    """Remove a member. They can no longer spend from the account, but their open sessions still settle."""
     own = api.subject == ById(api.caller.user_id)
     if not own and not api.account.manages:
         raise Forbidden("Only the organization's owners and admins may do this")
@@ -246,7 +247,7 @@ def remove_member(organization_id: IdentifierInPath, user_id: UserInPath) -> Mes
 
 
 def _member_id(reference: str) -> str:
-    """The id of the user that ``reference`` names. Raises MemberNotFound, as for a user who is not a member."""
+    """The id of the user whom the request is about. Raises MemberNotFound if there is no such user."""
     try:
         return users.resolve(api.subject).user.id
     except UserNotFound:

@@ -13,7 +13,7 @@ from accounting.telemetry import count, flush, logger
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Count a batch. If a chunk of it cannot be counted, the stream sends the batch again, beginning with this chunk.
+    """Add a batch to the sums. If a chunk of it can't be added, the stream sends the batch again from this chunk on.
 
     The transaction that adds records to the sums also marks the records as counted. So batches may arrive in any order,
     twice, or split differently.

@@ -53,7 +53,7 @@ from accounting.web.usage import UsageFormat, UsageObject, UsageView, Variant, s
 
 DEFAULT_TOP, MAX_TOP = 100, 1000
 
-_SERIES = "Adds `series`: credits by day and name. It needs a `startDate` at most 400 days before the end"
+_SERIES = "Adds `series`: credits by day and name. Requires a `startDate`, at most 400 days before the end"
 By = Annotated[operations.By | None, Query(description=_SERIES)]
 BySystem = Annotated[system_usage.By | None, Query(description="Adds `series`: credits by day and name")]
 
@@ -64,7 +64,7 @@ api = Api()
 
 
 class Record(RequestModel):
-    """A billable event. It costs ``credits``, or what ``usage`` of the model costs.
+    """A billable event. Its cost is ``credits``, or is computed from ``usage`` at the model's price.
 
     With ``deduct``, the credits are taken from the balance; the default is the stack's parameter UsageRecordDeducts.
     """
@@ -86,7 +86,7 @@ class Record(RequestModel):
     def _only_models_have_long_names(cls, operation: str, info: ValidationInfo) -> str:
         if len(operation.encode()) > MAX_LABEL and not str(info.data.get("service")).startswith(CHAT_SERVICE_PREFIX):
             raise ValueError(
-                f"at most {MAX_LABEL} bytes of UTF-8, unless it is the model of a service whose name begins with chat"
+                f"at most {MAX_LABEL} bytes of UTF-8, unless the service's name begins with {CHAT_SERVICE_PREFIX}"
             )
         return operation
 
@@ -120,7 +120,7 @@ class RecordedView(ResponseModel):
     service: str
     operation: str
     credits: int
-    usage: UsageView | None = left_out("The usage, if the request had one")
+    usage: UsageView | None = left_out("The usage by class, if the request reported `usage`")
     deducted: bool
     timestamp: Instant
     message: str
@@ -139,7 +139,7 @@ class RecordView(ResponseModel):
     usage_format: str | None = left_out("The format of the provider's usage object, if one was sent")
     provider_usage: dict[str, object] | None = left_out("The provider's usage object as it was sent")
     provider_usage_dropped: bool | None = left_out(
-        "True if the provider's object was not kept: it was larger than 2 KB or not UTF-8"
+        "True if the provider's object was not kept, because it was larger than 2 KB or not UTF-8"
     )
     metadata: dict[str, object]
     actor: str | None = left_out("The service that acted for the user, as `service:` and its credential's id")
@@ -183,7 +183,7 @@ class CountsView(ResponseModel):
     output_audio: int | None = left_out()
     requests: int | None = left_out("How many requests to models, in sessions and records that were priced by class")
     web_searches: int | None = left_out()
-    unclassified: int | None = left_out("Tokens of sessions that reported only a number")
+    unclassified: int | None = left_out("Tokens of sessions that did not report them by class")
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> Self:
@@ -194,9 +194,9 @@ class CountsView(ResponseModel):
 class SeriesView(ResponseModel):
     """Credits of each name by UTC day, for the 10 names with the most credits. Days without credits are left out.
 
-    ``other`` has all other credits: those of other names and, in a series by model, those that count for no model. So
-    the names and ``other`` add up to ``byDay``. In a series by account, the names are the ids of the accounts that
-    paid: those of organizations, and those of the users who spent most.
+    ``other`` has all other credits: the credits of other names and, in a series by model, the credits that count for no
+    model. The names and ``other`` add up to ``byDay``. In a series by account, the names are ids of accounts that paid:
+    organizations' accounts, and the personal accounts of the 10 users who spent most.
     """
 
     by: system_usage.By
@@ -210,7 +210,7 @@ class SeriesView(ResponseModel):
 
 
 class StatisticsView(ResponseModel):
-    """The usage of a user or an account in a range of time. The ``by…`` objects have credits by name."""
+    """The usage of a user or an account in a range of time. The ``by…`` objects have credits by name or day."""
 
     total_records: int
     total_credits: int
@@ -239,12 +239,12 @@ class StatisticsView(ResponseModel):
 
 
 class SystemView(ResponseModel):
-    """The usage of all users in whole UTC days. The ``by…`` objects have credits by name.
+    """The usage of all users in whole UTC days. The ``by…`` objects have credits by name or day.
 
-    ``byUser`` has the users who spent most. If not all names fit in the answer, ``byService`` and ``byModel`` have
-    those on which users spent the most. ``tokensByModel`` has at most 100 of those models, those that cost most. All
-    numbers are exact; ``truncated`` means that users, names or usage by model are left out. The sums are up to five
-    minutes behind (the stack's parameter StatisticsSeconds): ``asOf`` is when the newest counted record was made.
+    ``byUser`` has the users who spent most. If not all services or models fit in the answer, it has the ones on which
+    users spent the most. ``tokensByModel`` has the models of ``byModel`` that cost most, at most 100. All numbers are
+    exact. ``truncated`` means that users, services, models or usage by model are left out. The sums are up to five
+    minutes behind (the stack's parameter StatisticsSeconds). ``asOf`` is when the newest counted record was made.
     """
 
     total_records: int
@@ -319,8 +319,9 @@ def own_statistics(
 ) -> StatisticsView:
     """Show what the caller used or, with ``accountId``, what an account paid for.
 
-    Owners and admins of an organization see what it paid for all members, or for the one in ``userId``. Members see
-    what it paid for them. With ``keyId``, only usage with this API key counts. With ``by``, the answer has ``series``.
+    Owners and admins of an organization see what it paid for all members, or for the member in ``userId``. Other
+    members see what it paid for them. With ``keyId``, only usage with this API key counts. With ``by``, the answer has
+    ``series``.
     """
     since, until = _range(start_date, end_date, by)
     account = api.account
@@ -336,10 +337,10 @@ def own_statistics(
 
 
 def _range(start: str | None, end: str | None, by: operations.By | None) -> tuple[int | None, int | None]:
-    """The range that a request asks for. Raises Invalid, also if it is too long for a series."""
+    """The range that a request asks for. Raises Invalid for a wrong date or a range that ``by`` does not allow."""
     since, until = instants(start, end)
     if by and (since is None or (clock() if until is None else until) - since > MAX_DAYS * DAY):
-        raise Invalid.field("startDate", f"is required with by, and at most {MAX_DAYS} days before endDate")
+        raise Invalid.field("startDate", f"is required with by, and must be at most {MAX_DAYS} days before endDate")
     return since, until
 
 
@@ -359,7 +360,7 @@ def _member(account: Account, member: str | None, key_id: str | None) -> str | N
 
 
 def _id_of(member: str) -> str:
-    """The id of the user that a text names. If it names nobody, the text itself, for which no usage is found."""
+    """The id of the user that ``member`` names, or if there is none, ``member`` itself, for which no usage is found."""
     try:
         return users.resolve(named_by(api.caller, member)).user.id
     except UserNotFound:
@@ -385,7 +386,7 @@ def system_statistics(
 ) -> SystemView:
     """Show the usage statistics of all users, by default for the last 30 days.
 
-    ``top`` is how many users are in ``byUser``. With 0, the answer is faster. If ``by`` is then ``user`` or
+    ``top`` is how many users are in ``byUser``. The answer is faster if ``top`` is 0. If ``by`` is also ``user`` or
     ``account``, ``byService``, ``byModel`` and ``tokensByModel`` are empty. With ``by``, the answer has ``series``.
     """
     since, until = instants(start_date, end_date)

@@ -1,4 +1,4 @@
-"""A deployed service for the pages that the tests open in a browser."""
+"""The deployed service, and its console in a browser."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def consoles_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Watched]]:
-    """Return a page for the console, and the record of what it did."""
+    """Return the page in which all tests of a module open the console."""
     with fresh_page(tmp_path_factory.mktemp("profile")) as opened:
         yield opened
 

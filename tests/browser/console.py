@@ -76,7 +76,7 @@ class Console:
         return self.page.get_by_role("dialog")
 
     def command(self, button: str, **typed: str) -> None:
-        """Open a command's dialog and fill its fields, named by their labels."""
+        """Open a command's dialog and fill the fields that have these labels."""
         self.page.get_by_role("button", name=button, exact=True).click()
         for label, text in typed.items():
             self.dialog.get_by_label(label, exact=True).fill(text)
@@ -111,6 +111,6 @@ class Console:
             self.page.wait_for_timeout(100)
 
     def unexpected_errors(self) -> list[str]:
-        """The errors that the page reported, except refusals by the service and requests of a page that was left."""
+        """The page's errors, except refusals by the service and requests that the browser aborted as it left a page."""
         expected = ("the server responded with a status of 4", "net::ERR_ABORTED")
         return [each for each in self.watched.errors if not any(text in each for text in expected)]

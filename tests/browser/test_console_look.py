@@ -1,4 +1,4 @@
-"""Every screen of the console, light and dark: accessible, and at four widths never wider than the window."""
+"""Every screen of the console is accessible and fits into windows of four widths, in light and in dark colors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONG = "W" * 60
 
 @pytest.fixture(scope="module")
 def screens(admin: Person, people: People) -> list[str]:
-    """Return the addresses of all screens, with much to show on each."""
+    """Store long texts and large numbers for all screens, and return the addresses of the screens."""
     person = people(credits=10**12)
     for days in (1, 30, 400):
         grant = {"userId": person.id, "credits": 5, "expiryDays": days, "notes": f"{MARKUP} {LONG}"}
@@ -66,7 +66,7 @@ def _violations(console: Console) -> list[str]:
 def test_every_screen_fits_at_four_widths_and_is_accessible(
     console: Console, admin: Person, screens: list[str], scheme: Literal["light", "dark"], widths: tuple[int, ...]
 ) -> None:
-    """The last width is the one that axe checks: light screens are wide then, and dark ones narrow."""
+    """Axe checks each screen only at the last width: light screens at the widest, dark screens at the narrowest."""
     page = console.page
     page.emulate_media(color_scheme=scheme)
     console.sign_in(admin, "overview")

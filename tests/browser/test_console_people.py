@@ -49,7 +49,7 @@ def test_an_administrator_finds_a_person_by_address_and_grants_credits_once(
     assert "The balance is now 2,000 credits" in message
     assert REQUEST_ID.search(message)
     console.expect_figure("Available", "2,000")
-    assert person.balance()["totalCredits"] == 2000, "a double click is one grant"
+    assert person.balance()["totalCredits"] == 2000, "the double click of submit() makes only one grant"
     console.open_tab("Ledger")
     newest = console.rows("Ledger").first
     expect(newest).to_contain_text(f"Invoice 7 {MARKUP}")
@@ -78,7 +78,7 @@ def test_a_grant_whose_answer_was_lost_is_sent_again_with_the_same_key(
     assert "may still have had an effect" in console.refusal()
     console.submit()
     message = console.wait_until_done()
-    console.watched.errors.clear()  # the lost answer
+    console.watched.errors.clear()  # Chromium reports the lost answer
 
     assert "had been carried out already" in message
     assert len(keys) == 2
@@ -268,7 +268,9 @@ def test_the_preview_of_a_call_names_every_limit(console: Console, admin: Person
     assert person.balance()["heldCredits"] == 0
 
 
-def test_the_preview_for_an_organization_asks_about_a_member(console: Console, admin: Person, people: People) -> None:
+def test_the_preview_for_an_organization_checks_the_budget_of_the_named_member(
+    console: Console, admin: Person, people: People
+) -> None:
     owner, member = people(), people()
     made = _organization(admin, owner, member)
     admin.ok("PUT", f"budgets/{made['accountId']}/members", {"limitCredits": 5, "window": "day"})
@@ -350,7 +352,7 @@ def test_a_supervisor_sees_and_grants_what_the_role_permits(console: Console, pe
         assert console.page.get_by_role("alert").count() == 0
 
 
-def test_a_user_is_not_offered_the_people_screen_and_its_address_shows_a_refusal(
+def test_a_user_is_not_offered_the_people_screen_and_is_refused_when_opening_it(
     console: Console, people: People
 ) -> None:
     user, other = people(), people(credits=4711)
@@ -392,7 +394,9 @@ def test_an_administrator_sees_an_organization_and_grants_it_credits(
     assert console.page.locator("main img, main b").count() == 0, "markup is text"
 
 
-def test_each_role_sees_what_it_may_of_an_organization(console: Console, admin: Person, people: People) -> None:
+def test_an_organization_shows_and_offers_what_the_role_permits(
+    console: Console, admin: Person, people: People
+) -> None:
     owner, member, supervisor, stranger = people(), people(), people("supervisor"), people()
     made = _organization(admin, owner, member)
     address = f"organizations/{made['organizationId']}"

@@ -1,4 +1,4 @@
-"""The console's overview, its sessions, and a user's own account."""
+"""The console's screens for the overview, for live sessions, and for a user's own account."""
 
 from __future__ import annotations
 

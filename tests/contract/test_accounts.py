@@ -18,9 +18,13 @@ KEYS_OF_ACCOUNTS = {
     *("wallet", "wallet_of_all", "allocation", "entry", "audit", "usage", "day_rollup", "wallet_due"),
     *("texts_of_account", "budget"),
 }
+"""Functions of ``keys``. ``wallet_of_all`` and ``wallet_due`` build keys of indexes.
+
+The others build keys in an account's partition.
+"""
 
 
-def test_every_key_in_an_accounts_partition_takes_an_account() -> None:
+def test_every_function_that_builds_keys_of_an_account_takes_an_account_id() -> None:
     functions = dict(inspect.getmembers(keys, inspect.isfunction))
     partition = re.compile(r'(?:"pk": |Range\()f"ACCOUNT#')
     found = {name for name, each in functions.items() if partition.search(inspect.getsource(each))}

@@ -32,7 +32,7 @@ NEEDS_AN_ENGINE = {
 }
 """Commands that the tests cannot run to their end, and why.
 
-SAM reads everything that these commands name, and then asks for the engine.
+SAM reads all files that these commands name, and then asks for the engine.
 """
 NO_ENGINE = "requires a container runtime. Do you have Docker or Finch installed and running?"
 
@@ -80,7 +80,7 @@ def port() -> str:
 
 @pytest.fixture(scope="module")
 def aws(project: Project, documentation: Documentation, port: str) -> Iterator[Running]:
-    """Start `make run`. Tests that need it wait for it."""
+    """Start `make run`, but do not wait until the local AWS is ready. A test that needs the local AWS waits."""
     with project.begin(documentation.line("make run"), PORT=port) as running:
         yield running
 
@@ -96,7 +96,7 @@ def terminal(project: Project, port: str, tmp_path: Path) -> Iterator[Terminal]:
 def test_every_command_on_the_page_works_in_order(
     terminal: Terminal, aws: Running, documentation: Documentation
 ) -> None:
-    """Except `make run`, which was started before. A new command on the page makes the unpacking fail."""
+    """The fixture `aws` has started `make run`. If the page has a new command, unpacking `typed` fails."""
     typed = [line for line in documentation.page(PAGE) if line != "make run"]
     path, build, health, endpoint, address, credentials, unset, bridge, balance, jwt_secret, key, api = typed
     assert [line for line in typed if line.startswith(tuple(NEEDS_AN_ENGINE))] == [health, balance, api]
@@ -112,9 +112,9 @@ def test_every_command_on_the_page_works_in_order(
     table = json.loads((terminal.folder / ".local/stack.json").read_text())["tableName"]
     variables.write_text(variables.read_text().replace("the tableName of .local/stack.json", table))
     assert "AWS_ENDPOINT_URL" not in built.read_text()
-    assert len(re.findall(r"Ref: \w+Function\.Alias", built.read_text())) == 2, "of the two authorizers"
+    assert len(re.findall(r"Ref: \w+Function\.Alias", built.read_text())) == 2, "one for each authorizer"
     terminal.type(endpoint)
-    assert built.read_text().count("AWS_ENDPOINT_URL") == 1, "in Globals, for all functions"
+    assert built.read_text().count("AWS_ENDPOINT_URL") == 1, "once, in Globals, for all functions"
     assert not re.findall(r"Ref: \w+Function\.Alias", built.read_text())
 
     for each in (address, credentials, unset):
@@ -135,7 +135,10 @@ def test_every_command_on_the_page_works_in_order(
 
 
 def assert_the_authorizers_find_their_secrets(terminal: Terminal, port: str) -> None:
-    """Read the secrets for the authorizers' sample events, over the bridge and by the names in sam-local-env.json."""
+    """Check that the authorizers' secrets accept the sample events.
+
+    The secrets are read over the bridge, by their names in sam-local-env.json.
+    """
     events = terminal.folder / "events"
     names = json.loads((events / "sam-local-env.json").read_text())["Parameters"]
 

@@ -1,4 +1,4 @@
-"""The gateway's own behavior: authentication, throttling, and what pages of other origins may read."""
+"""The gateway: authentication, throttling, CORS, security headers, and HEAD."""
 
 from __future__ import annotations
 
@@ -44,18 +44,17 @@ def test_an_internal_route_refuses_a_wrong_internal_key(http: httpx.Client, rout
 
 
 def test_pages_of_the_allowed_origin_may_read_every_answer(http: httpx.Client, people: People) -> None:
-    """Answers of a function, of the gateway alone, and of an authorizer."""
-    fine, unknown = people().get("credits/balance"), http.get("/api/nothing")
-    nobody, forged = (http.get("/api/users/me", headers=headers) for headers in ({}, {"Authorization": "Bearer x"}))
+    from_function = people().get("credits/balance")
+    from_gateway = http.get("/api/nothing"), http.get("/api/users/me")
+    from_authorizer = http.get("/api/users/me", headers={"Authorization": "Bearer x"})
 
-    for answer in (fine, unknown, nobody, forged):
+    for answer in (from_function, *from_gateway, from_authorizer):
         assert answer.headers["access-control-allow-origin"] == ORIGIN, described(answer)
         assert answer.headers["access-control-expose-headers"] == "Idempotency-Replayed, Retry-After, X-Next-Cursor"
         assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
 
 
 def test_every_kind_of_answer_has_the_security_headers(http: httpx.Client, people: People) -> None:
-    """Answers of functions and of the gateway; an unknown method of a known path is an unknown route."""
     person = people(credits=5)
     opening = {"sessionId": "s", "modelId": "m", "estimatedTokens": 10**8}
     kinds = {
@@ -70,16 +69,17 @@ def test_every_kind_of_answer_has_the_security_headers(http: httpx.Client, peopl
         "404 of a function": http.get("/api/docs/nothing"),
         "404 of the gateway": http.get("/api/nothing"),
         "404 of the stage": http.get("/"),
+        # The gateway answers 404, not 405, if a path does not have the method.
         "404 of another method": http.post("/api/health"),
         "404 of another method with a token": person.call("PATCH", "credits/balance"),
         "404 of another method without a body": http.head("/api/users/me"),
         "413": person.post("credits/check", b"{" + b" " * 70_000 + b"}"),
-        "of no JSON type": person.call("POST", "credits/check", b"<x/>", headers={"Content-Type": "text/xml"}),
+        "any status for XML": person.call("POST", "credits/check", b"<x/>", headers={"Content-Type": "text/xml"}),
     }
 
     for kind, answer in kinds.items():
         assert SECURITY_HEADERS.items() <= dict(answer.headers).items(), f"{kind}: {described(answer)} {answer.headers}"
-        assert kind.startswith(("of", str(answer.status_code))), f"{kind}: {described(answer)}"
+        assert kind.startswith(("any status", str(answer.status_code))), f"{kind}: {described(answer)}"
 
 
 @pytest.mark.parametrize("route", sorted(HEADS), ids=" ".join)
@@ -103,7 +103,7 @@ def test_head_of_a_file_that_does_not_exist_is_refused_without_a_body(http: http
 
 
 def test_a_preflight_request_needs_no_token(http: httpx.Client) -> None:
-    """The emulator's answer lacks the headers: a test of the template checks them."""
+    """The emulator's answer lacks the CORS headers. Tests of the template check them."""
     answer = http.options("/api/credits/balance", headers={"Origin": ORIGIN, "Access-Control-Request-Method": "GET"})
 
     assert answer.status_code == 200
@@ -111,7 +111,7 @@ def test_a_preflight_request_needs_no_token(http: httpx.Client) -> None:
 
 @pytest.fixture
 def few_admitted(service: Stack) -> Iterator[None]:
-    """Make the stage admit few requests, with the two settings that come from the template's parameters."""
+    """Make the stage admit few requests. The template's parameters set its two limits, which this fixture lowers."""
     gateway = service.aws.client("apigateway")
     api_id, stage = service.base_url.split("/")[-2:]
 

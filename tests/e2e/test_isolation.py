@@ -1,4 +1,4 @@
-"""No user reaches another user's data: not with a session id, a cursor, an idempotency key or a borrowed name."""
+"""No user reaches another user's data with a session id, a cursor, an idempotency key, a user id or an address."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_cursor_does_not_open_another_users_list(people: People, owner_and_str
     assert {session["userId"] for session in found} <= {stranger.id}
 
 
-def test_an_idempotency_key_is_its_callers_own(people: People) -> None:
+def test_the_same_idempotency_key_means_another_request_for_another_caller(people: People) -> None:
     one, other, user = people("admin"), people("admin"), people()
     grant, key = {"userId": user.id, "credits": 5}, new_id("key")
 
@@ -78,7 +78,7 @@ def test_an_idempotency_key_is_its_callers_own(people: People) -> None:
     assert user.balance()["totalCredits"] == 10
 
 
-def test_an_id_that_looks_like_an_address_or_a_key_is_only_an_id(
+def test_a_user_id_that_looks_like_an_address_or_an_item_key_is_only_an_id(
     http: httpx.Client, token: Mint, owner_and_stranger: tuple[Person, Person]
 ) -> None:
     owner, _ = owner_and_stranger
@@ -173,7 +173,7 @@ def test_a_user_whose_id_is_another_users_address_gets_nothing_of_that_user(
     assert imposter.ok("GET", "credits/ledger")["entries"] == []
 
 
-def test_an_unverified_address_claims_nothing(people: People, admin: Person) -> None:
+def test_a_user_cannot_take_over_an_address_without_verifying_it(people: People, admin: Person) -> None:
     owner = people()
     for verified in (False, "false"):
         other = people("supervisor", email=owner.email, email_verified=verified)

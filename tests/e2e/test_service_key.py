@@ -56,7 +56,7 @@ def test_reporting_usage_needs_the_service_key_in_addition_to_a_token_or_api_key
         return with_key(http, "POST", path, api_key, sent, **headers)
 
     for headers in ({}, *({"X_Internal_Api_Key": wrong} for wrong in ("", "x", key[:-1], f"{key}x"))):
-        required = "The key of one of the platform's services is required"
+        required = "The platform's internal key is required"
         assert_refused(report(**headers), 403, "FORBIDDEN", required)
     assert items_of(service, person.id) == before
     answer = report(X_Internal_Api_Key=key)

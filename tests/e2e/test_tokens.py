@@ -64,7 +64,7 @@ def forger(service: Stack, token: Mint) -> Forger:
 
 
 def _forged(forger: Forger) -> dict[str, str]:
-    """Return tokens that were not signed with the service's secret, or not correctly."""
+    """Return tokens with an invalid header, payload, signature or form."""
     header, payload, signature = forger.genuine.split(".")
     other_payload = _encoded(forger.payload | {"role": "admin"})
     private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -85,7 +85,7 @@ def _forged(forger: Forger) -> dict[str, str]:
         "RS256, signed with the secret": forger.signed({"alg": "RS256"}, claims, secret),
         "HS256, said to be RS256": f"{_encoded({'alg': 'RS256'})}.{payload}.{signature}",
         "HS512, said to be HS256": forger.signed({"alg": "HS256"}, claims, secret, "sha512"),
-        "a key of its own": forger.signed({"alg": "HS256", "jwk": {"kty": "oct", "k": "eHg"}}, claims, "xx"),
+        "a key in the header": forger.signed({"alg": "HS256", "jwk": {"kty": "oct", "k": "eHg"}}, claims, "xx"),
         "a critical header": forger.signed({"alg": "HS256", "crit": ["x"], "x": 1}, claims, secret),
         "no signature": f"{header}.{payload}.",
         "half a signature": f"{header}.{payload}.{signature[:20]}",
@@ -103,7 +103,7 @@ def _forged(forger: Forger) -> dict[str, str]:
 
 
 def _dishonest(forger: Forger) -> dict[str, str]:
-    """Return tokens with a genuine signature and invalid claims."""
+    """Return tokens with a valid signature and invalid claims."""
     now = int(time.time())
     values: dict[str, list[Any]] = {
         "exp": [None, "soon", [], {}, f"{now + HOUR}x", float("nan"), float("inf")],
@@ -126,7 +126,7 @@ def _bearing(http: httpx.Client, token: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize("family", [_forged, _dishonest])
-def test_a_token_that_is_not_genuine_is_invalid(
+def test_a_forged_token_or_a_token_with_invalid_claims_is_refused(
     service: Stack, http: httpx.Client, forger: Forger, admin: Person, family: Any
 ) -> None:
     for name, token in family(forger).items():
@@ -146,7 +146,7 @@ def test_a_genuine_token_of_another_type_is_not_an_access_token(
 
 
 @pytest.mark.parametrize("ago", [LEEWAY + 1, HOUR, 50 * 365 * 24 * HOUR])
-def test_an_expired_token_is_refused_as_such(
+def test_an_expired_token_is_refused_as_expired(
     service: Stack, http: httpx.Client, forger: Forger, admin: Person, ago: int
 ) -> None:
     answer = _bearing(http, forger.claiming(exp=int(time.time()) - ago))

@@ -1,4 +1,4 @@
-"""A deployed service, a provider's server, and a LiteLLM proxy that accounts for its calls by the client's callback."""
+"""A deployed service, a server in place of the model providers, and a LiteLLM proxy with the client's callback."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOLDER = Path(__file__).parent
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests that share the service in one process."""
+    """Run these tests in one process, because they share the service."""
     for item in items:
         if item.path.is_relative_to(FOLDER):
             item.add_marker(pytest.mark.xdist_group("gateways"))
@@ -41,7 +41,7 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture(scope="session")
 def credential(admin: Person) -> str:
-    """Return the proxy's credential at the service."""
+    """Return a service credential for the proxy."""
     return new_service(admin, "sessions", "usage", "read", "users:sync")
 
 
@@ -49,7 +49,7 @@ def credential(admin: Person) -> str:
 def proxy(
     service: Stack, provider: Provider, credential: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
-    """Return a LiteLLM proxy for all tests that leave it alive."""
+    """Return the LiteLLM proxy that most tests share. Tests that kill a proxy start their own."""
     litellm.install()
     with Proxy.running(tmp_path_factory.mktemp("litellm"), service.base_url, credential, provider) as running:
         yield running

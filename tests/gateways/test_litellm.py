@@ -128,7 +128,7 @@ def test_a_caller_who_hangs_up_before_the_first_word_leaves_nothing_held(
         next(lines)
         assert person.balance()["heldCredits"] > 0
 
-    expect_released(person, 99)  # the prompt was read
+    expect_released(person, 99)  # the prompt costs 1 credit
     provider.go.set()
 
 
@@ -183,10 +183,10 @@ def test_a_fallback_is_priced_as_the_model_that_served(
 
     assert answer.is_success, answer.text
     record, _ = wait_for_settlement(service, person)
-    assert record["credits"] == 1, "the default price: the model that served has none"
+    assert record["credits"] == 1, "the model that served has no price, so the default price applies"
 
 
-def test_a_key_without_a_user_is_refused(proxy: Proxy, provider: Provider) -> None:
+def test_a_proxy_key_without_a_user_is_refused(proxy: Proxy, provider: Provider) -> None:
     provider.plans()
 
     answer = proxy.answer("/v1/chat/completions", chat())
@@ -208,7 +208,7 @@ def test_a_call_that_is_not_accounted_is_refused(people: People, proxy: Proxy, p
     assert provider.asked == []
 
 
-def test_a_caller_cannot_name_the_session_that_pays(
+def test_a_caller_cannot_charge_another_users_session(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     """A caller chooses a call's metadata. The metadata must neither make another user pay nor make the call free."""

@@ -1,4 +1,4 @@
-"""Two processes of a LiteLLM proxy that share an outbox, and are killed together."""
+"""Two processes of a LiteLLM proxy share an outbox, and are killed together."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def wait_until(done: Callable[[], bool], complaint: str) -> None:
 
 
 def settlements_in(outbox: Path) -> int:
-    """How many sessions of the outbox have ended."""
+    """How many sessions in the outbox have ended. The outbox also has the sessions that are still open."""
     with sqlite3.connect(outbox) as database:
         return int(database.execute("SELECT COUNT(*) FROM settlements WHERE ending IS NOT NULL").fetchone()[0])
 
@@ -39,7 +39,6 @@ def settlements_in(outbox: Path) -> int:
 def test_two_processes_share_an_outbox_and_each_call_is_charged_once_after_both_are_killed(
     provider: Provider, tmp_path: Path
 ) -> None:
-    # not `--num_workers 2`, which takes longer: uvicorn restarts workers that need 5 seconds to import LiteLLM
     bank, outbox = Bank(), tmp_path / "outbox"
     environ = {"ACCOUNTING_OUTBOX": str(outbox)}
     provider.plans(words=5, output_tokens=700)
@@ -51,6 +50,8 @@ def test_two_processes_share_an_outbox_and_each_call_is_charged_once_after_both_
     with serving(bank) as url:
         bank.trouble["finalize"] = [UNAVAILABLE] * 10_000
         with ExitStack() as running:
+            # Two separate proxies start faster than `--num_workers 2`: uvicorn restarts a worker if importing LiteLLM
+            # takes the worker more than 5 seconds.
             proxies = [
                 running.enter_context(Proxy.running(folder, url, "svc_01_secret", provider, **environ))
                 for folder in folders

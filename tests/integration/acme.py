@@ -37,7 +37,7 @@ def budget(subject: str, limit: int, account_id: Any = ACME, by: Requester = BOS
 
 
 def stream(session_id: str, tokens: int = 5_000, user_id: str = "u1", account_id: Any = ACME, **more: Any) -> Any:
-    """Open a session. For the default of 5,000 tokens, it holds 6 credits."""
+    """Open a session. The default of 5,000 tokens costs 5 credits, and 6 are held."""
     now = more.pop("now", NOW)
     return sessions.initialize(user_id, session_id, "m", tokens, now=now, account_id=account_id, **more).session
 

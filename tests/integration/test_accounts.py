@@ -25,6 +25,8 @@ from tests.members import organization_with
 type MakeUser = Callable[..., str]
 
 ORGANIZATION = stored("org:o1")
+LOOKALIKE = "org:o1"
+"""The id of a user. It looks like the id of the organization's account."""
 
 
 def request(**more: Any) -> Request:
@@ -37,14 +39,14 @@ def stream(session_id: str, tokens: int = 1_000, user_id: str = "u1", now: int =
 
 @pytest.fixture(autouse=True)
 def _has_members(table_name: str) -> None:
-    organization_with(ORGANIZATION, "u1", "u2", "org:o1", now=NOW)
+    organization_with(ORGANIZATION, "u1", "u2", LOOKALIKE, now=NOW)
 
 
 @pytest.fixture(autouse=True)
 def _the_users_own_account_is_untouched(table_name: str) -> Iterator[None]:
     """Using an organization's credits leaves the user's own account unchanged."""
     yield
-    for user_id in ("u1", "org:o1"):
+    for user_id in ("u1", LOOKALIKE):
         assert wallets.get(personal(user_id)).entry_seq == 0
 
 
@@ -190,17 +192,19 @@ def test_the_auditor_finds_a_changed_wallet_of_an_organization(dynamodb: Any, ta
 
 
 def test_a_user_id_that_looks_like_an_account_id_is_only_a_user_id(user: MakeUser) -> None:
-    """``org:o1`` as a user's id means that user's own account, even if they are a member of the organization."""
-    user("org:o1")
+    """The user's own account pays for their requests, although they are a member of the organization."""
+    user(LOOKALIKE)
     credits.allocate(request(), 100)
 
-    assert credits.balance_of("org:o1", NOW).available == 0
+    assert credits.balance_of(LOOKALIKE, NOW).available == 0
     with pytest.raises(InsufficientCredits):
-        sessions.initialize("org:o1", "s1", "m", 1_000, now=NOW)
-    assert usage.statistics("org:o1", None, None).sums.records == 0
+        sessions.initialize(LOOKALIKE, "s1", "m", 1_000, now=NOW)
+    assert usage.statistics(LOOKALIKE, None, None).sums.records == 0
 
 
-def test_an_organizations_stream_costs_what_the_data_model_says(user: MakeUser, calls: Calls) -> None:
+def test_calls_and_write_units_of_an_organizations_stream_match_the_data_model_page(
+    user: MakeUser, calls: Calls
+) -> None:
     user("u1")
     credits.allocate(request(), 1_000)
     stream("s0")

@@ -26,7 +26,7 @@ function_of = cache(app)
 def answer_to(method: str, path: str, body: str) -> dict[str, Any]:
     """Send a route's sample, with this path and body, to the route's function, and return the answer.
 
-    If the sample's caller has a role, the caller becomes the administrator ``u1``.
+    If the sample's caller is a user, the administrator ``u1`` takes the place of this user.
     """
     for sample in SAMPLES:
         pattern = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", sample.get("resource", ""))
@@ -50,7 +50,7 @@ def answer_to(method: str, path: str, body: str) -> dict[str, Any]:
 
 
 def create(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Send a request that must be answered 201, and return the body of its answer."""
+    """Send a request, assert that the answer is 201, and return the answer's body."""
     answer = answer_to(method, path, json.dumps(body))
     assert answer["statusCode"] == 201, answer
     read: dict[str, Any] = json.loads(answer["body"])

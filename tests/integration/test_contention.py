@@ -1,4 +1,4 @@
-"""Every request that is answered 503 CONTENTION is counted once, no matter where it was given up."""
+"""Every request that is answered with 503 CONTENTION is counted once, no matter which operation gave up."""
 
 from collections.abc import Callable, Iterator
 
@@ -40,7 +40,7 @@ def wire(table_name: str) -> Iterator[Faults]:
         ("users/disable", TRANSACTION),
     ],
 )
-def test_a_contention_answer_is_counted_once(
+def test_a_request_that_is_answered_with_contention_is_counted_once(
     user: MakeUser, wire: Faults, monkeypatch: pytest.MonkeyPatch, sample: str, fault: tuple[str, Fault]
 ) -> None:
     user("demo-user", 1_000)

@@ -1,4 +1,4 @@
-"""Balances, the four commands, allocations and the ledger in the table."""
+"""Credits in the table: balances, the commands that change them, allocations and the ledger."""
 
 from collections.abc import Callable
 from typing import Any
@@ -54,7 +54,7 @@ def test_a_balance_ignores_expired_credits_and_writes_nothing(user: MakeUser, ca
     assert wallets.get(ACCOUNT) == before
 
 
-def test_the_next_command_records_the_expiry(user: MakeUser) -> None:
+def test_the_first_command_after_an_expiry_records_it(user: MakeUser) -> None:
     user("u1", 10, days=1)
 
     credits.allocate(request(now=NOW + DAY), 3)
@@ -99,7 +99,7 @@ def test_credits_that_any_command_finds_expired_are_counted_once(
     command()
     credits.remove(request(now=EXPIRED), 1)
 
-    assert counted.counts["CreditsExpired"] == wallets.get(ACCOUNT).expired == 44
+    assert counted.counts["CreditsExpired"] == wallets.get(ACCOUNT).expired == 44  # 50 - 6 held
 
 
 def test_a_wallet_is_due_for_the_sweeper_no_later_than_its_first_lot_expires(user: MakeUser) -> None:
@@ -135,7 +135,7 @@ def test_each_command_answers_with_its_effect(user: MakeUser) -> None:
     assert (allocated.allocation.credits, allocated.allocation.notes, allocated.remaining) == (7, "", 7)
     (stored,) = allocations.page(ACCOUNT, last=2, limit=1)
     assert stored == allocated.allocation._replace(notes="gift"), (
-        "only the stored allocation has the notes, so that they can be erased"
+        "the result is stored for repeats, and notes are stored only where they can be erased"
     )
     assert allocated.allocation.expires_at == NOW + DAY
     assert [(change.previous, change.available) for change in (allocated, removed, adjusted, made)] == [
@@ -252,7 +252,7 @@ def test_the_ledger_lists_the_entries_of_a_range_of_time(
     assert ledger(since, until) == found
 
 
-def test_a_range_of_time_has_pages_too(user: MakeUser) -> None:
+def test_the_entries_of_a_range_of_time_are_read_page_by_page(user: MakeUser) -> None:
     user("u1")
     for at in range(10):
         credits.allocate(request(now=NOW + at), 1)
@@ -271,7 +271,7 @@ def test_a_range_of_time_is_found_by_binary_search(user: MakeUser, calls: Calls)
 
     assert ledger(NOW + 30, NOW + 31) == [31]
 
-    assert calls.operations.count("GetItem") <= 2 * 6
+    assert calls.operations.count("GetItem") <= 2 * 6  # six for each end of the range, because 2**6 > 40
 
 
 def test_an_empty_ledger_has_one_empty_page(user: MakeUser) -> None:
@@ -294,7 +294,7 @@ def test_allocations_are_listed_newest_first_with_their_remaining_credits(user: 
     assert (page.total, page.next_number) == (5, None)
 
 
-def test_allocations_are_paged_by_number_and_by_cursor(user: MakeUser) -> None:
+def test_allocations_are_paged_by_skipping_and_by_cursor(user: MakeUser) -> None:
     user("u1")
     for number in range(5):
         credits.allocate(request(now=NOW + number), 1)

@@ -1,4 +1,4 @@
-"""A disabled user cannot begin anything new, can end open sessions, and loses nothing."""
+"""A disabled user cannot begin anything new, but can end open sessions, and keeps their credits."""
 
 import json
 from collections.abc import Callable
@@ -123,7 +123,7 @@ def test_disabling_a_user_without_a_wallet_creates_a_frozen_wallet(user: MakeUse
     assert assert_books_balance("u1").available == 10
 
 
-def test_disabling_or_enabling_a_user_again_changes_nothing(user: MakeUser, calls: Calls) -> None:
+def test_disabling_a_disabled_user_or_enabling_an_enabled_user_changes_nothing(user: MakeUser, calls: Calls) -> None:
     user("u1")
     disable(reason="first")
     calls.reset()

@@ -241,7 +241,7 @@ def pointer(address: str) -> dict[str, Any]:
 
 @pytest.fixture
 def user_with_texts(user: MakeUser) -> None:
-    """A user with a dozen grants, records, open sessions and API keys, each with a text."""
+    """A user with 12 grants, 12 usage records, 12 open sessions and 12 API keys. Each has a text."""
     user("u1", 1_000)
     for number in range(12):
         key = IdempotencyKey("u1", "usage", f"{TEXT}{number}", "f")
@@ -340,7 +340,7 @@ def test_a_session_that_is_settled_during_an_erasure_leaves_no_texts(user: MakeU
     assert_books_balance("u1")
 
 
-def test_the_texts_of_a_record_that_another_account_paid_for_are_erased(
+def test_a_usage_record_of_an_organization_keeps_no_texts_of_an_erased_user(
     user: MakeUser, dynamodb: Any, table_name: str
 ) -> None:
     from accounting.domain.accounts import stored as account
@@ -400,7 +400,7 @@ def test_an_erased_reason_cannot_be_guessed_from_the_remaining_digest(user: Make
 
 
 def test_a_user_who_was_restored_is_erased_again(user: MakeUser, dynamodb: Any, table_name: str) -> None:
-    """After ``make restore``, the table has all items from before the erasure, and the erasure's own item."""
+    """``make restore`` brings back all items from before the erasure, and keeps the item of the erasure."""
     user("u1", 5)
     before = [item for page in dynamodb.get_paginator("scan").paginate(TableName=table_name) for item in page["Items"]]
     erase()

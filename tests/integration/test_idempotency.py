@@ -108,7 +108,7 @@ def test_a_key_is_kept_for_seven_days_and_can_then_be_reused(user: MakeUser) -> 
         credits.allocate(request(now=NOW + 7 * DAY + 1), 7)
 
 
-def test_an_expired_key_does_not_answer_a_removal(user: MakeUser) -> None:
+def test_a_removal_repeated_after_its_key_expired_is_decided_again(user: MakeUser) -> None:
     user("u1", 100, days=300)
     credits.remove(request(), 100)
 
@@ -157,7 +157,7 @@ def test_a_repeated_initialize_holds_once_even_if_no_credits_are_left(user: Make
 
 @pytest.mark.parametrize("left", [0, 100])
 @pytest.mark.parametrize(("model", "tokens"), [("m", 5_001), ("n", 5_000)])
-def test_initialize_with_other_values_is_refused(model: str, tokens: int, left: int, user: MakeUser) -> None:
+def test_a_repeated_initialize_with_other_values_is_refused(model: str, tokens: int, left: int, user: MakeUser) -> None:
     user("u1", 6 + left)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
 
@@ -180,7 +180,7 @@ ENDS: dict[str, Callable[[], object]] = {
 def test_the_id_of_an_ended_session_cannot_be_used_again(
     outcome: str, model: str, tokens: int, left: int, user: MakeUser
 ) -> None:
-    """The first answer would claim a hold that has ended, so a repeat is refused, whatever the wallet has left."""
+    """A repeat is refused, because the first answer says that credits are held, and they no longer are."""
     user("u1", 6 + left)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     ENDS[outcome]()
@@ -261,7 +261,7 @@ def test_an_abort_without_tokens_counts_as_a_repeat_of_any_abort(user: MakeUser)
 
 
 def test_a_repeat_is_answered_after_the_user_lost_the_address(user: MakeUser) -> None:
-    """By then the address names another user or nobody. The repeat gets the first answer, and changes no balance."""
+    """At the first repeat, nobody has the address. At the second, another user has it."""
     user("u1", 10)
     by_address = request()._replace(user="u1@example.com")
     first = credits.allocate(by_address, 7)

@@ -1,4 +1,4 @@
-"""The database reports conflicts or loses answers: an organization's wallet, budget and run count each step once."""
+"""An organization's wallet, budget and run count each step once, even after conflicts or lost answers."""
 
 import time
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ LOST_FOR_GOOD = (answer_lost,) * 3
 
 @pytest.fixture
 def wire(table_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """The wire, which repeats without pauses. An organization's member has a budget and a run of 20 credits each."""
+    """The wire, which repeats without pauses. The member u1 has a budget of 20 credits and a run of 20 credits."""
     monkeypatch.setattr(wire_module, "time", SimpleNamespace(**vars(time) | {"sleep": lambda _seconds: None}))
     organization_with(ACME, "u1", now=NOW)
     credits.allocate(Request("boss", "", "", 365, NOW, account_id=ACME), 100)
@@ -65,7 +65,7 @@ def assert_counted(committed: int, spent: int, opened: int, records: int) -> Non
 )
 def test_each_step_of_a_session_counts_once(wire: Faults, faults: tuple[Fault, ...]) -> None:
     initialize = partial(sessions.initialize, "u1", "s1", "m", 5_000, now=NOW, account_id=ACME, run_id="r1")
-    steps = (
+    steps = (  # with the counts after each step: committed, spent, sessions, records
         (initialize, (6, 0, 1, 0)),
         (partial(sessions.heartbeat, "u1", "s1", 9_000, now=NOW), (11, 0, 1, 0)),
         (partial(settling.finalize, "u1", "s1", 8_000, success=True, now=NOW, account_id=ACME), (8, 8, 1, 1)),

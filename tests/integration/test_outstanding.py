@@ -1,4 +1,4 @@
-"""The stored sums of all wallets come from a complete run of the auditor, never from a part of one."""
+"""The sums of all wallets are stored only when the auditor has read every wallet, in one run or several."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def grant(user_id: str, number: int) -> None:
 
 @pytest.fixture
 def people(user: MakeUser) -> list[str]:
-    """The ids of 12 users over several shards. Their credits expire in 30 days."""
+    """The ids of 12 users in several shards. Together they have 186 credits, which expire in 30 days."""
     return [user(f"u{number}", credits_granted=10 + number) for number in range(12)]
 
 
@@ -83,7 +83,7 @@ def test_a_run_without_new_entries_adds_up_every_wallet_again(people: list[str])
     assert (stored_sums().available, stored_sums().ended_at) == (first.available, NOW + HOUR)
 
 
-def test_a_part_of_a_run_is_never_shown_and_the_next_run_continues_it(people: list[str]) -> None:
+def test_an_incomplete_run_shows_no_new_sums_and_the_next_run_continues_it(people: list[str]) -> None:
     total = sum(wallets.get(personal(name)).available for name in people)
     assert not audit_all(NOW, for_batches(1)).complete
     assert audits.outstanding() is None
@@ -139,7 +139,7 @@ def test_a_run_that_is_killed_in_the_middle_counts_nothing_twice(
 
 
 @pytest.mark.usefixtures("people")
-def test_accounts_with_a_problem_are_named_and_one_whose_audit_fails_counts_as_unproved(
+def test_accounts_with_a_problem_are_named_and_an_account_whose_audit_fails_counts_as_unproved(
     dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed, unreadable = personal("u2"), personal("u4")
@@ -150,7 +150,7 @@ def test_accounts_with_a_problem_are_named_and_one_whose_audit_fails_counts_as_u
     audit_all(NOW, always)
 
     assert set(stored_sums().named) == {changed, unreadable}
-    assert (stored_sums().drifting, stored_sums().accounts) == (2, 11)
+    assert (stored_sums().drifting, stored_sums().accounts) == (2, 11), "an unreadable wallet is not in `accounts`"
 
     from accounting.operations import audit
 
@@ -166,7 +166,7 @@ def test_accounts_with_a_problem_are_named_and_one_whose_audit_fails_counts_as_u
     assert (stored_sums().drifting, stored_sums().unproved, stored_sums().accounts) == (2, 1, 11)
 
 
-def test_an_audit_position_without_sums_begins_a_new_run(people: list[str]) -> None:
+def test_a_run_ignores_a_stored_position_without_sums_and_reads_every_wallet(people: list[str]) -> None:
     table.put_many([{**keys.audit_position(), "part": 7, "after": keys.AFTER_ALL_ACCOUNTS}])
 
     audit_all(NOW, always)

@@ -37,7 +37,7 @@ OWNED = stored("org:owned")
 
 
 def ask(spender: Spender = OWN, tokens: int = 5_000, usage: Usage | None = None, **more: Any) -> Preview:
-    """Preview a session. For the default of 5,000 tokens, it would hold 6 credits."""
+    """Preview a session. The default of 5,000 tokens costs 5 credits, and 6 would be held."""
     known: dict[str, Any] = {"variant": None, "refused": None, "now": NOW}
     return preview(spender, "m", tokens, usage=usage, **known | more)
 
@@ -111,7 +111,7 @@ def test_a_preview_decides_as_initialize_does_right_after_it(
     assert outcomes == {False, True}
 
 
-def test_a_preview_shows_what_each_limit_has_left_including_limits_that_pass(user: MakeUser) -> None:
+def test_a_preview_shows_what_is_left_of_every_limit_exceeded_or_not(user: MakeUser) -> None:
     user("u1")
     make_organization()
     key = make_key()
@@ -160,7 +160,7 @@ def test_a_preview_takes_1_round_trip_or_2_if_an_organization_pays(
     assert calls.round_trips == round_trips
 
 
-def test_a_preview_names_a_reason_that_is_not_a_limit(user: MakeUser) -> None:
+def test_a_preview_names_reasons_for_refusal_other_than_limits(user: MakeUser) -> None:
     user("u1", 10)
     user("u9", 10)
     make_organization()
@@ -203,7 +203,7 @@ def test_an_unknown_run_or_variant_is_a_bad_request(user: MakeUser) -> None:
 
 
 @pytest.mark.parametrize("platform_role", ["supervisor", "admin"])
-def test_a_supervisor_who_manages_the_organization_keeps_the_right_to_ask_about_everybody(
+def test_supervisors_and_administrators_can_preview_for_nonmembers_of_an_organization_that_they_manage(
     user: MakeUser, calls: Calls, platform_role: str
 ) -> None:
     for name in ("boss", "member", "stranger"):
@@ -221,7 +221,7 @@ def test_a_supervisor_who_manages_the_organization_keeps_the_right_to_ask_about_
         ask_about("stranger", "user")
     calls.reset()
     ask_about("member", "user")
-    assert calls.round_trips == 3, "the manager, the user and the member"
+    assert calls.round_trips == 3, "it reads the manager, the user and the member"
     user_store.sync(Description("boss", role="user", issued_at=NOW // 1000, role_at=NOW + DAY), NOW + DAY)
     with pytest.raises(MemberNotFound):
         ask_about("stranger", platform_role)

@@ -32,7 +32,7 @@ SHOWN = {**RULE, "pricePerThousandTokens": 10, "effectiveTo": None}
 
 
 def ask(app: Any, method: str, path: str, body: Any = None, key: str | None = None, **more: str) -> Any:
-    """Send a request, and return the answer's body, with its status in ``status`` and a boolean ``replayed``."""
+    """Send a request. Return the fields of the answer's body, ``status``, and whether the answer was ``replayed``."""
     resource = path.replace(more.get("modelId", "{}"), "{modelId}") if "modelId" in more else path
     sample = event("pricing/add")
     headers = {**sample["headers"], **({"Idempotency-Key": key} if key else {})}
@@ -157,7 +157,7 @@ def test_a_usage_at_the_default_price_has_no_rule() -> None:
         ({"tokens": 1, "variant": "Batch"}, "variant"),
     ],
 )
-def test_a_usage_that_cannot_be_priced_is_refused_with_the_field(body: dict[str, Any], field: str) -> None:
+def test_the_refusal_of_a_usage_that_cannot_be_priced_names_the_field(body: dict[str, Any], field: str) -> None:
     answer = calculate(**body)
 
     assert (answer["status"], answer["details"]["errors"][0]["field"]) == (400, field)
@@ -218,7 +218,7 @@ def test_an_import_shows_a_model_that_becomes_an_alias_with_another_price() -> N
     assert import_list(listed, dryRun=True)["unchanged"] == []
 
 
-def test_the_answer_to_a_repeated_import_is_the_first_one() -> None:
+def test_a_repeated_import_gets_the_first_answer() -> None:
     rule = {**RULE, "effectiveTo": iso(NOW + DAY)}
     first = import_list(rule, key="k")
     add({**RULE, "aliases": [], "effectiveFrom": "2026-03-01T00:00:00.000Z"})
@@ -290,9 +290,9 @@ def test_99_rules_and_aliases_are_one_transaction(calls: Calls) -> None:
 
 
 def test_an_import_costs_a_query_for_each_id_and_one_transaction(calls: Calls) -> None:
-    """A query for each rule and alias, one read that looks for conflicting rules, and one transaction.
+    """One more read looks for conflicting rules.
 
-    Each rule and alias costs 2 units, and a rule 1 more for its place in the price list.
+    Each rule and each alias costs 2 write units. Each rule costs 1 more for its place in the price list.
     """
     rules = [{**RULE, "effectiveFrom": BEGINNING}, {**RULE, "modelId": "n", "aliases": []}]
 
@@ -307,7 +307,7 @@ def test_an_import_costs_a_query_for_each_id_and_one_transaction(calls: Calls) -
     assert calls.write_units == 3 * 2 + 2
     calls.reset()
     import_list(*rules)
-    # By now the alias is stored. It leads to its model, whose rules the last query reads.
+    # Now the alias is stored, so another query reads the rules of the model that the alias belongs to.
     assert calls.operations == ["GetItem", "Query", "Query", "Query", "Query"]
 
 
@@ -328,7 +328,7 @@ def test_an_import_notices_a_rule_added_meanwhile(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_answer_to_the_largest_import_is_stored() -> None:
-    """99 short rules replace 99 of the maximum size: the record of the answer must fit into an item."""
+    """99 short rules replace 99 rules of the maximum size. The answer shows all of them, and must fit into one item."""
     before = [largest(each) for each in range(99)]
     for rule in before:
         prices.add(rule, now=NOW, key=None)
@@ -342,4 +342,4 @@ def test_the_answer_to_the_largest_import_is_stored() -> None:
     assert import_list(*rules, key="k") == {**done, "replayed": True}
     record = table.get(keys.idempotency("demo-admin", "import", "k"))
     assert record is not None
-    assert 200_000 < len(record["answer"].encode()) < 390_000  # of the 400 KB that an item can have
+    assert 200_000 < len(record["answer"].encode()) < 390_000  # an item can have 400 KB

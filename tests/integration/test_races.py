@@ -19,7 +19,7 @@ from tests.audit import assert_books_balance
 from tests.integration.conftest import ACCOUNT, NOW
 from tests.together import times, together
 
-MODEL = "m"  # without a rule: 1 credit per 1,000 tokens
+MODEL = "m"  # has no price rule, so it costs the default: 1 credit per 1,000 tokens
 
 MakeUser = Callable[..., str]
 
@@ -67,7 +67,7 @@ def test_exactly_ten_of_32_sessions_open_if_the_wallet_covers_ten(user: MakeUser
 
 
 def test_a_wallet_stores_how_many_commands_overtook_its_writer(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no command overtook the next writer, that writer removes the number."""
+    """A writer that no command overtook removes the number."""
     user("u1", 60)
     read, between = allowances.read, iter(("s2", "s3"))
 
@@ -97,7 +97,7 @@ def test_32_removals_never_go_below_zero(user: MakeUser) -> None:
 
 
 def test_16_identical_initializations_hold_once(user: MakeUser) -> None:
-    user("u1", 10)  # enough for one
+    user("u1", 10)  # enough for one session
 
     answers = together(*times(16, lambda: initialize("s1")))
 

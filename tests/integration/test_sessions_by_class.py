@@ -1,4 +1,4 @@
-"""Sessions with a usage by class in the table: holds, heartbeats, settlements, sweeps and their costs."""
+"""Sessions that report usage by token class: holds, heartbeats, settlements, sweeps, and what they cost."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -82,12 +82,13 @@ def sweep(now: int = NOW + 2 * HOUR) -> Session:
     return ended
 
 
-def test_the_estimate_is_held_with_its_buffer_and_settled_exactly() -> None:
-    assert initialize().session.initial_credits == 22  # ceil(18 × 1.2)
+def test_the_estimate_is_held_with_a_buffer_and_the_usage_is_charged_exactly() -> None:
+    assert initialize().session.initial_credits == 22  # 10 of input and 8 of output, plus 20 %, rounded up
 
     ended = finalize(Usage(9_000, 500, cached_input=8_000))
 
-    assert (ended.settled.credits, ended.settled.refund) == (4, 18)  # 1 + 0.8 + 2, rounded up once
+    # 1 of input, 0.8 of cached input and 2 of output, rounded up once
+    assert (ended.settled.credits, ended.settled.refund) == (4, 18)
     assert records()[0].usage == Usage(9_000, 500, cached_input=8_000)
     assert assert_books_balance("u1").available == 96
 
@@ -152,7 +153,7 @@ def test_a_smaller_input_than_estimated_leaves_more_room_for_output() -> None:
     after = heartbeat(None, Usage(2_000, 1))
 
     assert after.allocated_credits == 22
-    assert after.fitting_tokens == fits + 2_000
+    assert after.fitting_tokens == fits + 2_000  # 8 credits less of input; 1,000 tokens of output cost 4
 
 
 def test_a_more_expensive_class_of_output_raises_the_hold_or_is_refused() -> None:
@@ -202,7 +203,7 @@ def test_a_number_of_tokens_means_output_in_addition_to_the_estimated_inputs() -
     assert records()[0].usage == Usage(10_000, 1_500)
 
 
-def test_a_session_begun_with_a_number_may_end_with_a_usage() -> None:
+def test_a_session_begun_with_a_number_of_tokens_may_end_with_usage_by_class() -> None:
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
 
     ended = finalize(Usage(1_000, 100))
@@ -335,7 +336,7 @@ def test_a_model_without_a_price_is_refused_if_the_stack_refuses_unknown_models(
     assert finalize(Usage(1_000, 0)).settled.credits == 1
 
 
-def test_a_session_by_class_takes_4_round_trips_and_at_most_23_units(calls: Calls) -> None:
+def test_a_session_takes_4_round_trips_and_at_most_23_write_units(calls: Calls) -> None:
     prices.card_at("m", NOW)
     calls.reset()
     initialize()

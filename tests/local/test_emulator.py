@@ -1,4 +1,4 @@
-"""The local AWS runs functions in separate processes. Its faster queries and parsers have MiniStack's own results."""
+"""The local AWS is MiniStack with functions in separate processes, and with faster code that has the same results."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def zipped(**files: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Emulator]:
-    """Return a local AWS with two functions. Their layer has its own `cachetools`, imported once for all workers."""
+    """A local AWS with two functions. Their layer has a fake `cachetools` that stores which process imported it."""
     with emulator.start() as started:
         functions = started.client("lambda")
         layer = functions.publish_layer_version(
@@ -83,14 +83,14 @@ def call(aws: Emulator, function: str, event: str) -> dict[str, Any]:
     return found
 
 
-def test_workers_are_processes_of_their_own(aws: Emulator) -> None:
+def test_each_worker_is_a_separate_process(aws: Emulator) -> None:
     with ThreadPoolExecutor(4) as several:
         names = ["first", "second"] * 2
         found = list(several.map(lambda name, event: call(aws, name, event), names, "abcd"))
 
     assert len({each["pid"] for each in found}) == 4
-    assert len({each["random"] for each in found}) == 4, "each has random numbers of its own"
-    assert [each["seen"] for each in found] == [[]] * 4, "no worker sees what another one changed"
+    assert len({each["random"] for each in found}) == 4, "no two workers draw the same random number"
+    assert [each["seen"] for each in found] == [[]] * 4, "no worker sees what another worker changed"
     for name, each in zip(names, found, strict=True):
         own = {variable for variable in each["environment"] if variable.startswith("ONLY_")}
         assert own == {f"ONLY_{name.upper()}"}
@@ -167,7 +167,7 @@ allow = {"Effect": "Allow", "Action": ["a:*"], "Resource": "*"}
 document = {"Version": "2012-10-17", "Statement": [allow, {**allow, "Effect": "Deny", "Action": "a:B"}]}
 policies = [json.dumps(document), document, json.dumps({"Statement": allow}), {"Statement": []}]
 errors = []
-for _ in range(2):  # the second answer comes from the cache
+for _ in range(2):  # the second round reads the caches
     for expression in expressions:
         found = [f[0](expression) for f in (slow_parsers, quick_parsers)]
         assert list(found[0]) == list(found[1]), (expression, found)
@@ -188,7 +188,7 @@ print("the same")
 """
 
 
-def test_faster_queries_and_parsers_have_the_same_results_as_ministacks_own() -> None:
+def test_the_code_that_replaces_ministacks_has_the_same_results() -> None:
     compared = subprocess.run(
         [EMULATOR_PYTHON, "-c", COMPARED, ROOT], capture_output=True, text=True, check=False, timeout=120
     )

@@ -87,7 +87,7 @@ def test_ctrl_c_during_a_setup_ends_all_processes_and_marks_no_environment_as_co
     """Only the program itself gets the signal. A terminal would send the signal to the program's children too."""
     environment, pid_file = bootstrap_copy / ".venv", bootstrap_copy / "uv.pid"
     environment.mkdir()
-    (environment / ".locked").write_text("of other locks")
+    (environment / ".locked").write_text("the digest of other locks")
     setup = subprocess.Popen(
         [sys.executable, "-c", BOOTSTRAP, str(bootstrap_copy)],
         cwd=ROOT,

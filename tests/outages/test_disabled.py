@@ -1,4 +1,4 @@
-"""A disabled user can begin nothing new after at most 30 seconds, but can still end open sessions."""
+"""At most 30 seconds after users are disabled, they can begin nothing new. They can still end open sessions."""
 
 from __future__ import annotations
 
@@ -47,19 +47,20 @@ SOON: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "pricing", None),
     ("GET", f"pricing/{MODEL}", None),
 ]
-"""Requests that are refused after at most 30 seconds, because processes cache that the user is not disabled."""
+"""Requests that may still succeed for up to 30 seconds, because processes cache that the user is not disabled."""
 
 
 @pytest.mark.waits
-def test_a_disabled_user_can_only_report_on_and_end_open_sessions(
+def test_a_disabled_user_can_only_continue_and_end_open_sessions(
     service: Stack, http: httpx.Client, admin: Person, people: People
 ) -> None:
     person = people(credits=100)
     key = person.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read", "usage:read", "sessions:write"]})
     sessions = [person.open(5000) for _ in range(3)]
     names = {"{self}": person.id, "{key}": key["id"]}
+    # Make each function cache that the user is not disabled.
     for method, path, body in SOON:
-        if method == "GET":  # so that every function caches that the user was not disabled
+        if method == "GET":
             person.call(method, _filled_in(path, names), body)
 
     disabled = admin.ok("POST", f"users/{person.email}/disable", {"reason": "left\nfor good"})

@@ -1,7 +1,7 @@
-"""Checks the written items after every write; ``tests.audit`` has the rules of a wallet.
+"""The books: a copy of the table's items, checked after every write. ``tests.audit`` has the rules of a wallet.
 
-The books follow the table item by item, so the cost of a check depends on what changed, not on the table's size. They
-read the table directly, without faults.
+The books read only the items that were written, so the cost of a check does not depend on the table's size. They read
+the table directly, without faults.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.simulation.database import Database, Key
 from tests.simulation.limits import Limits
 
 PRINCIPAL = ("grant", "set", "remove", "adjust")
-"""Kinds of entries that a command on credits causes directly; their reason is the command's name.
+"""Kinds of entries that a command on credits causes directly. Their ``reason`` is the name of the simulated request.
 
 The other kinds belong to sessions or to usage records (see `AccountBooks.charged`), accompany another entry, or come
 from the sweeper.
@@ -41,7 +41,7 @@ from the sweeper.
 
 
 class AccountBooks:
-    """The stored items of one account and, if it is a user's own, of that user."""
+    """The stored items of one account. For a user's own account, also the items of the user."""
 
     def __init__(self, account_id: AccountId) -> None:
         self.wallet = Wallet(account_id)
@@ -92,7 +92,7 @@ class AccountBooks:
         assert last is None or entry.at >= last.at, f"out of time order: {entry}"
         self.proof.follow([entry])
         self.ledger.append(entry)
-        # The wallet is read after its entries, so this is still the wallet on which the entry was decided.
+        # `follow` takes an account's entries before its wallet, so `self.wallet` is from before this entry.
         assert not (self.wallet.frozen and entry.kind in ("hold", "charge")), (
             f"credits were taken from a disabled user: {entry}"
         )
@@ -134,7 +134,7 @@ class AccountBooks:
         assert list(self.api_keys.values()).count(key.name) == 1, f"a key was made twice: {key}"
 
     def take_run(self, run: Run) -> None:
-        """Add the current state of a run. Every request for a run has a different name."""
+        """Add the current state of a run. Simulated clients begin every run under a different id."""
         known = self.runs.setdefault(run.id, run)
         begun = known.user_id, known.limit, known.created_at, known.expires_at
         assert begun == (run.user_id, run.limit, run.created_at, run.expires_at), f"a run was begun twice: {run}"
@@ -269,7 +269,7 @@ class Books:
         """Check that a user's own account has pointers to everything that others paid for them."""
         pointed = {(name, record) for name, books in self.accounts.items() for record in books.pointers}
         paid = {(personal(record.user_id), record.id) for record in self.records() if len(record.accounts) > 1}
-        assert pointed == paid, "records that others paid for are not those that users' accounts point to"
+        assert pointed == paid, "the records that others paid for differ from the records that users' accounts point to"
 
     def _check_system(self) -> None:
         counted = (len(self._counted), sum(record.credits for record in self._counted.values()))
@@ -318,7 +318,7 @@ class Books:
     def _check_names(self) -> None:
         """Check that each name's sums and merit equal a recount.
 
-        A user's credits count as merit for the names in the user's item of that day.
+        What a user spends on a name in a day counts as merit if the user's item of the day lists the name.
         """
         expected: dict[tuple[str, str, str], list[int | None]] = {}
         for record in self._counted.values():

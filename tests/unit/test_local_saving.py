@@ -9,7 +9,7 @@ from local.saving import pause_after
     ("save_seconds", "pause_seconds"),
     [(0, 2), (0.01, 2), (0.1, 2), (0.2, 4), (0.25, 5), (0.4, 5), (3, 5), (5, 5), (8, 8)],
 )
-def test_a_pause_grows_to_five_seconds_and_is_longer_only_if_the_save_before_it_was(
+def test_a_pause_is_at_most_five_seconds_unless_the_save_before_it_took_longer(
     save_seconds: float, pause_seconds: float
 ) -> None:
     assert pause_after(save_seconds) == pytest.approx(pause_seconds)

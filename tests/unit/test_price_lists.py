@@ -132,11 +132,11 @@ def test_an_id_may_belong_to_only_one_model_of_a_list() -> None:
     ]
 
 
-def test_ids_that_no_stored_rule_has_at_this_time_are_free() -> None:
+def test_a_rule_is_valid_if_no_stored_rule_has_one_of_its_ids_at_its_time() -> None:
     assert list(problems_with_stored({0: RULE}, dict.fromkeys(place for _, place in places(RULE)))) == []
 
 
-def test_a_stored_rule_of_the_same_model_and_time_is_one_problem() -> None:
+def test_a_stored_rule_of_the_same_model_and_time_is_reported_once() -> None:
     other = PriceRule("n", per_thousand(1), BEGINS)
     stored = {("m", BEGINS): OLD, ("a", BEGINS): OLD, ("b", BEGINS): OLD, ("n", BEGINS): other}
 
@@ -174,7 +174,7 @@ def test_a_refusal_names_every_problem_and_explains_the_first() -> None:
     }
 
 
-def test_a_refusal_of_a_long_list_has_all_problems_but_names_20_fields() -> None:
+def test_a_refusal_lists_all_problems_and_names_only_the_first_20_fields() -> None:
     details = refusal([Problem(index, "modelId", "is wrong") for index in range(21)]).details
 
     assert [error["field"] for error in details["errors"]] == [f"rules.{index}.modelId" for index in range(20)]

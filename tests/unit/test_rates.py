@@ -118,7 +118,7 @@ def test_a_class_without_a_rate_has_the_rate_of_the_class_that_contains_it() -> 
     assert SHORT.cost(parts) == SHORT.cost(Usage(MILLION, MILLION)) == 18
 
 
-def test_a_tier_applies_to_the_whole_request_and_counts_all_input() -> None:
+def test_a_tier_applies_to_the_whole_request_and_its_limit_counts_cached_input() -> None:
     tier = Tier(200_000, Rates(input=6 * CREDIT, output=30 * CREDIT))
     card = RateCard(Rates(3 * CREDIT, 15 * CREDIT, cached_input=CREDIT), (tier,))
 
@@ -142,7 +142,7 @@ def test_the_highest_tier_that_is_exceeded_applies() -> None:
     assert [card.tier_of(count) for count in (100, 101, 201)] == [None, *tiers]
 
 
-def test_a_variant_keeps_the_classes_that_it_does_not_name_and_has_tiers_of_its_own() -> None:
+def test_a_variant_takes_missing_rates_but_no_tiers_from_the_base_card() -> None:
     base = RateCard(BASE, (Tier(5, Rates(input=1)),))
 
     batch = RateCard(Rates(input=CREDIT, cached_input=0)).over(base)
@@ -219,7 +219,7 @@ def test_output_within_assumes_the_highest_rate_of_the_parts_if_the_credits_do_n
 @pytest.mark.parametrize(
     ("credits", "most"), [(0, -1), (9, -1), (10, 0), (14, 0), (15, 1), (33, 4), (34, 7), (38, 7), (39, 8)]
 )
-def test_fitting_output_assumes_the_highest_output_rate_for_less_output_than_used_and_for_more(
+def test_fitting_output_prices_further_output_at_the_highest_rate_and_all_output_if_the_usage_does_not_fit(
     credits: int, most: int
 ) -> None:
     assert PER_TOKEN.fitting_output(credits, IN_PARTS) == most

@@ -40,7 +40,7 @@ def hold_of(*parts: Lot) -> Hold:
     return Hold(granted.wallet, granted.entries, parts)
 
 
-def test_a_new_session_has_its_estimate_and_holds_the_buffer() -> None:
+def test_a_new_session_is_active_and_knows_its_estimated_and_held_credits() -> None:
     assert (SESSION.estimated_credits, SESSION.initial_credits, SESSION.allocated_credits) == (3, 4, 4)
     assert (SESSION.active, SESSION.status, SESSION.outcome) == (True, "active", None)
 
@@ -108,7 +108,7 @@ def test_only_the_same_end_is_a_repeat() -> None:
     assert not SESSION.settled_by("finalized", Report(0), True)
 
 
-def test_a_repeat_without_a_number_matches_any_number() -> None:
+def test_a_repeat_without_a_report_matches_any_report() -> None:
     session = ended(SESSION, "aborted", success=False)
 
     assert session.settled_by("aborted", None, False)

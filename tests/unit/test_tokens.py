@@ -77,12 +77,12 @@ def test_a_token_of_pyjwt_is_accepted() -> None:
     assert verify(jwt.encode(CLAIMS, CURRENT, "HS256"), both_secrets).user.id == "u1"
 
 
-def test_the_previous_secret_is_accepted_and_another_is_not() -> None:
+def test_the_previous_secret_is_accepted_and_an_unknown_secret_is_not() -> None:
     assert verify(token(PREVIOUS), both_secrets).user.id == "u1"
     assert refusal(token(b"x" * 32)) is TokenInvalid
 
 
-def test_a_secret_that_was_just_rotated_in_is_found() -> None:
+def test_an_unknown_secret_causes_a_refresh_that_finds_a_new_secret() -> None:
     refreshes = []
 
     def rotated(*, refresh: bool) -> list[bytes]:
@@ -230,7 +230,7 @@ def test_the_refusal_of_an_invalid_time_names_its_claim(claim: str, value: Any) 
 
 
 @pytest.mark.parametrize("claim", ["nbf", "iat", "jti", "aud", "iss", "email", "email_verified", "username", "role"])
-def test_an_optional_claim_that_is_null_is_absent(claim: str) -> None:
+def test_an_optional_claim_that_is_null_counts_as_absent(claim: str) -> None:
     assert verify(token(CURRENT, **{claim: None}), both_secrets) == verify(token(CURRENT, **{claim: ...}), both_secrets)
 
 

@@ -1,7 +1,8 @@
 """How long each command waits for a busy wallet.
 
 A command is passed each time that another one writes first. The wallet stores how often its newest writer was passed.
-Pauses are measured in turns: a turn is as long as the refused attempt took.
+Pauses are measured in turns: a turn is as long as the refused attempt took. ``Turns(10)`` belongs to a command that
+first read the wallet at version 10, so at version 13 the command has been passed three times.
 """
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_newcomer_lets_those_who_have_waited_longer_go_first(chance: float) ->
     assert pause == pytest.approx(7 * TURN_SECONDS * (0.5 + chance))
 
 
-def test_the_longer_a_command_waits_the_fewer_go_first(chance: float) -> None:
+def test_the_more_often_a_command_was_passed_the_shorter_it_pauses(chance: float) -> None:
     turns = Turns(10)
 
     pauses = [turns.pause(stale(version, passed=4), TURN_SECONDS) for version in (11, 12, 13, 14)]
@@ -74,7 +75,7 @@ def test_no_wait_is_longer_than_two_seconds(chance: float) -> None:
     assert Turns(10).pause(stale(version=11, passed=10_000), TURN_SECONDS) == LONGEST_WAIT_SECONDS == 2
 
 
-def test_the_pause_is_at_most_a_turn_even_after_many_conflicts(chance: float) -> None:
+def test_a_pause_after_a_transaction_conflict_is_at_most_a_turn_however_many_came_before(chance: float) -> None:
     turns = Turns(10)
 
     assert {turns.pause(Conflict(), TURN_SECONDS) for _ in range(20)} == {TURN_SECONDS * chance}

@@ -63,7 +63,7 @@ def test_only_input_that_was_neither_cached_nor_written_counts_as_audio(
 
 @pytest.mark.parametrize("usage_format", FORMATS)
 @given(data=st.data())
-def test_no_token_of_generated_usage_is_lost(usage_format: str, data: st.DataObject) -> None:
+def test_no_token_of_random_usage_is_lost(usage_format: str, data: st.DataObject) -> None:
     sent, call = data.draw(sent_calls(usage_format))
 
     usage = read(usage_format, sent)
@@ -129,7 +129,7 @@ def test_genai_prices_reads_xais_reasoning_the_same_if_it_gets_the_providers_nam
 
 @pytest.mark.parametrize("usage_format", EXTRACTORS)
 @given(data=st.data())
-def test_genai_prices_reads_generated_usage_the_same(usage_format: str, data: st.DataObject) -> None:
+def test_genai_prices_reads_random_usage_the_same(usage_format: str, data: st.DataObject) -> None:
     sent, call = data.draw(sent_calls(usage_format))
     if usage_format == "openai":  # genai-prices does not read how many cached tokens are audio
         sent["prompt_tokens_details"].pop("cached_tokens_details")

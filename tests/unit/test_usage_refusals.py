@@ -38,7 +38,10 @@ def refusal(usage_format: str, sent: Sent) -> tuple[str, str]:
 
 
 def numbers(value: Any, path: tuple[Any, ...] = (), *, counted: bool = True) -> Iterator[tuple[tuple[Any, ...], bool]]:
-    """The path to each number in an object, and whether the number is billed: some entries of lists are not."""
+    """The path to each number in an object, and whether the number is billed.
+
+    A number beside a label such as ``"modality": "TEXT"`` is not billed.
+    """
     if isinstance(value, dict):
         labels = {value.get(name) for name in ("modality", "type", "ttl")} - {None}
         for name, inner in value.items():
@@ -203,7 +206,7 @@ def test_the_refusal_of_an_unknown_format_lists_the_known_ones(usage_format: str
             11,
         ),
         (
-            "anthropic",  # the sum of the writes is only in the compaction
+            "anthropic",  # only the compaction has `cache_creation_input_tokens`: 6, but the parts are 5 + 6
             {
                 "cache_creation": {"ephemeral_5m_input_tokens": 5},
                 "iterations": [
@@ -277,7 +280,7 @@ def test_a_value_of_the_wrong_json_type_is_refused(usage_format: str, more: Sent
     assert refusal(usage_format, sent | more) == (f"usage.{field}", problem)
 
 
-def test_the_refusal_begins_with_the_name_of_the_objects_field() -> None:
+def test_the_refusal_begins_with_the_name_of_the_field_that_holds_the_usage_object() -> None:
     with pytest.raises(Invalid, match=r"^estimatedUsage\.inputTokens: is required"):
         read("canonical", {}, "estimatedUsage")
     with pytest.raises(Invalid, match=r"^estimatedUsage\.inputTokens: must be at least 2"):

@@ -1,7 +1,8 @@
-"""Random sequences of all commands that move credits, compared with a model that only knows single coins."""
+"""After random sequences of commands, the wallet's lots and sums equal a count of single coins, one for each credit."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -37,7 +38,7 @@ class Coin:
 
 
 class Coins:
-    """The wallet as lists of single coins. It uses neither the lots nor the sums of the code under test."""
+    """A wallet as lists of single coins. This class uses neither the lots nor the sums of the code under test."""
 
     def __init__(self) -> None:
         self.free: list[Coin] = []
@@ -127,20 +128,20 @@ class Wallets(RuleBasedStateMachine):
         """Begin in a state in which expiry and grace matter. Random sequences rarely reach such a state."""
         self.grant(12, hours, 0, "grant")
         for session in ("first", "second"):
-            self.open_or_raise(session, 5, 0)
+            self.hold_for(session, 5, 0)
 
     @rule(credits=CREDITS, hours=LIVES, passed=PASSED, kind=st.sampled_from(["grant", "adjust"]))
-    def grant(self, credits: int, hours: int, passed: int, kind: str) -> None:
+    def grant(self, credits: int, hours: int, passed: int, kind: Literal["grant", "adjust"]) -> None:
         lot, expires_at = self.next_lot, self.now + (max(0, passed) + hours) * HOUR
         cause = self.cause(passed)
         self.coins.grant(lot, credits, expires_at)
-        self.apply(decisions.grant(self.wallet, credits, expires_at=expires_at, cause=cause, kind=kind))  # type: ignore[arg-type]  # sampled
+        self.apply(decisions.grant(self.wallet, credits, expires_at=expires_at, cause=cause, kind=kind))
 
     @rule(credits=FEW, passed=PASSED, kind=st.sampled_from(["remove", "adjust"]))
-    def remove(self, credits: int, passed: int, kind: str) -> None:
+    def remove(self, credits: int, passed: int, kind: Literal["remove", "adjust"]) -> None:
         cause, before = self.cause(passed), self.wallet
         try:
-            decision = decisions.remove(before, credits, cause=cause, kind=kind)  # type: ignore[arg-type]  # sampled
+            decision = decisions.remove(before, credits, cause=cause, kind=kind)
         except InsufficientCredits:
             assert credits > len(self.coins.free)
             return self.expire_in_wallet(cause)
@@ -174,9 +175,9 @@ class Wallets(RuleBasedStateMachine):
 
     @rule(credits=FEW, passed=PASSED, data=st.data())
     def hold(self, credits: int, passed: int, data: st.DataObject) -> None:
-        self.open_or_raise(data.draw(st.sampled_from([*self.sessions, self.new_session_id()])), credits, passed)
+        self.hold_for(data.draw(st.sampled_from([*self.sessions, self.new_session_id()])), credits, passed)
 
-    def open_or_raise(self, session: str, credits: int, passed: int) -> None:
+    def hold_for(self, session: str, credits: int, passed: int) -> None:
         """Hold credits for a new session, or more credits for an open one."""
         cause = self.cause(passed)
         try:

@@ -28,8 +28,8 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 def task_of(work: Coroutine[Any, Any, T], *, at_once: bool = False) -> asyncio.Task[T]:
     """The task that runs ``work``. Raises what the loop raises if it can no longer make tasks.
 
-    With ``at_once``, the task runs immediately until it first waits, which saves one turn of the loop. This is not
-    possible on Python 3.11, nor in a loop with a task factory of its own.
+    With ``at_once``, the task runs immediately until it first waits, which saves one turn of the loop. ``at_once`` has
+    no effect on Python 3.11 or in a loop that has a task factory.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -42,12 +42,10 @@ def task_of(work: Coroutine[Any, Any, T], *, at_once: bool = False) -> asyncio.T
 
 
 class TaskHold(Hold):
-    """A hold whose heartbeats a task sends.
+    """A hold with a task that sends its heartbeats.
 
     The task starts once the session has been open for ``_watch_seconds``, or earlier if a heartbeat is needed. Most
     streams end before that and need no task.
-
-    If the caller is cancelled, settling continues, and closing the client waits for it.
     """
 
     _client: AsyncAccountingClient
@@ -67,7 +65,7 @@ class TaskHold(Hold):
 
     def wake(self) -> None:
         self._woken.set()
-        with suppress(RuntimeError):  # no task can start here; the next count of tokens tries again
+        with suppress(RuntimeError):  # without a running loop, no task can start; the next call tries again
             self._begin_beating()
 
     def _begin_beating(self) -> None:
@@ -129,7 +127,7 @@ class TaskHold(Hold):
             await self._begin_settling(aborting if self.meter or self._withdraw is None else self._withdraw)
 
     async def _begin_settling(self, settling: Work) -> None:
-        """Settle in a task or, if the loop can no longer make one, here."""
+        """Settle in a task or, if the loop can no longer make tasks, in this call."""
         self._is_settling = True
         if self._due is not None:
             self._due.cancel()
@@ -238,14 +236,14 @@ class AsyncStreamingSession(Stream[TaskHold]):
     async def finalize(
         self, *, success: bool = True, model_id: str | None = None, metadata: Mapping[str, Any] | None = None
     ) -> None:
-        """Settle what the stream used, unless this was done already. Leaving the block also does it.
+        """Settle what the stream used, unless the session is settled already. Leaving the block also settles it.
 
-        ``model_id`` is the model that served, as for `served_by`; ``metadata`` is added, as by `add_metadata`.
+        For ``model_id``, see `served_by`; for ``metadata``, see `add_metadata`.
         """
         self._add_details(model_id, metadata)
         await self._hold.settle(self._hold.finalized(success))
 
     async def abort(self, *, model_id: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
-        """Settle as aborted, unless this was done already. Leaving the block by an exception also does it."""
+        """Settle as aborted, unless the session is settled already. Leaving the block by an exception does the same."""
         self._add_details(model_id, metadata)
         await self._hold.settle(self._hold.aborted())

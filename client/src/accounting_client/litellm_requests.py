@@ -1,4 +1,4 @@
-"""The most that requests to a LiteLLM proxy may use, and the usage that answers report. Imports nothing of LiteLLM."""
+"""The most that requests to a LiteLLM proxy may use, and the usage that answers report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FREE_CALLS = frozenset(
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """A request to the proxy. ``data`` is LiteLLM's: a change in it changes the request to the model."""
+    """A request to the proxy. ``data`` is LiteLLM's own object, so changing it changes the request to the model."""
 
     call_type: str
     data: dict[str, Any]
@@ -39,17 +39,17 @@ class ModelRequest:
 
     @property
     def is_accountable(self) -> bool:
-        """Whether the answer will have the usage. A response in the background does not have it."""
+        """Whether the answer will report its usage. The answer to a background request does not."""
         return self.call_type in MAX_TOKENS and not self.data.get("background")
 
     @property
     def model(self) -> str:
-        """The proxy's name of the model."""
+        """The proxy's name for the model."""
         return str(self.data.get("model"))
 
     @property
     def limits_its_output(self) -> bool:
-        """Whether the request limits its output. An embedding has no output."""
+        """Also True for an embedding, which has no output."""
         return not MAX_TOKENS[self.call_type] or bool(self._limits)
 
     @property
@@ -59,7 +59,7 @@ class ModelRequest:
         return self._answers * min(self._limits, default=default)
 
     def shorten(self, output_tokens: int) -> None:
-        """Ask for no more output than this."""
+        """Lower the limit to ``output_tokens`` for all answers together. Each answer may still have one token."""
         if output_tokens < self.max_output_tokens:
             names = MAX_TOKENS[self.call_type]
             for name in [name for name in names if name in self.data] or names[:1]:
@@ -113,7 +113,7 @@ def canonical_usage(usage: Mapping[str, Any]) -> dict[str, int] | None:
 
 
 def usage_of(event: Mapping[str, Any], response: object) -> dict[str, int] | None:
-    """What a call used, from LiteLLM's event about it or from its response; None if neither has it."""
+    """The usage of a call, from LiteLLM's event or else from the response; None if neither has the usage."""
     logged = _details(_details(event, "standard_logging_object"), "metadata").get("usage_object")
     usage = logged or getattr(response, "usage", None)
     return None if usage is None else canonical_usage(in_json(usage, "LiteLLM's usage"))
@@ -125,6 +125,6 @@ def _details(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _number(holder: Mapping[str, Any], *names: str) -> int:
-    """The first of these values that is a count, or 0."""
+    """The first of these values that is a positive count, or 0."""
     counts = [count for name in names if type(count := holder.get(name)) is int and count > 0]
     return counts[0] if counts else 0

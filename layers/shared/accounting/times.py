@@ -1,4 +1,7 @@
-"""Instants: epoch milliseconds inside, ISO-8601 in UTC with milliseconds and ``Z`` outside."""
+"""Instants. The code computes with epoch milliseconds.
+
+The API and the table's keys contain ISO 8601 texts in UTC, with milliseconds and ``Z``.
+"""
 
 import re
 import time

@@ -18,9 +18,9 @@ MAX_FINDINGS = 20
 
 Problem = Literal["altered", "missing", "inserted", "sums", "wallet"]
 """``altered``: the entry cannot be read, its hash does not match its content and the previous hash, or its reason was
-changed. ``missing``: no entry has the number. ``inserted``: an entry has no number, or one that is
-not above the previous. ``sums``: the balances that the entry states do not follow from the entry before it, or a sum is
-negative. ``wallet``: the wallet does not match the sums of its ledger, or cannot be read."""
+changed. ``missing``: no entry has the number. ``inserted``: an entry has no number, or one not above the previous.
+``sums``: the balances that the entry states do not follow from the entry before it, or a sum is negative. ``wallet``:
+the wallet does not match the sums of its ledger, or cannot be read."""
 
 
 class Finding(NamedTuple):

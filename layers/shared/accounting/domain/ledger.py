@@ -1,4 +1,4 @@
-"""The ledger's entries: immutable, numbered without gaps, chained by hashes. Imports ``accounts`` only."""
+"""The ledger's entries: immutable, numbered without gaps, chained by hashes."""
 
 import hashlib
 import json
@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 from accounting.domain.accounts import AccountId
 
 SYSTEM = "system"
-"""The actor of changes that no caller asked for: expired and merged lots, the end of stale sessions, and credits that
-come back to a closed organization and leave it again."""
+"""The actor of changes that no caller asked for: lots expire or are merged, and the sweeper ends stale sessions and
+empties the wallets of closed organizations."""
 
 Kind = Literal[
     "grant", "hold", "settle", "release", "charge", "remove", "set", "adjust", "expire", "repay", "write_off", "merge"
@@ -16,7 +16,7 @@ Kind = Literal[
 
 FIRST_FORMAT = 1
 FORMAT = 2
-"""The newest entry format. Only entries with an API key or a run are written in it, all others in ``FIRST_FORMAT``."""
+"""The newest entry format, for entries with an API key or a run. All others are written in ``FIRST_FORMAT``."""
 
 _OF_FIRST_FORMAT = (
     "account_id",
@@ -43,7 +43,7 @@ _HASHED = {FIRST_FORMAT: _OF_FIRST_FORMAT, FORMAT: (*_OF_FIRST_FORMAT, *OF_SECON
 
 
 class Cause(NamedTuple):
-    """Who asked for a change, when and why, and what it belongs to. ``actor`` is a user id, a service or ``SYSTEM``.
+    """Who asked for a change, when, why, and with which ids. ``actor`` is a user id, a service or ``SYSTEM``.
 
     ``salt`` is random text, so that nobody can guess an erased ``reason`` from its digest.
     """
@@ -61,7 +61,7 @@ class Cause(NamedTuple):
 class Entry(NamedTuple):
     """One line of an account's ledger. ``seq`` counts from 1 without gaps.
 
-    ``credits`` is the signed change of what can be spent; ``charged`` is what left the account for good. If a hold of 5
+    ``credits`` is the signed change of what can be spent; ``charged`` is what was charged for usage. If a hold of 5
     is settled for 4, ``credits`` is 1 (the refund) and ``charged`` is 4. ``key_id`` is the API key that was used, if
     any. ``run_id`` is the run that the entry counts for, if any. The hash covers ``reason_digest`` instead of
     ``reason``, so that personal text can be erased and the chain can still be proved.
@@ -92,7 +92,8 @@ class Entry(NamedTuple):
         """What ``hash`` must be: SHA-256, in hexadecimal, of a JSON array.
 
         The array has ``format``, ``predecessor`` (the previous entry's hash, empty for the first entry) and the fields
-        that the format lists, in that order. It has no blanks and only ASCII characters; a missing id is null.
+        that ``_HASHED`` lists for the format, in that order. It has no blanks and only ASCII characters; a missing id
+        is null.
         """
         content = [self.format, predecessor, *(getattr(self, name) for name in _HASHED[self.format])]
         return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
@@ -104,7 +105,7 @@ class Entry(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """An item in a ledger that is not an entry of this service; ``seq`` is the number in its key, if it has one."""
+    """An item in a ledger that does not have the form of an entry; ``seq`` is None if the item's key has no number."""
 
     seq: int | None
     hash: str

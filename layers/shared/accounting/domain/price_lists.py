@@ -1,7 +1,4 @@
-"""Lists of price rules: how a list differs from the stored rules, and the problems that prevent its import.
-
-Imports ``pricing`` and ``errors`` only.
-"""
+"""Lists of price rules: how a list differs from the stored rules, and the problems that prevent its import."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,8 +8,8 @@ from accounting.domain.errors import Invalid
 from accounting.domain.pricing import PriceRule, require_order
 
 MAX_LISTED = 99
-"""The most rules and aliases in a list. One transaction writes all of them and the idempotency record."""
-_MAX_NAMED = 20
+"""The most rules and aliases in a list. A transaction has at most 100 writes; one writes the idempotency record."""
+_MAX_ERRORS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +51,10 @@ class Difference(NamedTuple):
 
 
 def difference(rules: Sequence[PriceRule], before: Sequence[Mapping[str, PriceRule | None]]) -> Difference:
-    """How ``rules`` differ from the stored ones.
+    """How ``rules`` differ from the stored rules.
 
-    ``before`` has a mapping for each of ``rules``: from the rule's model id and aliases to the stored rules that are in
-    force for them when the rule begins.
+    ``before[n]`` has, for the model id and each alias of ``rules[n]``, the stored rule that is in force when
+    ``rules[n]`` begins.
     """
     found = Difference([], [], [], [])
     for rule, known in zip(rules, before, strict=True):
@@ -81,10 +78,10 @@ def _same(old: PriceRule, rule: PriceRule) -> bool:
 
 
 def problems_within(rules: Mapping[int, PriceRule]) -> Iterator[Problem]:
-    """The problems within a list: rules whose end is not after their beginning, and ids that occur twice.
+    """The problems of a list that can be found without the stored rules.
 
-    A list may have only one rule for each model. Among rules with the same beginning, an id or alias may belong to only
-    one model. The keys of ``rules`` are their indexes in the list.
+    A rule's end must be after its beginning. A list may have only one rule for each model. Among rules with the same
+    beginning, an id or alias may belong to only one model. ``rules`` has each rule by its index in the list.
     """
     owners: dict[tuple[str, int], str] = {}
     models: set[str] = set()
@@ -108,8 +105,8 @@ def problems_with_stored(
 ) -> Iterator[Problem]:
     """The conflicts of a list with stored rules: ids that a stored rule with the same beginning already has.
 
-    The keys of ``rules`` are their indexes in the list. The keys of ``stored`` are the ids and beginnings from
-    ``places``.
+    ``rules`` has each rule by its index in the list. ``stored`` has the stored rule, if there is one, for each id and
+    beginning that ``places`` finds in ``rules``.
     """
     for index, rule in rules.items():
         for field, place in places(rule):
@@ -129,10 +126,10 @@ def places(rule: PriceRule) -> Iterator[tuple[str, tuple[str, int]]]:
 
 
 def refusal(problems: Sequence[Problem]) -> Invalid:
-    """The refusal of a list, with all its problems."""
+    """The refusal of a list: ``problems`` has all problems, ``errors`` the first ``_MAX_ERRORS``."""
     errors = [{"field": f"rules.{each.index}.{each.field}".rstrip("."), "problem": each.problem} for each in problems]
     return Invalid(
         f"{errors[0]['field']}: {errors[0]['problem']}",
-        errors=errors[:_MAX_NAMED],
+        errors=errors[:_MAX_ERRORS],
         problems=[asdict(problem) for problem in problems],
     )

@@ -1,7 +1,7 @@
 """What a model's usage costs, exactly: rates by class, context tiers, and the one place where costs are rounded.
 
-A rate is an integer in millionths of a credit, for a million tokens, or for a thousand requests or web searches. No
-float ever touches money. Imports ``model_usage``.
+A rate is an integer number of millionths of a credit. It is the price of a million tokens, or of a thousand requests
+or web searches. No float ever touches money.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,17 +13,17 @@ RATE_SCALE = 10**6
 """A rate of one credit for a million tokens."""
 
 AMOUNT_SCALE = 10**12
-"""One credit in exact amounts. An exact amount of 1 is the cost of one token at the rate 1."""
+"""One credit as an exact amount. An exact amount of 1 is the cost of one token at the rate 1."""
 
 _THOUSANDS = 1000
-"""The factor for requests and searches: their rates are for a thousand, those of tokens for a million."""
+"""A million divided by a thousand: rates of tokens are for a million, rates of requests and searches for a thousand."""
 
 
 class Rates(NamedTuple):
     """Rates by class.
 
-    A class whose rate is None has the rate of the class that it is part of. Requests and web searches whose rate is
-    None are free.
+    A part whose rate is None has the rate of its whole (see ``WHOLES``): ``cached_input`` has the rate of ``input``.
+    Requests and web searches whose rate is None are free.
     """
 
     input: int | None = None
@@ -38,14 +38,14 @@ class Rates(NamedTuple):
     web_search: int | None = None
 
     def over(self, base: "Rates") -> "Rates":
-        """These rates, and those of ``base`` for every class whose rate is None here."""
+        """These rates, with the rate of ``base`` for every class whose rate is None here."""
         return Rates(*(theirs if mine is None else mine for mine, theirs in zip(self, base, strict=True)))
 
 
 class Tier(NamedTuple):
     """Rates for the whole of a request that has more than ``above_input`` input tokens.
 
-    A rate that is None here stays that of the card.
+    For a class whose rate is None here, the base rate of the card applies.
     """
 
     above_input: int
@@ -69,7 +69,7 @@ WHOLES: Mapping[str, str] = {
     "reasoning": "output",
     "output_audio": "output",
 }
-"""The parts of a usage, and the count that each is a part of."""
+"""Each part of a usage, and its whole: cached input tokens are also counted as input tokens."""
 
 
 class RateCard(NamedTuple):
@@ -84,7 +84,7 @@ class RateCard(NamedTuple):
         return cls(Rates(rate, rate))
 
     def over(self, base: "RateCard") -> "RateCard":
-        """This card, with the rates of ``base`` where its own are None. It does not take over the tiers of ``base``."""
+        """This card, with base rates that are None taken from ``base``. The tiers of ``base`` are left out."""
         return RateCard(self.rates.over(base.rates), self.tiers)
 
     def all_rates(self) -> Iterator[Rates]:
@@ -135,10 +135,11 @@ class RateCard(NamedTuple):
         return _within(credits * AMOUNT_SCALE, self.number_rate)
 
     def output_within(self, credits: int, usage: Usage) -> int:
-        """The most output tokens, including the usage's output parts, that ``credits`` cover besides the inputs.
+        """The most output tokens that ``credits`` cover after they cover the usage's inputs.
 
-        If ``credits`` do not cover the parts, every output token counts at the parts' highest rate. If ``credits`` do
-        not even cover the inputs, the result is -1.
+        The first output tokens are the usage's reasoning and audio tokens. If ``credits`` do not cover all of these,
+        every output token counts at the higher rate of the two. If ``credits`` do not cover the inputs, the result is
+        -1.
         """
         rates, budget = self.rates_of(usage.input), credits * AMOUNT_SCALE
         parts = usage.reasoning + usage.output_audio
@@ -152,8 +153,8 @@ class RateCard(NamedTuple):
     def fitting_output(self, credits: int, usage: Usage) -> int:
         """The most output tokens for which ``credits`` suffice.
 
-        Each token beyond the usage's own output counts at the highest rate. The result is below that output if the
-        usage already costs more, and -1 if the inputs alone do.
+        If ``credits`` cover the usage, each further output token counts at the highest output rate. If they do
+        not, all output tokens count at that rate. If ``credits`` do not cover the inputs, the result is -1.
         """
         rates = self.rates_of(usage.input)
         highest_rate = max(_rate(rates, name) for name in ("output", "reasoning", "output_audio"))

@@ -30,7 +30,10 @@ class PreviousSecret(NamedTuple):
 
 
 class ServiceCredential(NamedTuple):
-    """A credential as it is stored; times are epoch milliseconds. ``generation`` is that of the newest secret."""
+    """A credential as it is stored; times are epoch milliseconds.
+
+    ``generation`` and ``secret_hash`` belong to the newest secret.
+    """
 
     id: str
     name: str
@@ -47,7 +50,7 @@ class ServiceCredential(NamedTuple):
         return _ACTOR + self.id
 
     def generation_of(self, secret: str) -> int | None:
-        """The generation of a secret, ended or not; None if the secret does not belong to the credential."""
+        """The generation of a secret, even of one that has ended; None if the secret is not known."""
         known = [(self.generation, self.secret_hash), *([self.previous[:2]] if self.previous else [])]
         sent = hash_of(secret)
         return next((generation for generation, stored in known if hmac.compare_digest(stored, sent)), None)
@@ -60,14 +63,14 @@ class ServiceCredential(NamedTuple):
         return previous is not None and previous.generation == generation
 
     def previous_at(self, now: int) -> PreviousSecret | None:
-        """The older secret, if it is still valid."""
+        """The previous secret, if it is still valid at ``now``."""
         return self.previous if self.previous and now < self.previous.ends_at else None
 
     def rotated(self, secret_hash: str, *, ends_at: int, keep_previous: bool, now: int) -> "ServiceCredential":
-        """The credential with a new secret. The secret that was the newest so far stays valid until ``ends_at``.
+        """The credential with a new secret. One older secret stays valid until ``ends_at``; all others end at once.
 
-        With ``keep_previous``, the previous secret stays valid until ``ends_at`` instead, and the newest so far ends at
-        once. Raises Invalid if there is no valid previous secret to keep.
+        For example, generation 3 replaces generation 2: generation 2 stays valid or, with ``keep_previous``,
+        generation 1. Raises Invalid if ``keep_previous`` finds no previous secret that is still valid.
         """
         kept = PreviousSecret(self.generation, self.secret_hash, ends_at)
         if keep_previous:
@@ -84,7 +87,7 @@ def in_documented_order(rights: Iterable[str]) -> tuple[str, ...]:
 
 
 def acting_service(actor: str, user_id: str) -> str | None:
-    """The service that acts for a user: ``actor``, if that is a service."""
+    """``actor`` if it is a service that acts for the user; otherwise None."""
     return actor if actor != user_id and actor.startswith(_ACTOR) else None
 
 

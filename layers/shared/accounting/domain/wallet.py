@@ -25,23 +25,26 @@ from accounting.domain.ledger import FORMAT as ENTRY_FORMAT
 from accounting.domain.lots import MAX_LOTS, SECOND, Lot
 
 FORMAT = 1
-"""The format in which this version writes a wallet."""
+"""The format of the wallets that this release creates."""
 
 
 class Wallet(NamedTuple):
     """An account's credits. ``lots`` are in burn order.
 
-    ``granted``, ``removed`` and ``expired`` only grow; ``charged`` shrinks when a late settle returns credits.
+    ``granted``, ``removed`` and ``expired`` only grow; ``charged`` shrinks if late usage is lower than what the sweep
+    charged.
 
-    ``version`` counts writes, ``entry_seq`` ledger entries and ``allocations`` the lots that were ever granted.
+    ``version`` counts writes, ``entry_seq`` counts ledger entries, and ``allocations`` counts all lots ever granted.
     ``head`` is the newest entry's hash. ``due_at`` is when the sweeper next looks at the wallet: when the first lot
-    expires, or sooner. For an open account, only the sweeper moves it to a later time, because a move costs two writes
-    to an index. A newer release may have written ``format`` and ``more``; this release keeps them unchanged. ``frozen``
-    is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are settled.
-    ``erased`` is true if the user is erased: no new entry keeps a reason. ``terms`` counts the changes of members and
-    budgets, which decide who may spend how much. ``budgets`` is the number of budgets. ``passed`` is how many commands
-    changed the wallet while the command that last wrote the wallet was waiting. The number decides only how long
-    other commands wait.
+    expires, or sooner. If the first lot is spent before it expires, ``due_at`` stays the same, because a change costs
+    two writes to an index. The sweeper then finds nothing expired, and sets ``due_at`` to the next expiry.
+
+    ``frozen`` is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are
+    settled. ``erased`` is true if the user is erased: new entries have no reason. ``terms`` counts the changes to
+    members and budgets. ``budgets`` is the number of budgets. ``passed`` is how often other commands changed the wallet
+    between the first read and the write of the command that wrote this version. It decides only how long other
+    commands wait. ``more`` has the attributes that only a newer release knows. This release keeps them and the stored
+    ``format`` unchanged.
     """
 
     account_id: AccountId
@@ -73,7 +76,7 @@ class Wallet(NamedTuple):
 
     @property
     def closed(self) -> bool:
-        """Whether the account is that of a closed organization."""
+        """Whether the account belongs to a closed organization."""
         return self.frozen and user_of(self.account_id) is None
 
     @property
@@ -82,7 +85,7 @@ class Wallet(NamedTuple):
         return self.lots[0].expires_at if self.lots else None
 
     def live_lots(self, at: int) -> tuple[Lot, ...]:
-        """The lots that can be spent at ``at``, or at the last change if that was later, in burn order."""
+        """The lots, in burn order, that have not expired at ``at`` or at the last change, whichever is later."""
         return tuple(lot for lot in self.lots if lot.expires_at > max(at, self.updated_at))
 
     def spendable(self, at: int) -> int:
@@ -108,8 +111,8 @@ class Hold(NamedTuple):
 class Settlement(NamedTuple):
     """The decision to settle a hold.
 
-    ``refund`` is the credits that came back, ``overrun`` those that exceeded the hold, and ``debt`` the part of
-    ``overrun`` that no lot covered.
+    ``refund`` is the credits that came back. ``overrun`` is the credits used beyond the hold, and ``debt`` is the part
+    of ``overrun`` that no lot covered.
     """
 
     wallet: Wallet
@@ -125,9 +128,10 @@ type AnyDecision = Decision | Hold | Settlement
 def grant(
     wallet: Wallet, credits: int, *, expires_at: int, cause: Cause, kind: Literal["grant", "adjust"] = "grant"
 ) -> Decision:
-    """Add a lot; it first repays debt.
+    """Add a lot. Its credits first repay debt.
 
-    Beyond ``MAX_LOTS``, two lots are merged. Raises TooManyAllocations if no two can be.
+    If the wallet then has more than ``MAX_LOTS``, two lots are merged. Raises TooManyAllocations if no two lots can be
+    merged.
     """
     draft = _Draft(wallet, cause)
     draft.add_lot(credits, expires_at)
@@ -136,7 +140,7 @@ def grant(
 
 
 def remove(wallet: Wallet, credits: int, *, cause: Cause, kind: Literal["remove", "adjust"] = "remove") -> Decision:
-    """Take spendable credits away, soonest expiry first. Raises InsufficientCredits; nothing is taken then."""
+    """Take spendable credits away, soonest expiry first. Raises InsufficientCredits."""
     draft = _Draft(wallet, cause)
     draft.require(credits)
     draft.burn(credits)
@@ -148,8 +152,8 @@ def remove(wallet: Wallet, credits: int, *, cause: Cause, kind: Literal["remove"
 def set_available(wallet: Wallet, target: int, *, expires_at: int, cause: Cause) -> Decision:
     """Make the spendable credits exactly ``target``, and the debt 0. Held credits do not change.
 
-    Missing credits become a new lot. Excess credits are taken away, soonest expiry first. A separate entry writes off
-    the debt. The other lots keep their expiry. Raises TooManyAllocations as ``grant`` does.
+    Missing credits become a new lot. Excess credits are taken away, soonest expiry first. The lots that remain keep
+    their expiry. A separate entry writes off the debt. Raises TooManyAllocations as ``grant`` does.
     """
     draft = _Draft(wallet, cause)
     if draft.debt:
@@ -169,7 +173,7 @@ def set_available(wallet: Wallet, target: int, *, expires_at: int, cause: Cause)
 def charge(wallet: Wallet, credits: int, *, cause: Cause) -> Decision:
     """Take spendable credits for a usage record.
 
-    Raises UserDisabled, OrganizationClosed, InsufficientCredits; nothing is taken then.
+    Raises UserDisabled, OrganizationClosed, InsufficientCredits.
     """
     require_enabled(wallet)
     draft = _Draft(wallet, cause)
@@ -183,7 +187,7 @@ def charge(wallet: Wallet, credits: int, *, cause: Cause) -> Decision:
 def hold(wallet: Wallet, credits: int, *, cause: Cause) -> Hold:
     """Set spendable credits aside for a session.
 
-    Raises UserDisabled, OrganizationClosed, InsufficientCredits; nothing is held then.
+    Raises UserDisabled, OrganizationClosed, InsufficientCredits.
     """
     require_enabled(wallet)
     draft = _Draft(wallet, cause)
@@ -198,9 +202,9 @@ def hold(wallet: Wallet, credits: int, *, cause: Cause) -> Hold:
 def settle(wallet: Wallet, parts: Iterable[Lot], used: int, *, grace_milliseconds: int, cause: Cause) -> Settlement:
     """Charge ``used`` credits against a session's hold and give the rest back. Never refused: the usage has happened.
 
-    The parts that expire soonest are charged first. Unused credits return to their lots. If a lot expired while it was
-    held, its part returns as a lot that stays valid for ``grace_milliseconds``, once. An overrun is drawn from the live
-    lots; what they cannot cover becomes debt.
+    The parts that expire soonest are charged first. Unused credits return to their lots. If their lot expired while
+    they were held, they return as a lot that is valid for ``grace_milliseconds``. Credits get this extension only once.
+    An overrun is drawn from the live lots; what the lots cannot cover becomes debt.
     """
     draft = _Draft(wallet, cause)
     held, unused = of_lots.split(parts, used)
@@ -218,12 +222,10 @@ def settle(wallet: Wallet, parts: Iterable[Lot], used: int, *, grace_millisecond
 
 
 def settle_late(wallet: Wallet, difference: int, *, grace_milliseconds: int, cause: Cause) -> Settlement:
-    """Add ``difference`` credits, which may be negative, to the charge of an ended session. Never refused.
-
-    The session's hold is settled already.
+    """Add ``difference`` credits, which may be negative, to the charge of a settled session. Never refused.
 
     A positive difference is drawn from the live lots; what the lots cannot cover becomes debt. A negative difference
-    returns as a lot without an allocation, which is valid for ``grace_milliseconds``.
+    returns as a lot that belongs to no allocation and is valid for ``grace_milliseconds``.
     """
     if difference >= 0:
         return settle(wallet, (), difference, grace_milliseconds=grace_milliseconds, cause=cause)
@@ -253,18 +255,21 @@ def freeze(wallet: Wallet, *, frozen: bool) -> Wallet:
 
 
 def with_new_terms(wallet: Wallet, *, more_budgets: int = 0) -> Wallet:
-    """The wallet after a change of members or budgets. Its version is new, so holds in progress are decided again."""
+    """The wallet after a change of members or budgets. Its new ``version`` makes concurrent commands decide again."""
     budgets = wallet.budgets + more_budgets
     return wallet._replace(version=wallet.version + 1, terms=wallet.terms + 1, budgets=budgets)
 
 
 def close(wallet: Wallet, now: int) -> Wallet:
-    """The wallet of an organization that was closed. If it has credits, it is due now: the sweeper empties it."""
+    """The wallet after its organization was closed. A wallet with lots is due now, so that the sweeper empties it."""
     return freeze(wallet, frozen=True)._replace(due_at=now if wallet.lots else None)
 
 
 def erase(wallet: Wallet) -> Wallet:
-    """The wallet of an erased user. Its version is new, so commands in progress decide again, and store no texts."""
+    """The wallet after its user was erased.
+
+    Its new ``version`` makes concurrent commands decide again, so that they store no texts.
+    """
     return freeze(wallet, frozen=True)._replace(erased=True)
 
 
@@ -284,8 +289,8 @@ def require_enabled(wallet: Wallet) -> None:
 class _Draft:
     """A wallet while a command changes it.
 
-    Opening it drops expired lots. Closing it drops expired lots that the command has put back, repays debt, merges
-    lots and returns the new version. ``at`` is never before the wallet's last change, so that the order of entries is
+    Opening a draft drops expired lots. Closing it drops expired lots that the command has put back, repays debt, merges
+    lots and returns the decision. ``at`` is never before the wallet's last change, so that the order of entries is
     also their order in time.
     """
 
@@ -343,7 +348,7 @@ class _Draft:
             of_lots.add(self.lots, self._graced(part, grace_milliseconds) if expired else part)
 
     def record(self, kind: Kind, credits: int, *, charged: int = 0, reason: str = "") -> None:
-        """Add the entry for a change just made. The actor of an expiry or a merge is the system, in every command."""
+        """Add the entry for a change just made. The system is the actor of an expiry or a merge, whoever asked."""
         cause = Cause(SYSTEM, self.at, reason) if kind in ("expire", "merge") else self._cause
         entry = Entry(
             account_id=self._before.account_id,
@@ -391,7 +396,7 @@ class _Draft:
         return Decision(wallet, tuple(self._entries))
 
     def _due_at(self) -> int | None:
-        """The old ``due_at``, or the first expiry if that is sooner; now for a closed organization with credits."""
+        """The old ``due_at`` or the first expiry, whichever is sooner. A closed organization's lots are due at once."""
         if self._before.closed:
             return self.at if self.lots else None
         times = [at for at in (self._before.due_at, self.lots[0].expires_at if self.lots else None) if at is not None]
@@ -412,7 +417,7 @@ class _Draft:
             self.record("repay", -paid)
 
     def _graced(self, lot: Lot, grace_milliseconds: int) -> Lot:
-        """The expired lot with its one extension. If an earlier part was extended, both extensions end together."""
+        """The expired lot, extended. All extended parts of one allocation expire together."""
         same = (known.expires_at for known in self.lots if known.number == lot.number and known.grace)
         expires_at = next(same, None) or of_lots.whole_second(self.at) + grace_milliseconds
         return lot._replace(expires_at=expires_at, grace=True)

@@ -1,4 +1,4 @@
-"""Budgets of an account: setting, deleting and listing them, who may do so, and what is committed in each."""
+"""Set, delete and list an account's budgets, and check who may do so."""
 
 from typing import NamedTuple
 
@@ -40,9 +40,10 @@ class BudgetValues(NamedTuple):
 
 
 class BudgetState(NamedTuple):
-    """A budget, its window now, and what is committed in it.
+    """A budget, its current window, and ``committed``: the credits held and charged in this window.
 
-    A budget of all members counts each member separately, so ``committed`` is None unless one member was asked about.
+    A budget of all members counts each member separately, so ``committed`` is None unless the request is about one
+    member.
     """
 
     budget: Budget
@@ -51,7 +52,9 @@ class BudgetState(NamedTuple):
 
 
 def put(account_id: AccountId, subject: str, wanted: BudgetValues, *, by: Requester, now: int) -> BudgetState:
-    """Set a subject's budget. The budget's count of credits restarts at 0 unless its windows stay the same.
+    """Set the budget of a subject: a member, an API key, or ``members``.
+
+    If the kind of window or the time zone changes, the budget counts from 0 again.
 
     Raises AccountNotFound, Forbidden, Invalid, MemberNotFound, ApiKeyNotFound, TooManyBudgets, Contention.
     """
@@ -97,14 +100,14 @@ def delete(account_id: AccountId, subject: str, *, by: Requester) -> None:
 
 
 type Page = tuple[list[BudgetState], str | None]
-"""Budgets, and ``after`` for the next page, None on the last page."""
+"""Budgets, and ``after`` for the next page (None on the last page)."""
 
 
 def page(account_id: AccountId, *, by: Requester, user_id: str | None, after: str | None, limit: int, now: int) -> Page:
     """A page of an account's budgets, in the order of their subjects.
 
-    With ``user_id``, only the budgets that limit this user. Members who do not manage the account see only the budgets
-    that limit themselves. Raises AccountNotFound, Forbidden.
+    With ``user_id``, the page has only the budgets that limit this user. Members who do not manage the account see only
+    the budgets that limit them. Raises AccountNotFound, Forbidden.
     """
     member = membership(account_id, by)
     manages = by.is_administrator or member is None or member.manages
@@ -121,7 +124,7 @@ def page(account_id: AccountId, *, by: Requester, user_id: str | None, after: st
 
 
 def _limiting(account_id: AccountId, user_id: str) -> list[Budget]:
-    """The budgets that limit a user: those of the member, or of all members, and those of the user's keys."""
+    """The budgets that limit a user as a member (see ``applying``), and the budgets of the user's API keys."""
     organization_id = organization_of(account_id)
     spender = Spender(user_id, account_id)
     items = table.get_many([keys.budget(account_id, subject) for subject in spender.subjects])
@@ -132,7 +135,7 @@ def _limiting(account_id: AccountId, user_id: str) -> list[Budget]:
 
 
 def _states(account_id: AccountId, budgets: list[Budget], user_id: str | None, now: int) -> list[BudgetState]:
-    """The state of each budget. If a budget counts each member separately, it is the state for ``user_id``."""
+    """The state of each budget. A budget of all members has the state for ``user_id``."""
     wanted = {budget.subject: _counter_key(account_id, budget, user_id, now) for budget in budgets}
     asked = [key for key in wanted.values() if key]
     items = iter(table.get_many(asked)) if asked else iter(())
@@ -141,7 +144,7 @@ def _states(account_id: AccountId, budgets: list[Budget], user_id: str | None, n
 
 
 def _counter_key(account_id: AccountId, budget: Budget, user_id: str | None, now: int) -> keys.Key | None:
-    """The key of the budget's counter; None if it counts each member separately and there is no ``user_id``."""
+    """The key of the budget's counter. None for a budget of all members if there is no ``user_id``."""
     about = member_in(budget.subject) or user_id
     key_id = key_in(budget.subject)
     if key_id is None and about is None:
@@ -184,7 +187,7 @@ def membership(account_id: AccountId, by: Requester) -> Member | None:
 
 
 def _owner_of(account_id: AccountId, subject: str) -> str | None:
-    """The user of the API key that is the subject; None for other subjects.
+    """The user of the API key if the subject is an API key, otherwise None.
 
     Raises Invalid, MemberNotFound, ApiKeyNotFound.
     """
@@ -203,7 +206,7 @@ def _owner_of(account_id: AccountId, subject: str) -> str | None:
 
 
 def _may_spend(key: ApiKey, account_id: AccountId) -> bool:
-    """Whether the key's user may use it to spend from the account. A key without an account is for any account."""
+    """Whether the key may be used to spend from the account. If the key names no account, its user's rights decide."""
     if key.account_id not in (None, account_id):
         return False
     organization_id = organization_of(account_id)

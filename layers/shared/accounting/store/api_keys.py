@@ -26,7 +26,7 @@ def find(key_id: str) -> ApiKey | None:
 
 
 def find_cached(key_id: str) -> ApiKey | None:
-    """Like ``find``, but up to ``CACHE_SECONDS`` old. A revoked key may still work for that long."""
+    """Like ``find``, but the key may be as it was ``CACHE_SECONDS`` ago, so a revoked key may work for that long."""
     return _cache.get(key_id)
 
 
@@ -34,7 +34,10 @@ _cache = Cache(find, CACHE_SECONDS)
 
 
 def verify(text: str, now: int) -> tuple[ApiKey | None, Refusal | None]:
-    """The key that a holder sent as ``text``, and the reason if it is refused. Up to ``CACHE_SECONDS`` old."""
+    """The API key with this text, None if there is none, and the reason if the key is refused.
+
+    A change of the key may take up to ``CACHE_SECONDS`` to count.
+    """
     key_id, secret = parsed(text) or ("", "")
     key = find_cached(key_id) if key_id else None
     if key is None or not key.has_secret(secret):
@@ -43,7 +46,7 @@ def verify(text: str, now: int) -> tuple[ApiKey | None, Refusal | None]:
 
 
 def note_use(key: ApiKey, now: int) -> None:
-    """Store that the key was used, at most once a minute."""
+    """Store the time at which the key was used. Further uses within a minute are not stored."""
     if key.last_used_at is not None and key.last_used_at > now - MINUTE:
         return
     table.update_one(
@@ -57,7 +60,7 @@ def note_use(key: ApiKey, now: int) -> None:
 
 
 def of_owner(user_id: str, *, before: str | None, limit: int) -> tuple[list[ApiKey], str | None]:
-    """A page of the user's keys, newest first, and ``before`` for the next page, None on the last page."""
+    """A page of the user's keys, newest first, and ``before`` for the next page (None on the last page)."""
     ranges = keys.api_keys_of_owner(user_id)
     found, position = table.newest(keys.BY_OWNER, ranges, before=before, limit=limit)
     items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
@@ -73,7 +76,7 @@ def change(
     enabled: bool | None = None,
     revoked: bool | None = None,
 ) -> ApiKey:
-    """Change the given attributes of the owner's key. Raises ApiKeyNotFound, also if the key is another user's."""
+    """Change the given attributes of the owner's key. Raises ApiKeyNotFound if the owner has no such key."""
     changes: Item = {
         "name": name,
         "permissions": None if permissions is None else json.dumps(permissions),
@@ -95,7 +98,7 @@ def change(
 
 
 def delete(key_id: str, owner: str) -> None:
-    """Delete the owner's key and lower the count. Raises ApiKeyNotFound, also if the key is another user's."""
+    """Delete the owner's key and lower the count. Raises ApiKeyNotFound if the owner has no such key."""
     not_found = ApiKeyNotFound("API key not found", id=key_id)
     action = table.delete(keys.api_key(key_id), condition="user_id = :owner", values={":owner": owner})
     table.transact([Write(action, refused=lambda _: not_found), counts.one_less(keys.api_key_count(owner))])

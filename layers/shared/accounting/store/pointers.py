@@ -12,9 +12,9 @@ class Raced(Exception):
 
 
 def claim(address: str, user: User, pointer: Pointer | None, now: int) -> list[Write]:
-    """Point the address to the user, or let the user wait for it.
+    """Point the address to the user, or let the user wait until its holder gives it up (see ``claimed``).
 
-    Returns no writes if the user cannot claim the address, or waits for it already.
+    Returns no writes if the user may not claim the address, or already waits for it.
     """
     texts = dict.fromkeys((address, user.email.strip(), user.email))
     holder_id = pointer.user_id if pointer and pointer.user_id != user.id else None
@@ -32,10 +32,10 @@ def claim(address: str, user: User, pointer: Pointer | None, now: int) -> list[W
 
 
 def _touch_holder(holder: User, now: int) -> Write:
-    """Change ``updated_at`` of a holder who loses the address. Refused with Raced if the profile has changed meanwhile.
+    """Change ``updated_at`` of a holder who loses the address. Refused with Raced if the profile has changed.
 
-    A concurrent statement of the holder may assume that they hold the address. This change makes the statement's
-    write fail, so that the statement is decided again.
+    At the same moment, a token or a sync may be applied to the holder's profile as if they kept the address. The change
+    of ``updated_at`` makes that write fail, so that it is decided again.
     """
     values = {":seen": holder.updated_at, ":now": holder.touched(now).updated_at}
     changed = table.update(
@@ -47,14 +47,14 @@ def _touch_holder(holder: User, now: int) -> Write:
 def give_up(address: str, user: User) -> list[Write]:
     """If the user holds the address, give it to its ``heir`` among the users who wait for it, or to nobody.
 
-    If the user only waits for the address, end the wait: ``former`` has only users who claim the address now.
+    If the user only waits for the address, remove them from ``former``.
     """
     item = table.get(keys.email(address))
     pointer = from_item(address, item) if item else None
     if pointer and user.id in pointer.former:
         return [_put_pointer(pointer, pointer.without(user.id))]
     if pointer is None or pointer.user_id != user.id:
-        # The current holder may give the address back to the user at the same moment. Then this transaction is refused.
+        # The user may get the address at the same moment. Then this check refuses the transaction.
         not_theirs = "attribute_not_exists(pk) OR user_id <> :user"
         action = table.check(keys.email(address), condition=not_theirs, values={":user": user.id})
         return [Write(action, refused=lambda _: Raced())]
@@ -64,7 +64,8 @@ def give_up(address: str, user: User) -> list[Write]:
     if next_holder is None:
         condition, values = _as_seen(pointer)
         return [Write(table.delete(keys.email(address), condition=condition, values=values), lambda _: Raced())]
-    # The next holder must not give up the address at the same moment; otherwise they would keep it forever.
+    # The next holder may change their own address at the same moment. They would then keep this one forever, so the
+    # check refuses the transaction.
     unchanged = {":seen": next_holder.updated_at}
     check = table.check(keys.profile(next_holder.id), condition="updated_at = :seen", values=unchanged)
     return [_put_pointer(pointer, pointer.passed_to(next_holder)), Write(check, refused=lambda _: Raced())]

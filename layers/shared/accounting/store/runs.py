@@ -1,4 +1,4 @@
-"""Runs, each in a partition of its own: what it may commit and has committed, and its sums by model."""
+"""Runs. A run's partition has an item with the limit and the sums of the run, and an item with sums for each model."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ def with_models(account_id: AccountId, run_id: str) -> tuple[Run | None, dict[st
 
 
 def metadata_of(run: Run) -> dict[str, Any]:
-    """The metadata that the run's maker sent; empty if there was none, or if the maker was erased since."""
+    """The metadata that the run was made with. Empty if there was none, or if the user who made the run was erased."""
     if not run.has_metadata:
         return {}
     item = table.get(keys.run_metadata(run.user_id, run.account_id, run.id))
@@ -61,7 +61,7 @@ def open_new(run: Run, metadata: dict[str, Any]) -> list[Write]:
 
 
 def stop(account_id: AccountId, run_id: str, now: int) -> Run | None:
-    """Stop the run unless it is stopped already; return it as it is now, None if there is no such run."""
+    """Stop the run, unless it is stopped already. Return the stopped run, or None if there is no such run."""
     _, item = table.update_one(
         keys.run(account_id, run_id),
         "SET stopped_at = :now",
@@ -73,9 +73,10 @@ def stop(account_id: AccountId, run_id: str, now: int) -> Run | None:
 
 
 def commit(run: Run, credits: int, refused: Callable[[Run], Exception], sums: Mapping[str, int]) -> Write:
-    """Add ``credits`` to the run's commitments, and ``sums`` to its other sums.
+    """Add ``credits`` to the run's ``committed``, and each number in ``sums`` to the run's field of that name.
 
-    Refused with an error made from the newer run if its limit does not cover the credits, or it was stopped.
+    Refused if the stored run is stopped, or if its limit does not cover the credits. ``refused`` makes the error from
+    the stored run.
     """
     active = "attribute_exists(run_id) AND attribute_not_exists(stopped_at)"
     covered = "#committed <= :most"
@@ -98,10 +99,10 @@ def commit(run: Run, credits: int, refused: Callable[[Run], Exception], sums: Ma
 
 
 def settle(spender: Spender, record: UsageRecord, more: int) -> list[Write]:
-    """Count a usage record, and add ``more`` to the commitments. ``more`` is negative if a hold gives credits back.
+    """Count a usage record, and add ``more`` to ``committed``. ``more`` is negative if a hold gives credits back.
 
-    The writes have no condition, so they are never refused. If the run has expired, an item with only these sums
-    remains for another day. It does not count as a run.
+    The writes have no condition, so they are never refused. If the run was deleted after its expiry, they make an item
+    with only these sums. The item is kept for a day, and does not count as a run.
     """
     if spender.run_id is None:
         return []
@@ -138,7 +139,7 @@ def to_item(run: Run) -> Item:
 
 
 def if_whole(item: Item | None) -> Run | None:
-    """The run in an item. None if the item is missing, or has only sums that ``settle`` added after the run expired."""
+    """The run in an item. None if the item is missing, or has only the sums of a deleted run (see ``settle``)."""
     return from_item(item) if item and "run_id" in item else None
 
 

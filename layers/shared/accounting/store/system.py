@@ -1,7 +1,7 @@
-"""System-wide sums of a day: the total (in a few items), users and payers ranked by credits, names ranked by merit.
+"""The system's sums of each day: the total, and the sums and ranks of users, paying accounts, services and models.
 
-Marks show which records the sums include: 8 characters for each record, in a few items for each slot of time, so that a
-batch of records pays for little more than one item.
+Marks show which records the sums include. A record's mark has 8 characters. The marks of one slot, which is five
+minutes, are stored together in a few items, so that a batch of records writes few items of marks.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,11 +42,11 @@ _FULL = 500 * MARK_LENGTH
 """An item with this many characters of marks, or more, gets no further marks."""
 
 _MARKS_KEPT = 3 * DAY
-"""Longer than the stream keeps records, so that a record never arrives after its mark is gone."""
+"""How long marks are kept: longer than the DynamoDB stream can deliver a record, so no record is counted twice."""
 
 
 class Marks(NamedTuple):
-    """The marks of a slot's counted records, and the item that gets the next ones: its number, text and version."""
+    """The marks of a slot's counted records, and the item that gets the next marks: its number, text and version."""
 
     slot: int
     known: frozenset[str]
@@ -86,7 +86,7 @@ def unmarked(records: Iterable[UsageRecord], marks: Sequence[Marks]) -> dict[Mar
 
 
 def mark(marks: Marks, records: Iterable[UsageRecord]) -> Write:
-    """Mark records of one slot as counted. Refused with StaleRead if others of the slot were marked meanwhile.
+    """Mark records of one slot as counted. Refused with StaleRead if the slot got other marks meanwhile.
 
     Two writers that have read the same marks choose the same item, so that only one of them succeeds.
     """
@@ -104,7 +104,7 @@ def mark_of(record: UsageRecord) -> str:
 
 
 def put(place: Place, after: Sum) -> Write:
-    """Replace the sum at a place. Refused with StaleRead unless the stored version is still that of ``after``."""
+    """Replace the sum at a place. Refused with StaleRead unless the stored version is ``after.version``."""
     item = {
         **after.more,
         **_key(place),
@@ -133,7 +133,7 @@ def parts_of(days: Iterable[int]) -> list[tuple[int, Sum]]:
 
 
 def users_of(of_day: int) -> Ranking[str]:
-    """A day's users with the most credits."""
+    """The users who used the most credits on a day."""
     found, cut = _ranked(keys.system_user_ranks(day(of_day)), READ_USERS)
     return Ranking(of_day, {user: Standing(credits) for user, credits in map(keys.ranked_user, found)}, cut)
 
@@ -192,7 +192,7 @@ def paid_by_users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
 
 
 def names_at(wanted: Sequence[tuple[int, NameId]]) -> list[tuple[str, int]]:
-    """For each pair of day and id, in the same order, the name and its credits that day, ``""`` and 0 if unused."""
+    """For each pair of a day and an id, in order: the name and its credits on that day, or ``""`` and 0 if unused."""
     found = table.get_many([keys.system_name(day(of_day), *name) for of_day, name in wanted])
     return [(item["name"], item["credits"]) if item else ("", 0) for item in found]
 
@@ -221,7 +221,7 @@ def _key(place: Place) -> Key:
 
 
 def _details(place: Place, after: Sum) -> dict[str, Any]:
-    """The attributes that only this kind of place has: its rank, and the fields of ``Sum`` that are for it."""
+    """The attributes that only this kind of place has: its rank, and the fields of ``Sum`` for this kind."""
     match place:
         case DayPart():
             return {"newest": after.newest}

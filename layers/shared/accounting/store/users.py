@@ -24,13 +24,13 @@ _LONGEST_PAUSE_SECONDS = 0.1
 
 
 class ById(NamedTuple):
-    """A user named by id. An e-mail address with the same text does not count."""
+    """A user's id, which is never taken for an e-mail address."""
 
     user_id: str
 
 
 type Reference = str | ById
-"""A reference to a user: a text that is an id or an e-mail address, or an id alone."""
+"""Names a user. A text may be an id or an e-mail address; ``ById`` is always an id."""
 
 
 class UserWithWallet(NamedTuple):
@@ -114,7 +114,10 @@ def _with_wallet(user_id: str) -> UserWithWallet | None:
 
 
 def newest(role: str | None, *, before: str | None, skip: int, limit: int) -> tuple[list[User], str | None]:
-    """A page of users of one role or all, newest first, and ``before`` for the next page, None on the last page."""
+    """A page of users, newest first. If ``role`` is None, users of all roles are listed.
+
+    Also returns ``before`` for the next page, or None on the last page.
+    """
     ranges = [part for each in _roles(role) for part in keys.users_in_role(each)]
     found, position = table.newest(keys.BY_KIND, ranges, before=before, skip=skip, limit=limit)
     items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
@@ -122,13 +125,13 @@ def newest(role: str | None, *, before: str | None, skip: int, limit: int) -> tu
 
 
 def emails_of(user_ids: Sequence[str]) -> list[str]:
-    """The users' e-mail addresses, empty if there is none."""
+    """The e-mail address of each user. Empty for a user who is unknown or has no address."""
     items = table.get_many([keys.profile(user_id) for user_id in user_ids])
     return [item["email"] if item else "" for item in items]
 
 
 def total(role: str | None) -> int:
-    """The number of users of one role or of all."""
+    """The number of users with this role. If ``role`` is None, users of all roles are counted."""
     counts = table.get_many([key for each in _roles(role) for key in keys.user_counts(each)])
     return sum(item["users"] for item in counts if item)
 
@@ -141,8 +144,8 @@ def sync(described: Description, now: int) -> tuple[User, bool]:
     """Create or update the user as described. Return the user, and whether they are new.
 
     If the description says nothing new, nothing is written. If several first requests of a user arrive at once, all
-    succeed. Raises UserErased if a sync describes an erased user, Conflict if other writers or throttling prevent every
-    attempt, Unavailable if the table does not answer.
+    succeed. Raises UserErased if the user is erased and the description is not from a token, Conflict if other writers
+    or throttling prevent every attempt, Unavailable if the table does not answer.
     """
     for _ in range(_TRIES):
         known, pointer = _known(described)

@@ -1,4 +1,4 @@
-"""Answers of the functions without a resolver. This module imports no models, so that they start fast."""
+"""Answers of the functions ``health`` and ``docs``. Imports no pydantic, so that these functions start fast."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,9 +7,9 @@ from accounting.web.headers import headers
 
 
 def answer(event: Mapping[str, Any], status: int, own_headers: Mapping[str, str], body: str) -> dict[str, Any]:
-    """An answer with the common headers. The answer to ``HEAD`` is the answer to ``GET`` without the body.
+    """An answer with the common headers and ``own_headers``. The answer to ``HEAD`` has no body.
 
-    It states the length of the body that it leaves out; otherwise the gateway would state 0.
+    Its ``Content-Length`` is the length of the body for ``GET``. Without this header, the gateway would send 0.
     """
     sent = {**headers(), **own_headers}
     if event["httpMethod"] == "HEAD":

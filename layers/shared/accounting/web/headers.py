@@ -1,4 +1,4 @@
-"""The headers of every answer. Imports nothing of ours, so that functions can use it that load no pydantic."""
+"""The headers of every answer, and the headers of requests that the service reads. Imports no pydantic."""
 
 import os
 from functools import cache
@@ -13,7 +13,7 @@ EXPOSED = "Idempotency-Replayed, Retry-After, X-Next-Cursor"
 
 @cache
 def headers() -> dict[str, str]:
-    """The headers of every answer. If an origin is allowed, they let its pages read the answer."""
+    """The headers of every answer. If ``CORS_ALLOW_ORIGIN`` is set, pages of that origin can read the answer."""
     origin = os.environ.get("CORS_ALLOW_ORIGIN")
     if not origin:
         return SECURITY_HEADERS

@@ -17,10 +17,10 @@ _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
-    """The key of the current request, bound to its caller, route and values; None if it has no key.
+    """The key of the current request, bound to the caller, the route and the body. None if the header is missing.
 
-    A service has separate keys for each user that it acts for. Raises Invalid, and LookupError if the route does not
-    declare that it takes a key.
+    A key that a service sends for two users counts as two keys. Raises Invalid if the header is malformed, and
+    LookupError if the route does not declare that it takes a key.
     """
     if not api.route.idempotency:
         raise LookupError(f"{api.route.rule} declares no idempotency")
@@ -36,6 +36,6 @@ def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
 
 
 def fingerprint(body: BaseModel) -> str:
-    """A digest of the fields that were sent and are not null. The order of names does not matter, at any depth."""
+    """A digest of the fields that were sent and are not null. The order of fields does not matter, at any depth."""
     sent = json.dumps(body.model_dump(mode="json", exclude_unset=True, exclude_none=True), sort_keys=True)
     return hashlib.sha256(sent.encode()).hexdigest()

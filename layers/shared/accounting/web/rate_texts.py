@@ -1,6 +1,7 @@
-"""How rates are named and written in requests and responses. Imports the domain.
+"""How rates are named and written in requests and responses.
 
-It is apart from the models of price rules, so that a function without price rules does not import them.
+A function that shows costs but takes no price rules imports only this module. The pydantic models of price rules would
+make its cold start longer.
 """
 
 from pydantic.alias_generators import to_camel
@@ -12,6 +13,6 @@ CLASS_NAMES = {name: to_camel(name) for name in Rates._fields} | {"cache_write_1
 
 
 def decimal_text(number: int, scale: int) -> str:
-    """``number / scale``, exact, without trailing zeros; ``scale`` is a power of ten."""
+    """``number / scale`` as an exact decimal without trailing zeros. ``scale`` is a power of ten."""
     whole, part = divmod(number, scale)
     return f"{whole}.{part:0{len(str(scale)) - 1}}".rstrip("0").rstrip(".")

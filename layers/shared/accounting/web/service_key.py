@@ -1,4 +1,4 @@
-"""The check of ``RequireServiceKey``: an end user's token alone can't open or settle a session, or report usage."""
+"""The check of the platform's internal key, which the stack's parameter ``RequireServiceKey`` turns on."""
 
 from collections.abc import Mapping
 
@@ -10,6 +10,9 @@ HEADER = "X-Internal-Api-Key"
 
 
 def require_service_key(headers: Mapping[str, str]) -> None:
-    """Raise Forbidden if the stack requires the platform's key and the request lacks it. Also raises Unavailable."""
+    """Raise Forbidden if the stack requires the platform's internal key and the request lacks it.
+
+    Raises Unavailable if the key can't be read.
+    """
     if settings().require_service_key and not is_internal_key(headers.get(HEADER) or ""):
-        raise Forbidden("The key of one of the platform's services is required", header=HEADER)
+        raise Forbidden("The platform's internal key is required", header=HEADER)

@@ -1,6 +1,6 @@
-"""The field types of requests and responses, with the contract's limits. Imports the domain and times only.
+"""The field types of requests and responses, with the contract's limits.
 
-Integers are strict: a boolean, a text or a fraction is not a number of credits.
+Integers in a body are strict: a boolean, a text or a fraction is refused.
 """
 
 import json
@@ -62,12 +62,15 @@ _UNRESERVED = _InSchema({"not": {"enum": sorted(RESERVED_NAMES)}})
 _UNRESERVED_USER = _InSchema({"not": {"enum": sorted(RESERVED_USER_IDS)}})
 _PLAIN = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
 _LINES = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
-"""The validators also refuse surrogates. The patterns need not, because JSON in UTF-8 cannot have any."""
+"""The validators also refuse half of a surrogate pair. The patterns do not, because UTF-8 cannot represent it."""
 _DATED = _InSchema({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
 
 
 _DEFERS = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start"
-"""Whether models are built at their first use: a request uses only a few. For a snapshot, all are built at import."""
+"""Whether pydantic builds a model when the model is first used. A request uses only a few models.
+
+For a SnapStart snapshot, all models are built at import.
+"""
 
 
 def _none_of(reserved: frozenset[str]) -> AfterValidator:
@@ -89,14 +92,14 @@ def _not_zero(number: int) -> int:
 
 
 def _an_instant(text: str) -> str:
-    """A timestamp between 1970 and 9999, so that keys sort by it."""
+    """The timestamp, which must be between 1970 and 9999: only such times sort correctly in the keys of items."""
     if not 0 <= from_iso(text) < MAX_INSTANT:
         raise ValueError("must be between 1970 and 9999")
     return text
 
 
 def _plain_json(value: object) -> object:
-    """The value with its fractions as floats; only prices stay decimals.
+    """The value with floats in place of decimals. Bodies are read with decimals, because prices are exact.
 
     Raises ValueError for a fraction that a double cannot hold exactly as it is written, and for nesting deeper than
     ``MAX_METADATA_DEPTH``.
@@ -146,7 +149,7 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digits(text: object) -> object:
-    """The text, if it is digits. Pydantic alone would also accept ``5.0``, ``+5``, ``1_000`` and blanks around it."""
+    """The text, if it is an integer. Pydantic alone would also accept ``5.0``, ``+5``, ``1_000`` and `` 5 ``."""
     if isinstance(text, str) and not re.fullmatch(r"-?[0-9]+", text):
         raise ValueError("must be an integer")
     return text
@@ -216,7 +219,7 @@ PAYER_HINT: Any = Field(
 )
 PAYER_UNUSED: Any = Field(
     default=None,
-    description="The account that pays for the session. This field changes nothing: the session names its account",
+    description="The account that pays. This field is ignored: the service reads the account from the session",
 )
 IN_RUN: Any = Field(default=None, description="A run of the account. It counts and limits what this request spends")
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
@@ -230,7 +233,10 @@ Adjustment = Annotated[
 Tokens = Annotated[int, Field(strict=True, ge=0, le=MAX_TOKENS)]
 EstimatedTokens = Annotated[int, Field(strict=True, ge=1, le=MAX_TOKENS)]
 ONLY_DIGITS = BeforeValidator(_digits)
-"""For every integer in the query. It must come after the limits; otherwise the document would not show them."""
+"""For every integer in the query. In ``Annotated``, it comes after a ``Field`` with limits.
+
+Otherwise the OpenAPI document would not show the limits.
+"""
 QueryCredits = Annotated[int, ONLY_DIGITS, _InSchema({"minimum": 1, "maximum": MAX_CREDITS})]
 """Credits in the query of a removal; the model ``Remove`` checks their limits."""
 ExpiryDays = Annotated[int, Field(strict=True, ge=1, le=MAX_EXPIRY_DAYS)]
@@ -292,7 +298,10 @@ Operation = Annotated[
     _PLAIN,
     _UNRESERVED,
 ]
-"""What was done. ``usage/record`` accepts more than ``MAX_LABEL`` bytes only for the model of a chat service."""
+"""What was done. Services whose names begin with ``chat`` send a model id here.
+
+So ``usage/record`` accepts more than ``MAX_LABEL`` bytes from these services only.
+"""
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json), AfterValidator(_small)]
 Instant = Annotated[
     str, Field(description="ISO-8601 in UTC, with milliseconds and Z", json_schema_extra={"format": "date-time"})
@@ -317,7 +326,7 @@ class _Body(BaseModel):
     """The JSON object of a request."""
 
     def __repr__(self) -> str:
-        """Its name only: for each request, Powertools formats the whole body for a debug line that nobody reads."""
+        """The class's name only, because Powertools formats each request's body for a debug line that nobody reads."""
         return type(self).__name__
 
 

@@ -1,4 +1,4 @@
-"""The address of DynamoDB, and the credentials to use there. Imports nothing of ours.
+"""The address of DynamoDB, and the credentials to use there.
 
 botocore finds both, but importing it and making a client takes as long as importing a function. On Lambda without
 SnapStart the environment holds credentials that do not change, a region, and nothing else that botocore would use. Such
@@ -75,10 +75,10 @@ def place_of_environment(environ: Mapping[str, str]) -> Place | None:
 
 
 def place_of_client(client: "DynamoDBClient", session: "Session") -> Place | None:
-    """The place that botocore found for ``client``, or None if only that client can reach it.
+    """The place that botocore found for ``client``, or None if only that client can reach DynamoDB.
 
-    That is so without credentials, behind a proxy, for an address with a path, and if only the AWS account's own
-    address is allowed.
+    The result is None without credentials, behind a proxy, for an address with a path, and if the AWS configuration
+    requires the address that DynamoDB has for each AWS account.
     """
     from botocore.httpsession import create_urllib3_context, get_cert_path
     from botocore.utils import get_environ_proxies
@@ -104,7 +104,7 @@ def place_of_client(client: "DynamoDBClient", session: "Session") -> Place | Non
 
 
 def _is_file(path: str) -> bool:
-    """Whether there is such a file; ``~`` of a user without a home is no error, as in botocore."""
+    """Whether ``path`` is a file. As in botocore, ``~`` of a user without a home raises no error."""
     return Path(os.path.expanduser(path)).is_file()  # noqa: PTH111 - Path.expanduser() raises
 
 
