@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+from botocore.exceptions import BotoCoreError
 
 from local import tokens
 from local.demo_caller import Caller, new_session_id, title
@@ -52,7 +53,7 @@ def main() -> int:
             show_team(admin, lambda name: _caller(http, stack["jwtSecret"], "user", name))
     except Refused as refused:
         return explain(refused)
-    except httpx.TransportError as error:
+    except (httpx.TransportError, BotoCoreError) as error:
         return explain(Refused(f"the service does not answer ({error}); is `make run` still running?"))
     return 0
 
