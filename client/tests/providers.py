@@ -260,7 +260,7 @@ def _message(plan: Plan, model: str) -> Json:
 
 
 def _message_events(plan: Plan, asked: Json) -> Iterator[tuple[int | None, Json | str]]:
-    """Events of a message. As with Anthropic, the first reports the input and 1 token of output, a later one the output."""
+    """Events of a message. As with Anthropic, the first has the usage of input, and a later one the usage of output."""
     first_usage = {**plan.messages_usage, "output_tokens": 1} if plan.reports_usage else {}
     message = {**_message(plan, asked["model"]), "content": [], "stop_reason": None, "usage": first_usage}
     yield None, {"type": "message_start", "message": message}
