@@ -1,17 +1,18 @@
-"""The connection to DynamoDB: the process's client, and calls with a time limit. Imports errors.
+"""The connection to DynamoDB: the process's client, and calls with a time limit. Imports errors and chance.
 
 It imports surroundings, exchange and wire only when it needs them, because they take a tenth of a cold start.
 """
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from accounting.domain.errors import Unavailable
+from accounting.store.table.chance import jitter
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 REQUEST_SECONDS = 10.0
 """After this, a request starts no more calls. The last call can take 12 s with its retries; a function has 25 s."""
+
+BATCH_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""The upper limits of the random pauses before the part of a batch that DynamoDB left is sent again."""
 
 _deadline: ContextVar[float] = ContextVar("_deadline", default=float("inf"))
 """When the current request has no time left, by the monotonic clock."""
@@ -107,3 +111,20 @@ def call(operation: Callable[..., Any], **request: Any) -> Any:
         if code in REPEATED_CODES or status in REPEATED_STATUSES:
             raise Unavailable("The database is busy") from error
         raise
+
+
+def attempts(pauses: Sequence[float]) -> Iterator[None]:
+    """One attempt, and another after each random pause; ``pauses`` has the longest time of each."""
+    yield
+    for longest in pauses:
+        time.sleep(jitter(longest))
+        yield
+
+
+def attempts_at_a_batch() -> Iterator[None]:
+    """Attempts until the caller leaves the loop, because DynamoDB has left nothing of the batch.
+
+    DynamoDB leaves items if the table is throttled. Raises Unavailable if it still does at the last attempt.
+    """
+    yield from attempts(BATCH_PAUSES_SECONDS)
+    raise Unavailable("The database is busy")
