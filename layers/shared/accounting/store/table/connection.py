@@ -5,13 +5,14 @@ Functions import ``surroundings``, ``exchange`` and ``wire`` when needed, becaus
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from accounting.domain.errors import Unavailable
+from accounting.store.table.chance import jitter
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -24,6 +25,9 @@ REQUEST_SECONDS = 10.0
 
 Its last call can take 12 s with retries, so the request ends within a function's 25 s.
 """
+
+BATCH_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""The upper limits of the random pauses before the part of a batch that DynamoDB left is sent again."""
 
 _deadline: ContextVar[float] = ContextVar("_deadline", default=float("inf"))
 """When the current request's time ends, by the monotonic clock."""
@@ -109,3 +113,20 @@ def call(operation: Callable[..., Any], **request: Any) -> Any:
         if code in REPEATED_CODES or status in REPEATED_STATUSES:
             raise Unavailable("The database is busy") from error
         raise
+
+
+def attempts(pauses: Sequence[float]) -> Iterator[None]:
+    """One attempt, and another after each random pause; ``pauses`` has the longest time of each."""
+    yield
+    for longest in pauses:
+        time.sleep(jitter(longest))
+        yield
+
+
+def attempts_at_a_batch() -> Iterator[None]:
+    """Attempts until the caller leaves the loop, because DynamoDB has left nothing of the batch.
+
+    DynamoDB leaves items if the table is throttled. Raises Unavailable if it still does at the last attempt.
+    """
+    yield from attempts(BATCH_PAUSES_SECONDS)
+    raise Unavailable("The database is busy")
