@@ -13,13 +13,13 @@ from accounting.domain.errors import Contention, InsufficientCredits, Unavailabl
 from accounting.domain.users import Description
 from accounting.operations import commit, credits, sessions, settling
 from accounting.operations.credits import Request
-from accounting.store import runs, table, users, wallets
+from accounting.store import keys, runs, table, users, wallets
 from accounting.store.idempotency import IdempotencyKey
 from accounting.store.table import Conflict, Throttled, connection, transact, transactions
 from accounting.store.table import wire as wire_module
 from tests.audit import assert_books_balance
 from tests.calls import the_wire
-from tests.faults import Fault, Faults, answer_lost, answers, cancelled, late, never_arrives, refused
+from tests.faults import Fault, Faults, answer_lost, answers, cancelled, late, leaves_everything, never_arrives, refused
 from tests.integration.conftest import ACCOUNT, NOW
 
 MakeUser = Callable[..., str]
@@ -180,7 +180,9 @@ def test_no_pause_follows_the_last_attempt(
     open_session()
     sent_before = list[int]()
     monkeypatch.setattr(
-        transactions, "time", SimpleNamespace(sleep=lambda _seconds: sent_before.append(len(wire.sent(operation))))
+        connection,
+        "time",
+        SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: sent_before.append(len(wire.sent(operation)))),
     )
     wire.requests.clear()
     if operation == TRANSACT:
@@ -308,12 +310,38 @@ def test_an_unknown_cancellation_reason_raises_runtime_error(user: MakeUser, wir
 def test_unprocessed_keys_of_a_batch_are_read_again(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     name = wire.sent(TRANSACT)[0]["TransactItems"][0]["Put"]["TableName"]
-    keys = [{"pk": {"S": "USER#u1"}, "sk": {"S": "PROFILE"}}, {"pk": {"S": "ACCOUNT#user:u1"}, "sk": {"S": "WALLET"}}]
-    nothing = {"Responses": {name: []}, "UnprocessedKeys": {name: {"Keys": keys, "ConsistentRead": True}}}
+    left = [{"pk": {"S": "USER#u1"}, "sk": {"S": "PROFILE"}}, {"pk": {"S": "ACCOUNT#user:u1"}, "sk": {"S": "WALLET"}}]
+    nothing = {"Responses": {name: []}, "UnprocessedKeys": {name: {"Keys": left, "ConsistentRead": True}}}
     wire.fail("BatchGetItem", refused("", 200, **nothing))
 
     assert credits.balance_of("u1", NOW).available == 60
     assert wire.exhausted
+
+
+@pytest.mark.parametrize(
+    ("operation", "use"),
+    [
+        ("BatchGetItem", lambda: table.get_many([keys.profile("u1")])),
+        ("BatchWriteItem", lambda: table.put_many([keys.profile("u1")])),
+        ("BatchWriteItem", lambda: table.delete_one(keys.profile("u1"))),
+    ],
+    ids=["get_many", "put_many", "delete_one"],
+)
+def test_a_table_that_leaves_a_batch_is_asked_again_after_growing_random_pauses_up_to_a_limit(
+    operation: str, use: Callable[[], object], wire: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits, pauses = list(connection.BATCH_PAUSES_SECONDS), list[float]()
+    monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pauses.append))
+    wire.fail(operation, *[leaves_everything] * (len(limits) + 9))
+
+    with pytest.raises(Unavailable):
+        use()
+
+    assert len(wire.sent(operation)) == len(limits) + 1
+    assert limits == sorted(set(limits))
+    assert sum(limits) < connection.REQUEST_SECONDS
+    assert len(pauses) == len(set(pauses)) == len(limits)
+    assert all(0 <= pause <= limit for pause, limit in zip(pauses, limits, strict=True))
 
 
 def test_a_users_first_request_survives_conflicts(wire: Faults) -> None:
