@@ -9,11 +9,9 @@ from __future__ import annotations
 import compileall
 import fcntl
 import hashlib
-import json
 import os
 import platform
 import py_compile
-import re
 import shutil
 import subprocess
 import sys
@@ -102,20 +100,6 @@ def _make(folder: Path) -> None:
     # Compile the code once. Otherwise each worker of the local AWS would compile the copy that it unpacks.
     compileall.compile_dir(unfinished, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     unfinished.rename(folder)
-
-
-def with_defaults(template: str, values: dict[str, str]) -> str:
-    """Return the template with `values` in place of the defaults of its parameters.
-
-    Raises Refused if one of these parameters is not in the template or has no default.
-    """
-    for name, value in values.items():
-        before = re.search(rf"^  {name}:\n(?:    .*\n)*?    Default: ", template, re.MULTILINE)
-        if not before:
-            raise Refused(f"the template has no parameter {name} with a default")
-        after = template.index("\n", before.end())
-        template = template[: before.end()] + json.dumps(value) + template[after:]
-    return template
 
 
 def sam_environment() -> dict[str, str]:

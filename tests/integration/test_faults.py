@@ -1,4 +1,4 @@
-"""The database reports conflicts, throttles, or loses answers: nothing happens twice, and no answer is wrong."""
+"""If the database throttles, reports conflicts or loses answers, nothing happens twice, and no result is wrong."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ ATTEMPTS = 3
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the wire repeat without pauses."""
+    """Let the wire repeat requests without pauses."""
     monkeypatch.setattr(wire_module, "time", SimpleNamespace(**vars(time) | {"sleep": lambda _seconds: None}))
 
 
@@ -105,8 +105,8 @@ def test_after_a_conflict_everything_is_read_and_decided_again(user: MakeUser, w
     open_session()
 
     tokens = [sent["ClientRequestToken"] for sent in wire.sent(TRANSACT)]
-    assert len(set(tokens)) == 6, "each is a new decision"
-    assert len(wire.sent("GetItem")) == 6, "each on a fresh read"
+    assert len(set(tokens)) == 6, "each attempt is a new decision"
+    assert len(wire.sent("GetItem")) == 6, "each attempt reads again"
     assert assert_books_balance("u1").held == 6
 
 
@@ -133,7 +133,7 @@ def test_a_throttled_transaction_is_distinguished_from_a_conflict(user: MakeUser
 
 
 def test_a_late_request_whose_repeat_meets_a_conflict_is_carried_out_once(user: MakeUser, wire: Faults) -> None:
-    """The wire sends the same transaction again. A new decision would grant twice, as there is no idempotency key."""
+    """The wire sends the same transaction again. Without an idempotency key, a new decision would grant twice."""
     user("u1")
     wire.requests.clear()
     withheld, overtaken = late()
@@ -198,7 +198,7 @@ def test_no_pause_follows_the_last_attempt(
     assert sent_before[-1] < len(wire.sent(operation))
 
 
-def test_a_conflict_wins_over_a_failed_condition(user: MakeUser, wire: Faults) -> None:
+def test_a_transaction_with_a_conflict_and_a_failed_condition_is_decided_again(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     wire.fail(TRANSACT, cancelled("ConditionalCheckFailed", "TransactionConflict", "None"))
 
@@ -288,7 +288,7 @@ def test_endless_conflicts_raise_contention_and_write_nothing(
     assert assert_books_balance("u1").held == 0
 
 
-def test_a_refusal_is_an_answer_and_is_not_repeated(user: MakeUser, wire: Faults) -> None:
+def test_a_request_that_lacks_credits_is_not_repeated(user: MakeUser, wire: Faults) -> None:
     user("u1", 5)
     wire.requests.clear()
 
@@ -364,7 +364,7 @@ def test_a_request_that_has_taken_too_long_begins_no_more_calls(
         open_session()
 
     assert wire.requests == []
-    assert open_session().session.active, "the limit ends with its block"
+    assert open_session().session.active, "the limit applies only in the block"
 
 
 def test_the_time_limit_of_one_request_does_not_affect_other_threads(
