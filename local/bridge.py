@@ -49,10 +49,9 @@ async def _serve(address: str, port: int) -> None:
             await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
         writer.close()
 
-    server = await asyncio.start_server(carry, address, port)
+    await asyncio.start_server(carry, address, port)
     print(f"{address}:{port} is the local AWS", flush=True)
     await asyncio.Event().wait()  # until Ctrl-C; `serve_forever` would then wait for open connections
-    server.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
