@@ -47,6 +47,17 @@ def test_a_token_without_new_information_writes_nothing(calls: Calls) -> None:
     assert (calls.round_trips, calls.write_units) == (2, 0)
 
 
+def test_whether_a_user_is_known_takes_one_read_until_they_are_known_and_then_none(calls: Calls) -> None:
+    calls.reset()
+
+    assert [users.is_known("u9") for _ in range(2)] == [False, False]
+    assert calls.operations == ["GetItem", "GetItem"]
+    users.sync(Description("u9", "u9@example.com", "Nine", "user"), NOW)
+    calls.reset()
+    assert [users.is_known("u9") for _ in range(2)] == [True, True]
+    assert calls.operations == ["GetItem"]
+
+
 def test_a_newer_token_without_new_information_causes_one_small_write(calls: Calls) -> None:
     sync("u1", "a@example.com", 1)
     calls.reset()

@@ -76,6 +76,26 @@ def test_the_result_none_is_cached(table: Table) -> None:
     assert (cached.get("a"), cached.get("a"), table.reads) == (None, None, ["a"])
 
 
+def test_only_a_young_result_is_returned_without_a_read(table: Table) -> None:
+    cached = Cache(table.read, MAX_AGE_SECONDS)
+
+    assert (cached.cached("a"), table.reads) == (None, [])
+    cached.get("a")
+    assert (cached.cached("a"), table.reads) == (1, ["a"])
+    table.now += MAX_AGE_SECONDS
+    assert (cached.cached("a"), table.reads) == (None, ["a"])
+
+
+def test_a_fresh_result_replaces_the_cached_one(table: Table) -> None:
+    cached = Cache(table.read, MAX_AGE_SECONDS)
+    cached.get("a")
+    table.value = 2
+
+    assert cached.get("a") == 1
+    assert cached.fresh("a", 10) == 20
+    assert (cached.get("a"), table.reads) == (20, ["a", "a"])
+
+
 def test_a_failed_read_is_not_cached(table: Table) -> None:
     def failing(name: str) -> int:
         if not table.reads:
