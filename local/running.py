@@ -1,4 +1,6 @@
-"""Whether `make run` runs in this folder, and which process to stop. Standard library only.
+"""Whether `make run` runs in this folder, and which process to stop.
+
+This module uses only the standard library, because `make stop` uses it.
 
 `make run` holds a lock on a file, and the kernel releases the lock when the process ends. The file has the id of the
 process to stop. The id alone does not show whether `make run` runs: the id remains in the file after a kill, and

@@ -1,4 +1,4 @@
-"""A cache in the process, for results that may be seconds or minutes old. Imports nothing of ours."""
+"""A cache in the process, for results that may be seconds or minutes old."""
 
 import time
 from collections.abc import Callable
