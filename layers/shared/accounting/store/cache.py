@@ -1,4 +1,4 @@
-"""A cache in the process, for results that may be seconds or minutes old. Imports nothing of ours."""
+"""A cache in the process, for results that may be seconds or minutes old."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from cachetools import TLRUCache
 class Cache[**P, T]:
     """Results of ``read`` by name, each at most ``seconds`` old. Threads may share it.
 
-    It keeps at most ``most`` results or, with ``size``, results whose sizes add up to at most ``most``.
+    ``most`` limits the number of kept results or, if ``size`` is given, the sum of their sizes.
     """
 
     def __init__(
