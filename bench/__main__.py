@@ -1,6 +1,7 @@
-"""Measures the parts that `ONLY` names, by default all. It writes bench/RESULTS.md if it measures all of them in full.
+"""Measures the parts that the variable `ONLY` names, by default all.
 
-The page shows which targets are missed. A missed target does not change the exit status.
+If all parts are measured with `SCALE=1`, the page of results is written to bench/RESULTS.md. The page shows which
+targets are missed. A missed target does not change the exit status.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ PARTS: dict[str, Callable[[Report, Database], None]] = {
     "cost": cost.run,
     "profile": profiles.run,
 }
-SCALED = "**Measured at a scale of {}: the figures mean nothing, the page shows that the benchmark works.**"
+SCALED = "**Measured at a scale of {}: the figures mean nothing and show only that the benchmark works.**"
 
 
 def main() -> int:

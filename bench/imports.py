@@ -1,4 +1,4 @@
-"""How long a cold start takes: the imports and first requests of functions, compared with one client of boto3."""
+"""Time of each function's import and first request, relative to importing boto3 and creating one client."""
 
 from __future__ import annotations
 
@@ -39,11 +39,10 @@ FIRST_REQUESTS = {
     "auditor": "auditor/schedule",
 }
 ABOUT = """\
-Medians of {rounds} rounds; in each, the reference ({reference}) and each function of the table start once in a fresh
-process, with all bytecode compiled. **CPU** is user time. **first** is the time of a function's first
-request, including the creation of clients; **ready** is the sum of import and first request. On Lambda, credits,
-streaming_sessions and authorizer have SnapStart: it restores the state after the import, so their cold starts do not
-repeat the import."""
+Medians of {rounds} rounds. In each round, the reference ({reference}) and each function start once, in a fresh process
+and with all bytecode compiled. **CPU** is user time. **first** is the time of a function's first request, including the
+creation of clients. **ready** is the sum of import and first request. On Lambda, credits, streaming_sessions and
+authorizer have SnapStart: it restores the state after the import, so their cold starts do not repeat the import."""
 HEADER = [
     "function",
     "import ms",

@@ -22,7 +22,7 @@ only the local AWS gets, is left out. One megabyte is 1,000,000 bytes."""
 
 
 def run(report: Report, _database: Database) -> None:
-    """Measure the build of the sources as they are now."""
+    """Build the current sources, and report the size of each package."""
     built = build().template.parent
     folders = sorted(folder for folder in built.iterdir() if folder.is_dir())
     sizes = {folder.name: _sizes(folder) for folder in folders}
@@ -33,7 +33,7 @@ def run(report: Report, _database: Database) -> None:
 
 
 def _sizes(folder: Path) -> tuple[int, int, int]:
-    """Return the size of the folder zipped, unzipped, and how many files it has."""
+    """Return the folder's zipped bytes, its unzipped bytes, and its number of files."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as whole:

@@ -34,7 +34,7 @@ SERVICES = ("chat-streaming", "chat-streaming-failed", "images", "search")
 
 
 def user(user_id: str, granted: int = GRANT) -> None:
-    """Create a user, with one lot of credits if any are given."""
+    """Create a user, with one lot of ``granted`` credits, or without lots if this is 0."""
     now = clock()
     users.sync(Description(user_id, f"{user_id}@example.com", user_id, "user"), now)
     if granted:
@@ -42,24 +42,25 @@ def user(user_id: str, granted: int = GRANT) -> None:
 
 
 def api_key(user_id: str) -> dict[str, str]:
-    """Create a key, and return its id and its text. The measured requests do not store that they used the key."""
+    """Create an API key, and return its id and its text."""
     now = clock()
     made = api_keys.create(user_id, "bench", ("credits:read",), expires_at=None, now=now, idempotency_key=None)
     from accounting.store.api_keys import note_use
 
-    # A use is stored only if the stored use is at least a minute older. This one is a day ahead, so no other is stored.
+    # The service stores a use only if the stored time is a minute old. This time is a day ahead, so the measured
+    # requests store no use.
     note_use(made.key, now + DAY)
     return {"keyId": made.key.id, "keyText": str(made.text)}
 
 
 def whole_days() -> dict[str, str]:
-    """Return the range of the last days; both ends are the first instant of a day."""
+    """Return the last ``DAYS`` days before today as a query's range, from midnight to midnight."""
     begin, end = first_instant(), first_instant() + DAYS * DAY
     return {"startDate": _plain(begin), "endDate": _plain(end)}
 
 
 def first_instant() -> int:
-    """Return the first instant of the days over which past sessions are spread. The last of these days is yesterday."""
+    """Return the first instant of the ``DAYS`` days before today. Past sessions are spread over these days."""
     return day_begin(clock()) - DAYS * DAY
 
 
@@ -68,7 +69,7 @@ def _plain(at: int) -> str:
 
 
 def records(user_id: str, count: int) -> list[UsageRecord]:
-    """Return usage records, spread evenly over the days, of a few services and models."""
+    """Return usage records of a few services and models, spread evenly over the ``DAYS`` days before today."""
     step = DAYS * DAY // count
     return [
         UsageRecord(
@@ -87,15 +88,16 @@ def records(user_id: str, count: int) -> list[UsageRecord]:
 
 
 def write_records(made: Sequence[UsageRecord]) -> None:
-    """Write records as the store makes their items, and the days' sums as ``rollups.add`` would have left them.
+    """Write usage records, and the sums of each day, directly to the table.
 
-    Adding the records one by one would take minutes. ``check_day_sums`` checks the sums.
+    The service would compute the same sums with ``rollups.add``, one record at a time, which takes minutes.
+    ``check_day_sums`` checks the sums.
     """
     table.put_many([*map(usage.to_item, made), *_rollups(made)])
 
 
 def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
-    """Return the items with the sums of each day, spread over the day's parts as the service spreads them."""
+    """Return the items with the sums of each day. As in the service, a pair of service and model has several items."""
     items: dict[tuple[str, str], Item] = {}
     for place, record in enumerate(made):
         key = rollups.key_of(record, record.account_id, place % rollups.PARTS)
@@ -122,9 +124,9 @@ def lots(user_id: str, count: int) -> None:
 
 
 def past_sessions(user_id: str, sessions: int) -> None:
-    """Give a user credits and ended sessions of the last days, with their entries, usage records and sums.
+    """Give a user credits and ended sessions of the last days, with ledger entries, usage records and daily sums.
 
-    The domain's functions compute them, and the store's functions make their items. No operation is called.
+    The domain's functions compute all of these, and their items are written directly to the table.
     """
     user(user_id, 0)
     at = first_instant()
@@ -144,7 +146,7 @@ def past_sessions(user_id: str, sessions: int) -> None:
 
 
 def _allocation(wallet: Wallet, at: int, expires_at: int) -> Allocation:
-    """Return the newest grant of a wallet."""
+    """Return the record of a wallet's newest grant."""
     account_id, number = wallet.account_id, wallet.allocations
     made = allocation_id(account_id, number)
     return Allocation(account_id, number, made, GRANT, "admin", at, expires_at, "bench")
@@ -153,7 +155,7 @@ def _allocation(wallet: Wallet, at: int, expires_at: int) -> Allocation:
 def _session(
     user_id: str, wallet: Wallet, number: int, at: int, items: list[Item]
 ) -> tuple[Wallet, Session, UsageRecord]:
-    """Return the wallet after a past session, the session and its usage record; add its entries to ``items``."""
+    """Return the wallet after a past session, the session and its usage record. Add the ledger entries to ``items``."""
     session_id = uuid7(at, number)
     account_id = wallet.account_id
     cause = Cause(user_id, at, session_id=session_id)

@@ -1,4 +1,4 @@
-"""Lets containers reach the local AWS: `python3 -m local.bridge ADDRESS PORT`, until Ctrl-C. Standard library only.
+"""Lets containers reach the local AWS: `python3 -m local.bridge ADDRESS PORT`, until Ctrl-C.
 
 The local AWS listens on 127.0.0.1 only, where containers cannot reach it. ADDRESS is an address of this machine that
 containers can reach, such as the address of Docker's bridge. While the bridge runs, everyone who can reach ADDRESS can
@@ -49,10 +49,9 @@ async def _serve(address: str, port: int) -> None:
             await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
         writer.close()
 
-    server = await asyncio.start_server(carry, address, port)
+    await asyncio.start_server(carry, address, port)
     print(f"{address}:{port} is the local AWS", flush=True)
     await asyncio.Event().wait()  # until Ctrl-C; `serve_forever` would then wait for open connections
-    server.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import compileall
 import fcntl
 import hashlib
-import json
 import os
 import platform
 import py_compile
-import re
 import shutil
 import subprocess
 import sys
@@ -40,7 +38,7 @@ class Build(NamedTuple):
 
 
 def build() -> Build:
-    """Return the build of the current sources. Build them if that has not been done.
+    """Build the current sources, unless their build exists. Return the build.
 
     Raises Refused if SAM fails, or if Lambda does not have this machine's architecture.
     """
@@ -67,8 +65,8 @@ def build_id() -> str:
 def deployment_id(build: str, parameters: Iterable[str]) -> str:
     """Return the BuildId for a deployment of a build with these parameters (`Name=value`).
 
-    A changed parameter reaches a function only if the function is published again, which happens only if its BuildId
-    changes. So other parameters give another id. Without parameters, the id is the build's own.
+    A function gets changed parameters only if it is published again, and it is published again only if its BuildId
+    changes. So the id depends on the parameters. Without parameters, the id is `build`.
     """
     given = sorted(parameters)
     return hashlib.sha256("\n".join([build, *given]).encode()).hexdigest()[:16] if given else build
@@ -95,27 +93,13 @@ def _make(folder: Path) -> None:
     command += ["--cached", "--cache-dir", LOCAL / "sam-cache", "--parallel"]
     command += ["--parameter-overrides", f"Architecture={architecture()}"]
     environ = sam_environment()
-    # SAM leaves its own .aws-sam in the current folder.
+    # SAM creates a folder .aws-sam in the current folder, so run SAM in LOCAL.
     result = subprocess.run(command, cwd=LOCAL, env=environ, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise Refused(f"`sam build` failed:\n{(result.stdout + result.stderr).strip()}")
     # Compile the code once. Otherwise each worker of the local AWS would compile the copy that it unpacks.
     compileall.compile_dir(unfinished, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     unfinished.rename(folder)
-
-
-def with_defaults(template: str, values: dict[str, str]) -> str:
-    """Return the template with `values` in place of the defaults of its parameters.
-
-    Raises Refused unless each of these parameters is in the template and has a default there.
-    """
-    for name, value in values.items():
-        before = re.search(rf"^  {name}:\n(?:    .*\n)*?    Default: ", template, re.MULTILINE)
-        if not before:
-            raise Refused(f"the template has no parameter {name} with a default")
-        after = template.index("\n", before.end())
-        template = template[: before.end()] + json.dumps(value) + template[after:]
-    return template
 
 
 def sam_environment() -> dict[str, str]:

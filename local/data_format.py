@@ -1,4 +1,4 @@
-"""Whether the local data is in the format that the service stores now. Standard library only."""
+"""Whether the local data is in the format that the service stores now."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`make demo`: what a chat proxy does with the service, and what its users see, over real HTTP.
 
-It calls the service that `make run` started here. Each run creates new users, so you can repeat it.
+The demo calls the service that `make run` started in this folder. It creates new users each time, so you can repeat it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+from botocore.exceptions import BotoCoreError
 
 from local import tokens
 from local.demo_caller import Caller, new_session_id, title
@@ -52,7 +53,7 @@ def main() -> int:
             show_team(admin, lambda name: _caller(http, stack["jwtSecret"], "user", name))
     except Refused as refused:
         return explain(refused)
-    except httpx.TransportError as error:
+    except (httpx.TransportError, BotoCoreError) as error:
         return explain(Refused(f"the service does not answer ({error}); is `make run` still running?"))
     return 0
 
@@ -130,7 +131,7 @@ def _price(user: Caller, admin: Caller) -> None:
 
 
 def _api_key(user: Caller) -> None:
-    title("A nightly job gets an API key: it may do what the key permits, until the key is revoked")
+    title("A nightly job gets an API key: the job may do what the key permits, until the key is revoked")
     wanted = {"name": "Nightly job", "permissions": ["credits:read"], "expiryDays": 30}
     made = user.post("/api/api-keys", wanted, expect=201)
     print(made["message"])
@@ -147,19 +148,19 @@ def _usage(user: Caller, admin: Caller) -> None:
     print(user.post("/api/usage/record", event, expect=201)["message"])
     mine = user.get("/api/usage/stats")
     print(f"{mine['totalRecords']} records, {mine['totalCredits']} credits: {json.dumps(mine['byService'])}")
-    time.sleep(2)  # the system-wide statistics come from the table's stream
+    time.sleep(2)  # the system-wide statistics follow a moment later
     everybody = admin.get("/api/usage/system-stats?top=1000")
     print(f"{everybody['totalRecords']} records of all users, {everybody['byUser'].get(user.sub)} credits of this user")
 
 
 def _sweep(user: Caller, stack: dict[str, str]) -> None:
-    title("A stream dies without a word: the sweeper charges what the stream last reported, and gives the rest back")
+    title("A stream breaks off: the sweeper charges what its last heartbeat reported, and gives the rest back")
     session_id = _open(user, ESTIMATED_TOKENS // 5)
     beat = {"sessionId": session_id, "tokensGenerated": 700}
     expires_at = user.post("/api/streaming-sessions/heartbeat", beat)["expiresAt"]
     print(f"stale from {expires_at} on")
     _let_time_pass(user, session_id, stack)
-    print("    … a day later (the demo moves the session back in time in the local table), the sweeper")
+    print("    … a day later (the demo moves the session back in time in the local table), the sweeper runs")
     answer = _aws(stack, "lambda").invoke(FunctionName=f"{stack['stackName']}-sweeper")
     print(f"      → {json.loads(answer['Payload'].read())['sessions']} sessions swept")
     (swept,) = [
@@ -190,7 +191,7 @@ def _aws(stack: dict[str, str], service: str) -> Any:
 
 
 def _ledger(user: Caller) -> None:
-    title("Every change is in the ledger, and it explains the balance")
+    title("The ledger has every change, and explains the balance")
     entries = user.get("/api/credits/ledger")["entries"]
     print(f"{len(entries)} entries\n")
     print(f"    {'seq':>4}  {'kind':<8} {'credits':>8} {'available':>10} {'held':>6}  session")

@@ -1,6 +1,6 @@
 """`make mutate`: makes small changes to the domain, one at a time, and shows those that no unit test notices.
 
-`ONLY="users lots"` selects some modules. The rules for changes and tests are in `tests/mutation.toml`.
+`ONLY="users lots"` changes only the modules `users` and `lots`. `tests/mutation.toml` selects changes and tests.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _prepare() -> None:
 
 
 def _mutmut(*arguments: str) -> str:
-    """Run mutmut together with the packages that the tests need; return its output."""
+    """Run mutmut in this environment, which has the packages that the tests need. Return what mutmut prints."""
     packages = next(ENVIRONMENT.glob("lib/python*/site-packages"))
     result = subprocess.run(
         [sys.executable, "-m", "mutmut", *arguments],
@@ -73,7 +73,7 @@ def _mutmut(*arguments: str) -> str:
 
 
 def _report(modules: list[str]) -> None:
-    """Print each survivor, and then how many mutants each module has and how many were killed."""
+    """Print each mutant that no test noticed, then how many mutants each module has and how many were killed."""
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
     survivors = []
     for line in _mutmut("results", "--all", "true").splitlines():

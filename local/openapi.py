@@ -125,9 +125,9 @@ def _path(item: Json, schemas: Json) -> Json:
 
 
 def _description_of(schema: Json, schemas: Json) -> str:
-    """The docstring of the class of an answer or, if the answer is a list, of its items."""
-    description: str = schemas[schema.get("items", schema)["$ref"].rpartition("/")[2]]["description"]
-    return f"A list. Each: {description}" if "items" in schema else description
+    """The docstring of the class of an answer."""
+    description: str = schemas[schema["$ref"].rpartition("/")[2]]["description"]
+    return description
 
 
 def _complete(route: Operation, operation: Json) -> None:

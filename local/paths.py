@@ -1,4 +1,4 @@
-"""Paths of files and folders. Standard library only."""
+"""Paths of files and folders."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ LOCAL = ROOT / ".local"
 BUILDS = LOCAL / "builds"
 EMULATOR_PYTHON = LOCAL / "ministack/bin/python"
 
-# `make run` keeps its data and its secret. Its lock, its addresses and the emulator's temporary files are not kept.
+# The data and the secret of `make run`: the next run uses them again.
 STATE = LOCAL / "state"
 JWT_SECRET = LOCAL / "jwt-secret"
+
+# The lock and the addresses of a run, and the emulator's temporary files: the next run writes new ones.
 RUNNING = LOCAL / "running"
 STACK_JSON = LOCAL / "stack.json"
 SCRATCH = LOCAL / "scratch"

@@ -29,6 +29,8 @@ SOURCE = "genai-prices"
 DEFAULT_MODELS = "openai anthropic google/gemini* aws"
 MAX_LIST_BYTES = 60_000
 """The most bytes of the rules in one request; the service accepts a body of 64 KB."""
+MOST_SHOWN = 1000
+"""How many characters of an unexpected answer are shown."""
 
 type Rule = dict[str, Any]
 
@@ -80,7 +82,9 @@ def main() -> int:
             _compare(http, found, options)
     except Refused as refused:
         return explain(refused)
-    except httpx.TransportError as error:
+    except httpx.InvalidURL as error:
+        return explain(Refused(f"BASE_URL is not a URL ({error})"))
+    except httpx.RequestError as error:
         return explain(Refused(f"the service does not answer ({error})"))
     return 0
 
@@ -211,15 +215,30 @@ def _import(http: httpx.Client, rules: list[Rule], *, dry_run: bool) -> Any:
     answer = http.post("/api/pricing/import", json={"rules": rules, "dryRun": dry_run})
     if answer.status_code != httpx.codes.OK:
         raise Refused("the service refused the list:\n" + "\n".join(_problems(answer, rules)))
-    return answer.json()
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise Refused(f"{answer.url} is not the service: it answered {answer.text[:MOST_SHOWN]}") from error
 
 
 def _problems(answer: httpx.Response, rules: list[Rule]) -> Iterator[str]:
-    found = answer.json().get("details", {}).get("problems", []) if answer.is_client_error else []
+    found = _listed_problems(answer)
     for problem in found:
         yield f"  {rules[problem['index']]['modelId']} {problem['field']}: {problem['problem']}"
     if not found:
-        yield f"  {answer.status_code} {answer.text}"
+        yield f"  {answer.status_code} {answer.text[:MOST_SHOWN]}"
+
+
+def _listed_problems(answer: httpx.Response) -> list[Any]:
+    """Return the problems that the service lists in a refusal. Another refusal, such as a proxy's page, has none."""
+    try:
+        body = answer.json()
+    except ValueError:
+        return []
+    match body:
+        case {"details": {"problems": [*problems]}}:
+            return problems
+    return []
 
 
 def _named(rule: Mapping[str, Any]) -> str:

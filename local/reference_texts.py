@@ -94,7 +94,7 @@ METRICS = {
     ),
     "UsageRecorded": ("Records written by `usage/record`.", TRAFFIC),
     "RollupFailures": (
-        "Batches of usage records that could not be counted. They are delivered again.",
+        "Batches of usage records that could not be read or counted. They are delivered again.",
         "It is above 0 for minutes: the system's statistics do not advance. Users' own statistics are not affected.",
     ),
     "WalletsAudited": ("Wallets that the auditor checked.", "It is 0 for a day: the auditor does not run."),

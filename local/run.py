@@ -20,7 +20,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 import httpx
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import BotoCoreError, EndpointConnectionError
 
 from local import data_format, emulator, issuers, parameters, private, tokens
 from local.logs import Tail
@@ -49,6 +49,8 @@ def main() -> int:
         return _run(Running())
     except Refused as refused:
         return explain(refused)
+    except (httpx.TransportError, BotoCoreError) as error:
+        return explain(Refused(f"the local AWS does not answer ({error}); see {SCRATCH / 'emulator.log'}"))
     except KeyboardInterrupt:
         return 0
 

@@ -1,7 +1,10 @@
-"""Whether `make run` runs in this folder, and which process to stop. Standard library only.
+"""Whether `make run` runs in this folder, and which process to stop.
 
-It uses a lock, which the kernel holds as long as the process lives. A stored process id would not do: it
-would remain after a kill, and another process could get the same id.
+This module uses only the standard library, because `make stop` uses it.
+
+`make run` holds a lock on a file, and the kernel releases the lock when the process ends. The file has the id of the
+process to stop. The id alone does not show whether `make run` runs: the id remains in the file after a kill, and
+another process could get the same id.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ STOP_SECONDS = 60
 
 
 class Recorded(TypedDict):
-    """The process to stop, and whether it leads a process session. If so, the rest of the session is ended after it."""
+    """The process to stop, and whether it leads a process session."""
 
     pid: int
     leadsSession: bool
@@ -45,7 +48,7 @@ class Running:
         self.record(os.getpid())
 
     def record(self, pid: int, *, leads_session: bool = False) -> None:
-        """Record which process to stop. If it leads a process session, the rest of the session is ended after it."""
+        """Record which process to stop. If it leads a process session, `stop` also ends the rest of the session."""
         self._file.truncate(0)
         self._file.write(json.dumps({"pid": pid, "leadsSession": leads_session}))
         self._file.flush()
@@ -83,7 +86,7 @@ def stop() -> bool:
 
 
 def _recorded(file: TextIO) -> Recorded | None:
-    """Return which process to stop, or None if the holder of the lock is just recording it."""
+    """Return which process to stop, or None while the holder of the lock is writing it."""
     file.seek(0)
     try:
         recorded: Recorded = json.load(file)
@@ -93,7 +96,7 @@ def _recorded(file: TextIO) -> Recorded | None:
 
 
 def _ask_to_end(recorded: Recorded) -> None:
-    """Ask the process to end. If it has ended, end the rest of its session, which may hold the lock."""
+    """Ask the process to end. If it has already ended, end the rest of its session, which may hold the lock."""
     try:
         os.kill(recorded["pid"], signal.SIGTERM)
     except ProcessLookupError:

@@ -37,6 +37,10 @@ def main() -> int:
             take()
     except Refused as refused:
         return explain(refused)
+    except httpx.HTTPStatusError as error:
+        return explain(Refused(f"the service answered {error.response.status_code} {error.response.text}"))
+    except httpx.TransportError as error:
+        return explain(Refused(f"the service does not answer ({error}); is `make run` still running?"))
     return 0
 
 

@@ -1,7 +1,7 @@
-"""`make seed`: fills the running local service with users, organizations, prices and usage of the last 90 days.
+"""`make seed`: fills the running local service with users, organizations, prices, and 90 days of usage.
 
-From the environment: USERS (by default 10000) and RECORDS (100000). The data is as the service itself would have stored
-it, and the auditor proves every wallet. A second run is refused.
+The environment variables USERS (default 10000) and RECORDS (default 100000) set how many. The data is as the service
+itself would have stored it, and the auditor proves every wallet. A second run is refused.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def seed(users: int, records: int) -> None:
-    """Write everything. Raises Refused if that was done before, or begun."""
+    """Write everything. Raises Refused if the service was seeded before, even partly."""
     books = seed_books.begin(users, clock())
     if people.find(books.users[0].id):
         raise Refused("this service was seeded before, or seeding was interrupted: `make run FRESH=1` starts empty")
@@ -87,8 +87,8 @@ def seed(users: int, records: int) -> None:
     with step("Audit") as note, _without_metrics():
         note(_audited())
     with step(f"{records:,} usage records"):
-        # The records come last, because the stream brings them to the rollups function. The function finds them counted
-        # already, but would take processor time from the other steps.
+        # The records come last, because the table's stream sends them to the rollups function. The function counts
+        # nothing, because they are already counted, but it would take processor time from the other steps.
         _write(map(usage.to_item, books.records))
 
 
@@ -116,7 +116,7 @@ def _add_counts(books: Books) -> None:
 
 
 def _organizations(books: Books) -> dict[str, AccountId]:
-    """Create organizations with an owner, an admin and members; return the organization's account by user id."""
+    """Create organizations with an owner, an admin and members; return the account of each user's organization."""
     rng = random.Random(3)
     names = NAMES["organizations"][: len(books.users) // USERS_BY_ORGANIZATION]
     candidates = iter(rng.sample(books.users, MEMBERS * len(names)))
@@ -138,7 +138,7 @@ def _prices(books: Books) -> None:
 
 
 def _activity(books: Books, members: dict[str, AccountId]) -> None:
-    """Let the service create the rest: live and ended sessions, debt, keys, budgets, disabled users."""
+    """Let the service create the rest: live and ended sessions, debt, API keys, budgets, disabled users."""
     now, rng = books.now, random.Random(4)
     models = [*seed_books.MODELS]
     administrator = Requester(ADMIN, is_administrator=True)
@@ -154,7 +154,7 @@ def _activity(books: Books, members: dict[str, AccountId]) -> None:
         try:
             sessions.initialize(user.id, session_id, model, estimate, now=now, account_id=account_id)
         except (InsufficientCredits, BudgetExceeded):
-            continue  # as for a real user with too few credits
+            continue  # this user gets no session
         sessions.heartbeat(user.id, session_id, rng.randrange(100, 500), now=now)
         overrun = 400_000 if number < 5 and user.id not in members else 0
         if number % 3:

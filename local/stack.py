@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from botocore.exceptions import ClientError
 
-from local import account, emulator
-from local.build import architecture, build, deployment_id, sam_environment, with_defaults
+from local import account, emulator, template
+from local.build import architecture, build, deployment_id, sam_environment
 from local.paths import BIN, ROOT
 from local.steps import Refused, step
 
@@ -109,17 +109,20 @@ def deploy(aws: Emulator, jwt_secret: str, issuers: str = "", **parameters: str)
 
 
 def _sam_deploy(aws: Emulator, built: Build, parameters: dict[str, str]) -> None:
-    with NamedTemporaryFile("w", dir=built.template.parent, suffix=".yaml") as template:
-        # The local AWS gives SAM's transform the default of a parameter instead of its value. So each value becomes
-        # the default.
-        template.write(with_defaults(built.template.read_text(), parameters))
-        template.flush()
-        _deploy_template(aws, template.name, parameters)
+    data = template.read(built.template)
+    for name, value in parameters.items():
+        # The local AWS gives SAM's transform the default of a parameter instead of its value.
+        data["Parameters"][name]["Default"] = value
+    # SAM and the local AWS read JSON a second faster than YAML.
+    with NamedTemporaryFile("w", dir=built.template.parent, suffix=".json") as file:
+        json.dump(data, file)
+        file.flush()
+        _deploy_template(aws, file.name, parameters)
 
 
-def _deploy_template(aws: Emulator, template: str, parameters: dict[str, str]) -> None:
-    command: list[str | Path] = [BIN / "sam", "deploy", "--template-file", template, "--stack-name", STACK_NAME]
-    command += ["--resolve-s3", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+def _deploy_template(aws: Emulator, file: str, parameters: dict[str, str]) -> None:
+    command: list[str | Path] = [BIN / "sam", "deploy", "--template-file", file, "--stack-name", STACK_NAME]
+    command += ["--use-json", "--resolve-s3", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
     command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"]
     command += ["--parameter-overrides", *_overrides(parameters)]
     environ = account.without_proxies(sam_environment()) | {

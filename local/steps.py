@@ -1,6 +1,6 @@
 """Shows a step while it runs, and then how long it took.
 
-Standard library only: the bootstrap uses this module before anything is installed.
+It uses only the standard library, because the bootstrap uses this module before anything is installed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""`make stop`: stops what `make run` started in this folder. Standard library only."""
+"""`make stop`: stops what `make run` started in this folder.
+
+This module uses only the standard library, because `make stop` also runs without the project's environment.
+"""
 
 from __future__ import annotations
 

@@ -1,13 +1,16 @@
-"""Reads template.yaml as data."""
+"""Reads CloudFormation templates as data."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from local.paths import TEMPLATE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class _Loader(yaml.CSafeLoader):
@@ -17,7 +20,8 @@ class _Loader(yaml.CSafeLoader):
 def _intrinsic(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
     name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
     if isinstance(node, yaml.ScalarNode):
-        return {name: loader.construct_scalar(node)}
+        value = loader.construct_scalar(node)
+        return {name: str(value).split(".", 1) if suffix == "GetAtt" else value}  # JSON has a list for `!GetAtt X.Arn`
     if isinstance(node, yaml.SequenceNode):
         return {name: loader.construct_sequence(node, deep=True)}
     assert isinstance(node, yaml.MappingNode)  # noqa: S101 - YAML has no fourth kind of node
@@ -27,8 +31,13 @@ def _intrinsic(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
 _Loader.add_multi_constructor("!", _intrinsic)
 
 
+def read(path: Path) -> dict[str, Any]:
+    """Return a template in the form that it has in JSON."""
+    loaded: dict[str, Any] = yaml.load(path.read_text(), _Loader)  # noqa: S506 - it is a safe loader
+    return loaded
+
+
 @cache
 def template() -> dict[str, Any]:
-    """The whole template."""
-    loaded: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - it is a safe loader
-    return loaded
+    """Return the service's template."""
+    return read(TEMPLATE)

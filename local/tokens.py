@@ -24,7 +24,7 @@ LIFETIME_SECONDS = 12 * 3600
 
 
 def mint(secret: str, sub: str, role: str = "user", **claims: Any) -> str:
-    """Return an access token for `sub`. `claims` adds or replaces claims; None removes one."""
+    """Return an access token for `sub`. `claims` adds or replaces claims; the value None removes a claim."""
     now = int(time.time())
     payload = {
         "sub": sub,
@@ -48,9 +48,9 @@ def main() -> int:
 
 
 def accepted_token(sub: str, role: str) -> str:
-    """Return a token that the running service has accepted in one request, which also creates the user.
+    """Return a token for `sub`, after the running service has accepted it in a request that creates the user.
 
-    Raises Refused, with the reason, if that is not possible.
+    Raises Refused if an argument is invalid, the service is not running, or it does not accept the token.
     """
     if not sub:
         raise Refused("say whose token it is: `make token USER=alice`, or `make token USER=alice ROLE=admin`")

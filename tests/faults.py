@@ -102,6 +102,12 @@ def answers(content: bytes, status: int = 200, checksum: str | None = None) -> F
     return fault
 
 
+def leaves_everything(operation: str, body: bytes, _send: Send) -> Reply:
+    """The table is throttled, so the database carries out nothing of a batch."""
+    left = "UnprocessedKeys" if operation == "BatchGetItem" else "UnprocessedItems"
+    return Reply(200, None, json.dumps({"Responses": {}, left: json.loads(body)["RequestItems"]}).encode())
+
+
 def cancelled(*codes: str) -> Fault:
     """A transaction is cancelled. ``codes`` has the reason for each of its items, in order."""
     return refused("TransactionCanceledException", CancellationReasons=[{"Code": code} for code in codes])

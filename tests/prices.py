@@ -1,11 +1,11 @@
-"""Prices as the tests write them."""
+"""Prices as the tests write them: in ten-thousandths of a credit for 1,000 tokens."""
 
 from accounting.domain.pricing import RATE_OF_PRICE
 from accounting.domain.rates import RateCard
 
 
 def per_thousand(price_e4: int) -> RateCard:
-    """The card for a price of ``price_e4`` ten-thousandths of a credit for 1,000 tokens of input or output."""
+    """The rate card with this price for input and output."""
     return RateCard.flat(price_e4 * RATE_OF_PRICE // 10_000)
 
 

@@ -1,4 +1,4 @@
-"""A check of whether secrets are random. Constants, counters, and secrets derived from a name do not pass it."""
+"""A check of whether secrets are random. Constants and counters do not pass it."""
 
 from __future__ import annotations
 

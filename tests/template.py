@@ -1,4 +1,4 @@
-"""The template's resources, so that tests use the deployed definitions."""
+"""Resources of template.yaml, for tests that must use the deployed definitions."""
 
 from typing import Any
 
@@ -8,7 +8,10 @@ __all__ = ["create_table", "resources", "template"]
 
 
 def resources(kind: str) -> dict[str, dict[str, Any]]:
-    """The template's resources of a type, by logical id. There is at least one, so that no test checks nothing."""
+    """The template's resources of a type, by logical id.
+
+    Fails if there are none, because a test that loops over them would then check nothing.
+    """
     resources = {name: found for name, found in template()["Resources"].items() if found["Type"] == kind}
     assert resources, f"the template has no {kind}"
     return resources

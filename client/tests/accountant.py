@@ -19,10 +19,10 @@ class Accountant:
     """Opens and settles one session.
 
     A step is the last part of a request's path, such as ``initialize``. ``received`` has the step and the tokens of
-    each request, and ``bodies`` has the step and the body of each request. ``trouble`` has answers or exceptions by
-    step. Each is used once, in place of the step. ``afterwards`` has answers or exceptions that are used once after the
-    step was carried out. Of a usage, only the output tokens are read: in the canonical format, in OpenAI's or in
-    Anthropic's.
+    each request, and ``bodies`` has the step and the body of each request. Each answer or exception in ``trouble`` is
+    used once, instead of carrying out the step. Each answer or exception in ``afterwards`` is used once, after the step
+    was carried out. From a usage object in the canonical format, OpenAI's or Anthropic's, only the output tokens are
+    read.
     """
 
     def __init__(self, credits: int = 1000) -> None:
@@ -49,7 +49,7 @@ class Accountant:
             return answer_with(self.afterwards[step].pop(0)) if self.afterwards.get(step) else answer
 
     def steps(self, but: str = "heartbeat") -> list[str]:
-        """The steps that it received, except those called ``but``."""
+        """The steps received, except those called ``but``."""
         return [step for step, _ in self.received if step != but]
 
     def tokens_of(self, step: str) -> list[int]:
@@ -102,7 +102,7 @@ class Accountant:
 
 
 def tokens_in(body: dict[str, Any]) -> int:
-    """The tokens in a request: the largest of its counts, including the output tokens of its usage."""
+    """The largest number of tokens in the body of a request or in its usage object."""
     usage = body.get("usage") or body.get("estimatedUsage") or {}
     counts = {**body, **usage}
     names = ("estimatedTokens", "tokensGenerated", "actualTokens", "outputTokens", "output_tokens", "completion_tokens")
@@ -110,7 +110,7 @@ def tokens_in(body: dict[str, Any]) -> int:
 
 
 def answer_with(trouble: httpx.Response | BaseException) -> httpx.Response:
-    """Raise the trouble if it is an exception. Otherwise, return a copy, because a response can be read only once."""
+    """Raise an exception. Return a copy of a response, because a response can be read only once."""
     if isinstance(trouble, BaseException):
         raise trouble
     return httpx.Response(trouble.status_code, content=trouble.content, headers=trouble.headers)

@@ -61,8 +61,9 @@ class Bank:
     def answer(self, path: str, content: bytes, user: str) -> httpx.Response:
         """Carry out a request."""
         if "/pricing/" in path:
-            self.asked["price"] += 1
-            return self._price(path.rpartition("/")[2])
+            with self._lock:
+                self.asked["price"] += 1
+                return self._price(path.rpartition("/")[2])
         step, body = path.rpartition("/")[2], json.loads(content)
         with self._lock:
             self.asked[step] += 1

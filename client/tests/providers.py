@@ -24,12 +24,12 @@ type Json = dict[str, Any]
 
 @dataclass
 class Plan:
-    """The answer of a model, and the usage that it reports. The answer has ``words`` words: those of ``says``, if set.
+    """What the provider answers. With a ``status`` other than 200, the answer is an error.
 
-    With a ``status`` other than 200, the answer is an error. A stream waits for `Provider.go` after ``pause_after``
-    words, and breaks off after ``cut_after`` words. A whole answer waits if ``pause_after`` has any value. Without
-    ``reports_usage``, the answer has no usage. There are two exceptions: a whole message of Anthropic's has a usage of
-    zeros, and embeddings have their usual one.
+    The text is the first ``words`` words of ``says``, or generated words if ``says`` is None. A stream waits for
+    `Provider.go` after ``pause_after`` words, and breaks off after ``cut_after`` words. An answer that is not streamed
+    waits if ``pause_after`` is not None. If ``reports_usage`` is False, only embeddings report usage; an Anthropic
+    message that is not streamed reports zeros.
     """
 
     words: int = 4
@@ -74,7 +74,7 @@ class Plan:
 
     @property
     def messages_usage(self) -> Json:
-        """Anthropic's: its input excludes what was cached."""
+        """In Anthropic's format, ``input_tokens`` excludes the cached tokens."""
         return {
             "input_tokens": self.input_tokens - self.cached_tokens,
             "cache_read_input_tokens": self.cached_tokens,
@@ -94,7 +94,7 @@ class Provider:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
-        """The ``base_url`` for Anthropic's SDK, which appends the version itself."""
+        """The ``base_url`` for Anthropic's SDK, which appends ``/v1`` itself."""
         self.base_url = f"{self.origin}/v1"
         """The ``base_url`` for OpenAI's SDK."""
 
@@ -114,7 +114,7 @@ class Provider:
             thread.join()
 
     def plans(self, **changes: Any) -> Plan:
-        """Answer by a plan with these changes from now on, and forget the earlier requests."""
+        """Answer by a plan with these values from now on, and forget the earlier requests."""
         self.plan = Plan(**changes)
         self.asked.clear()
         self.go.clear()
@@ -260,7 +260,7 @@ def _message(plan: Plan, model: str) -> Json:
 
 
 def _message_events(plan: Plan, asked: Json) -> Iterator[tuple[int | None, Json | str]]:
-    """Events of a message: the input at the beginning, with 1 token of output, and the output at the end."""
+    """Events of a message. As with Anthropic, the first has the usage of input, and a later one the usage of output."""
     first_usage = {**plan.messages_usage, "output_tokens": 1} if plan.reports_usage else {}
     message = {**_message(plan, asked["model"]), "content": [], "stop_reason": None, "usage": first_usage}
     yield None, {"type": "message_start", "message": message}

@@ -1,4 +1,4 @@
-"""Settlements that are stored on disk: processes are killed at any moment, and later processes settle the rest."""
+"""Settlements are stored on disk. If a process is killed at any moment, a later one settles its sessions."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_settled_sessions_are_deleted_together_when_there_are_enough_of_them(tmp
     assert rows(file) == [("s1", 1)]
 
 
-def test_a_session_that_begins_again_under_its_id_stays_in_the_outbox(tmp_path: Path) -> None:
+def test_a_session_that_begins_again_under_the_same_id_stays_in_the_outbox(tmp_path: Path) -> None:
     file = tmp_path / "outbox"
     box = Outbox(file, "https://a")
     box.opening(KEY)
@@ -155,7 +155,7 @@ def test_a_settled_session_is_deleted_by_the_next_write_that_succeeds(tmp_path: 
     assert rows(file) == []
 
 
-def test_a_settlement_is_taken_over_once_and_only_from_a_process_that_is_gone(
+def test_a_settlement_is_taken_over_once_after_its_process_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "outbox"

@@ -1,4 +1,4 @@
-"""Which requests are repeated, which never are, and for how long."""
+"""Which requests the client repeats, how often, and after which pauses."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_request_is_repeated_after_a_temporary_failure_if_a_repeat_is_safe(ask
 
 @pytest.mark.parametrize("trouble", [LOST, refusal(503, "UNAVAILABLE"), refusal(504, "TIMEOUT")], ids=repr)
 @pytest.mark.parametrize("kind", ONCE)
-def test_a_request_that_may_have_been_carried_out_is_not_repeated_if_that_is_unsafe(
+def test_a_request_that_may_have_been_carried_out_is_not_repeated_if_a_repeat_is_unsafe(
     ask: Ask, trouble: Any, kind: str
 ) -> None:
     service = Played(trouble)

@@ -1,7 +1,4 @@
-"""The client's session ids are UUIDv7s, in order.
-
-They begin with the time when they were made, so the service needs no index entry for them.
-"""
+"""The client's session ids are UUIDv7s: they begin with the time when they were made."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -44,15 +41,15 @@ def test_ids_of_different_milliseconds_are_in_order(monkeypatch: pytest.MonkeyPa
 
 
 def test_ids_follow_a_clock_that_is_turned_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise, the service would not accept the time in an id as the beginning of its session."""
+    """The service expects that the time in a session's id is the time when the session began."""
     times = iter([1_800_000_000_000, 1_799_999_000_000])
     monkeypatch.setattr(time, "time_ns", lambda: next(times) * 1_000_000)
 
     assert [UUID(new_session_id()).int >> 80 for _ in range(2)] == [1_800_000_000_000, 1_799_999_000_000]
 
 
-def test_a_fork_continues_with_other_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parent and child know the same newest id, and may make the next ones in the same millisecond."""
+def test_a_forked_process_makes_other_ids_than_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both processes know the same newest id, and may make their next ids in the same millisecond."""
     monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000_000_000_000)
     new_session_id()
     known = session_ids._last

@@ -173,7 +173,8 @@ class AuditView(ResponseModel):
     ``ledger`` has the sums computed from the ledger, and ``wallet`` those that the wallet states. ``drift`` is the
     largest error in credits: a difference between the two, or a violation of ``granted = available + held + charged +
     removed + expired - debt`` in one of them. It is 0 if ``intact``. An earlier audit proved the entries before
-    ``firstSeq``; ``ledger`` and ``byKind`` include these entries.
+    ``firstSeq``; ``ledger`` and ``byKind`` include these entries. If a newer version of the service wrote the
+    entries after ``lastSeq``, the wallet is not compared with the ledger.
     """
 
     account_id: AccountId

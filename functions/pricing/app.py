@@ -1,4 +1,4 @@
-"""Prices: rules for each model with a beginning and an end; models without a rule have default prices."""
+"""Price rules of models. Each rule has a beginning and may have an end. A model without a rule has a default price."""
 
 import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
 
@@ -73,7 +73,7 @@ class ImportRules(RequestModel):
 
 
 class ChangeView(ResponseModel):
-    """A model's rule in the list, and the rule that it replaces."""
+    """A rule in the list (``after``), and the stored rule that it replaces (``before``)."""
 
     model_id: str
     before: RuleView
@@ -93,7 +93,7 @@ class ImportView(ResponseModel):
 
     added: list[RuleView]
     changed: list[ChangeView] = Field(
-        description="Models whose price changes, and aliases that had another model's price"
+        description="Models whose price changes, and aliases that the list takes from another model"
     )
     unchanged: list[str] = Field(description="Models whose rule in the list changes nothing")
     problems: list[ProblemView]
@@ -158,9 +158,9 @@ def price_in_force(
 def add(body: RuleBody) -> RuleView:
     """Add a price rule. Of the rules that have begun and not ended, the newest applies.
 
-    Rates have at most six decimals, as a number or a string. A tier's rates apply to the whole request. They replace
-    the rates of the classes that they name, and so do the rates of a variant. An alias is another id of the model, with
-    the same price.
+    A rate is a number or a string, with at most six decimals. A tier's rates apply to the whole request. A tier or a
+    variant replaces the rates of the classes that it names. The other classes keep their rates. An alias is another id
+    of the model, with the same price.
     """
     now = clock()
     added = operations.add(body.rule(now), now=now, key=key_of(api, body))
@@ -173,10 +173,11 @@ def add(body: RuleBody) -> RuleView:
 def import_list(body: ImportRules) -> ImportView:
     """Import a list of price rules: all of them, or none.
 
-    A rule is skipped if the rule in force at its beginning has the same values. Beginnings and source versions may
-    differ. So a second import of the same list changes nothing. The other rules are added; no rule is overwritten. A
-    list has at most 99 rules and aliases. If there are problems, nothing is written, and ``details.problems`` of the
-    400 has the index, the field and the problem of each.
+    A rule in the list is skipped if it equals the stored rule that is in force at its beginning. Only the beginnings
+    and the source versions of the two rules may differ. So a second import of the same list changes nothing. The other
+    rules are added. No stored rule is overwritten. A list has at most 99 rules and aliases. If there are problems,
+    nothing is written, and the answer is 400. Its ``details.problems`` lists the index, the field and the text of each
+    problem.
     """
     now = clock()
     key = key_of(api, body)
@@ -190,7 +191,7 @@ def import_list(body: ImportRules) -> ImportView:
 
 @api.put("/api/pricing/<model_id>/<effective_from>", access=ADMINS, codes=("PRICE_NOT_FOUND", "PRICE_ENDED"))
 def end(model_id: ModelIdInPath, effective_from: TimestampInPath, body: EndRule) -> RuleView:
-    """Set the end of a price rule. The end of a rule that has ended already cannot change."""
+    """Set the end of a price rule. After a rule has ended, its end cannot change."""
     begins, ends = from_iso(effective_from), from_iso(body.effective_to)
     return RuleView.of(operations.end(model_id, begins, ends, clock()))
 

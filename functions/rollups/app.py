@@ -17,15 +17,17 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 
     The transaction that adds records to the sums also marks the records as counted. So batches may arrive in any order,
     twice, or split differently.
+
+    If a record can't be read, the function counts nothing and raises. The stream then splits the batch again and again,
+    until only this record is left.
     """
-    sequence_numbers: dict[str, str | None] = {}
-    fresh: dict[str, UsageRecord] = {}
-    for record in DynamoDBStreamEvent(event).records:
-        change = record.dynamodb
-        if change and change.new_image and usage.is_record(change.new_image):
-            found = usage.from_image(change.new_image)
-            sequence_numbers.setdefault(found.id, change.sequence_number)
-            fresh.setdefault(found.id, found)
+    try:
+        sequence_numbers, fresh = _records(event)
+    except Exception:
+        logger.exception("a batch has a record that can't be read")
+        count("RollupFailures")
+        flush()
+        raise
     failed_from: str | None = None
     for chunk in system_usage.chunks(fresh.values()):
         try:
@@ -38,3 +40,16 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     logger.info("counted", records=len(fresh), failed_from=failed_from)
     flush()
     return {"batchItemFailures": [{"itemIdentifier": failed_from}] if failed_from else []}
+
+
+def _records(event: dict[str, Any]) -> tuple[dict[str, str | None], dict[str, UsageRecord]]:
+    """The sequence numbers and the usage records of a batch, by the record's id, without repeats."""
+    sequence_numbers: dict[str, str | None] = {}
+    fresh: dict[str, UsageRecord] = {}
+    for record in DynamoDBStreamEvent(event).records:
+        change = record.dynamodb
+        if change and change.new_image and usage.is_record(change.new_image):
+            found = usage.from_image(change.new_image)
+            sequence_numbers.setdefault(found.id, change.sequence_number)
+            fresh.setdefault(found.id, found)
+    return sequence_numbers, fresh

@@ -25,6 +25,9 @@ expect.set_options(timeout=PATIENCE_MILLISECONDS)
 MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
 """A text that a page must show as it is."""
 
+REQUEST_ID = re.compile(r"Request [0-9a-f-]{36}")
+"""The line of a refusal that names the request."""
+
 
 @dataclass(frozen=True)
 class Console:

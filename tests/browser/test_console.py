@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Route, expect
+
+from tests.browser.console import REQUEST_ID
 
 if TYPE_CHECKING:
     from tests.browser.console import Console
@@ -24,7 +25,6 @@ REFUSED = [
     ("user", "sessions", "Supervisor access required"),
     ("user", "people/somebody-else", "access required"),
 ]
-REQUEST_ID = re.compile(r"Request [0-9a-f-]{36}")
 
 
 # --- signing in ---

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.console import MARKUP
+from tests.browser.console import MARKUP, REQUEST_ID
 from tests.e2e.client import MODEL, Person, new_id, with_key
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
     from tests.browser.console import Console
     from tests.e2e.conftest import Mint, People
-
-REQUEST_ID = re.compile(r"Request [0-9a-f-]{36}")
 
 
 def _organization(admin: Person, owner: Person, *members: Person, name: str = "Acme") -> dict[str, Any]:

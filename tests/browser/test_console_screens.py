@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.console import MARKUP
+from tests.browser.console import MARKUP, REQUEST_ID
 from tests.e2e.client import new_id
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from tests.browser.console import Console
     from tests.e2e.client import Person
     from tests.e2e.conftest import People
-
-REQUEST_ID = re.compile(r"Request [0-9a-f-]{36}")
 
 
 def _open_session(person: Person, tokens: int = 4000) -> str:

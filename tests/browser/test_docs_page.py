@@ -1,4 +1,4 @@
-"""The API's page in a real browser: what it shows, and requests that it sends."""
+"""The API's page in a real browser: what the page shows, and the requests that the page sends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def opened(service: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Watched]]:
-    """Return the page in a browser, and the record of what it did."""
+    """Return the page in a browser, and the errors and calls of the page."""
     with fresh_page(tmp_path_factory.mktemp("profile")) as (page, watched):
         page.goto(f"{service.base_url}/api/docs")
         page.locator(".opblock").first.wait_for()
@@ -34,7 +34,7 @@ def opened(service: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def page(service: Stack, opened: tuple[Page, Watched]) -> Iterator[Page]:
-    """Return the newly opened page. After the test, it must have reported no error and called no other host."""
+    """Return the newly opened page. After the test, check that it reported no error and called only the service."""
     page, watched = opened
     page.goto("about:blank")
     page.goto(f"{service.base_url}/api/docs")
@@ -45,7 +45,7 @@ def page(service: Stack, opened: tuple[Page, Watched]) -> Iterator[Page]:
 
 
 def _authorize(page: Page, scheme: str, value: str) -> None:
-    """Paste a secret into the dialog, as a person does."""
+    """Paste a token or key into the page's dialog for authorization."""
     page.locator(".btn.authorize").click()
     form = page.locator(".auth-container form", has=page.locator("h4 code", has_text=re.compile(f"^{scheme}$")))
     form.locator("input").fill(value)
@@ -55,7 +55,10 @@ def _authorize(page: Page, scheme: str, value: str) -> None:
 
 
 def _execute(page: Page, operation: str) -> tuple[Locator, str, dict[str, object]]:
-    """Open an operation and send it with the values that the page fills in; return its block and the shown answer."""
+    """Open an operation and send the request that the page fills in.
+
+    Return the operation's block on the page, and the shown answer's status and body.
+    """
     block = page.locator(f"[id$='-{operation}']")
     block.locator(".opblock-summary").click()
     block.locator("button.execute").click()
@@ -91,7 +94,7 @@ def test_routes_are_in_the_order_of_use(page: Page) -> None:
     assert sessions[:4] == ["Initialize", "Heartbeat", "Finalize", "Abort"]
 
 
-def test_the_page_first_asks_for_a_token_and_the_dialog_puts_the_cursor_into_its_field(page: Page) -> None:
+def test_the_page_first_asks_for_a_token_and_the_cursor_is_in_the_field_for_tokens(page: Page) -> None:
     assert "paste a token first" in page.locator(".info .description").inner_text()
     assert "The service that this page comes from" in page.locator(".servers").inner_text()
 

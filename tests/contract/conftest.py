@@ -1,4 +1,4 @@
-"""The tests of the contract run in one process, to make the template and the OpenAPI document only once."""
+"""Runs the tests of this folder in one process, so that they make the template and the OpenAPI document only once."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def row(*cells: str) -> str:
 
 
 def test_a_call_costs_what_the_table_says() -> None:
-    """For a model at 1 USD for a million tokens: 1,000 tokens cost as many credits as 0.001 USD is worth."""
+    """The model costs 1 USD for a million tokens, so 1,000 tokens cost the credits that 0.001 USD buys."""
     for for_a_dollar in CREDITS_FOR_A_DOLLAR:
         rate = for_a_dollar * RATE_OF_PRICE // 1000
         cells = []

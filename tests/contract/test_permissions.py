@@ -142,7 +142,7 @@ def permitted_partitions(function: str) -> list[str]:
         statement["Condition"]
         for policy in functions()[function].get("Policies", [])
         for statement in policy["Statement"]
-        if statement["Resource"] == {"Fn::GetAtt": "Table.Arn"}
+        if statement["Resource"] == {"Fn::GetAtt": ["Table", "Arn"]}
     ]
     return [
         pattern for limit in limits for pattern in _listed(limit["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])
@@ -157,12 +157,12 @@ def _resource(value: dict[str, Any]) -> str:
     match value:
         case {"Fn::If": [_, resource, {"Ref": "AWS::NoValue"}]}:
             return _resource(resource)
-        case {"Fn::GetAtt": "Table.Arn"}:
+        case {"Fn::GetAtt": ["Table", "Arn"]}:
             return "table"
         case {"Fn::Sub": text} if text.startswith("${Table.Arn}/index/"):
             return str(text).removeprefix("${Table.Arn}/")
-        case {"Ref": name} | {"Fn::GetAtt": name}:
-            return str(name).removesuffix(".Id")
+        case {"Ref": name} | {"Fn::GetAtt": [name, "Id"]}:
+            return str(name)
     raise AssertionError(f"a resource that is neither the table, an index nor a secret: {value}")
 
 

@@ -374,7 +374,7 @@ def test_the_web_acl_refuses_with_the_answer_of_a_throttled_request() -> None:
 def test_a_scheduled_run_that_fails_puts_a_message_into_a_queue_and_is_not_repeated(function: str) -> None:
     found = functions()[function]
     schedule = found["Events"]["Schedule"]["Properties"]
-    failed_runs = {"Fn::GetAtt": "FailedRuns.Arn"}
+    failed_runs = {"Fn::GetAtt": ["FailedRuns", "Arn"]}
 
     assert found["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Destination"] == failed_runs
     assert found["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
@@ -385,7 +385,7 @@ def test_a_scheduled_run_that_fails_puts_a_message_into_a_queue_and_is_not_repea
 def test_a_message_about_records_that_cannot_be_counted_is_put_into_a_queue() -> None:
     stream = functions()["rollups"]["Events"]["NewUsage"]["Properties"]
 
-    assert stream["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": "UncountedRecords.Arn"}
+    assert stream["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["UncountedRecords", "Arn"]}
     assert stream["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     for queue in resources("AWS::SQS::Queue").values():
         assert queue["Properties"]["SqsManagedSseEnabled"] == {"Fn::If": ["HasKey", {"Ref": "AWS::NoValue"}, True]}

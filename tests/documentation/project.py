@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from local.bootstrap import ENVIRONMENTS, outdated
+from local.build import architecture
 from local.paths import BIN, ROOT
 
 if TYPE_CHECKING:
@@ -44,6 +45,16 @@ class Project:
             **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_", "SSL_"))},
             **environ,
         }
+
+    def fit_to_local_aws(self) -> None:
+        """Change defaults in the template: the local AWS has no CodeDeploy, and runs on this machine's processor."""
+        template = self.folder / "template.yaml"
+        text = template.read_text()
+        for name, value in {"GradualDeployment": '"false"', "Architecture": architecture()}.items():
+            pattern = rf"^(  {name}:\n(?:    .*\n)*?    Default: ).*"
+            text, count = re.subn(pattern, rf"\g<1>{value}", text, flags=re.MULTILINE)
+            assert count == 1, name
+        template.write_text(text)
 
     def type(self, command: str, status: int = 0, **environ: str) -> str:
         """Run commands, which must end with ``status``; return their output, standard error included."""

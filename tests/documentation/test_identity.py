@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from local import account, emulator
-from local.build import architecture, with_defaults
 from local.stack import STACK_NAME
 from tests import providers
 from tests.contract.test_identity_page import recipe
@@ -83,9 +82,7 @@ def test_a_deployment_reads_the_issuers_from_its_secret(
             AWS_ACCESS_KEY_ID=account.ACCESS_KEY,
             AWS_SECRET_ACCESS_KEY=account.SECRET_KEY,
         )
-        template = project.folder / "template.yaml"
-        here = {"GradualDeployment": "false", "Architecture": architecture()}
-        template.write_text(with_defaults(template.read_text(), here))
+        project.fit_to_local_aws()
         arn = json.loads(project.type("\n".join([PRELUDE, store])))["ARN"]
 
         project.type("\n".join([PRELUDE, f'{deploy.partition("=arn:")[0]}={arn}"']))

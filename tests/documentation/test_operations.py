@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from local import account, emulator, tokens
-from local.build import architecture, with_defaults
 from local.stack import STACK_NAME, Stack
 from tests.documentation.project import Project, copy, with_environments
 from tests.e2e.books import usage_in_stream
@@ -64,10 +63,7 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
             AWS_ACCESS_KEY_ID=account.ACCESS_KEY,
             AWS_SECRET_ACCESS_KEY=account.SECRET_KEY,
         )
-        # The local AWS has no CodeDeploy, and runs on this machine's processor.
-        template = project.folder / "template.yaml"
-        here = {"GradualDeployment": "false", "Architecture": architecture()}
-        template.write_text(with_defaults(template.read_text(), here))
+        project.fit_to_local_aws()
 
         deployed = project.type("\n".join([PRELUDE, *page[:first_use]]))
 

@@ -32,7 +32,7 @@ PATIENCE_SECONDS = 30
 
 
 def test_each_variable_does_what_getting_started_says(project: Project, documentation: Documentation) -> None:
-    """All of them except `FRESH` are set together at a second start, which must update what is deployed.
+    """The second start sets all variables except `FRESH`, and must update the deployed service.
 
     The fixture ``service`` checks `FRESH`.
     """
@@ -55,13 +55,13 @@ def test_each_variable_does_what_getting_started_says(project: Project, document
             assert http.post("/api/streaming-sessions/initialize", json=session).status_code == 403
             http.headers["X-Internal-Api-Key"] = running["internalApiKey"]
             opened = http.post("/api/streaming-sessions/initialize", json=session).raise_for_status().json()
-        assert kinds_with_reason == ["grant"], "the second start kept the data and granted nothing again"
+        assert kinds_with_reason == ["grant"], "the second start kept the data and did not repeat the grant"
         assert datetime.fromisoformat(opened["expiresAt"]) <= datetime.now(UTC) + timedelta(minutes=1)
         assert "1 sessions swept" in project.type("make demo"), "the demo sends the service key"
         seeded = project.type(documentation.line("make seed"), USERS="500", RECORDS="500")
         intact = re.search(r"(\d+) wallets intact", seeded)
         assert intact, seeded
-        assert int(intact[1]) >= 511, "500 users, 10 organizations, the demo user, and those of other tests"
+        assert int(intact[1]) >= 511, "500 users, 10 organizations, the demo user, and the users of other tests"
         assert "stop it with `make stop`" in project.type("make run", status=2, PORT=port)
     finally:
         project.type("make stop")
@@ -81,14 +81,14 @@ def _ledger(http: httpx.Client) -> Iterator[dict[str, Any]]:
         yield from page["entries"]
 
 
-def test_a_value_that_a_parameter_does_not_take_is_refused_before_anything_starts(project: Project) -> None:
+def test_an_invalid_value_of_a_variable_is_refused_before_anything_starts(project: Project) -> None:
     output = project.type("make run", status=2, PORT=free_port(), REQUIRE_SERVICE_KEY="yes")
 
     assert "error: REQUIRE_SERVICE_KEY must be true or false, not yes" in output
     assert "Local AWS" not in output
 
 
-BROKEN_ACCOUNT = {
+BROKEN_ENVIRONMENT = {
     "AWS_PROFILE": "nope",
     "AWS_CONFIG_FILE": "/nope/config",
     "AWS_CA_BUNDLE": "/nope/bundle.pem",
@@ -101,14 +101,14 @@ BROKEN_ACCOUNT = {
 
 
 def test_a_killed_service_continues_from_its_last_save_and_counts_everything_once(project: Project) -> None:
-    """The machine has a broken AWS account, and others could read the folder before the start."""
+    """The start ignores unusable AWS and proxy variables, and closes the folder to the machine's other users."""
     local = project.folder / ".local"
     (local / "state").mkdir(exist_ok=True)
     opened = local / "state/opened"
     opened.write_text("of an earlier start")
     for path in (local, local / "state", opened):
         path.chmod(0o755)
-    start = {"PORT": free_port(), "BACKGROUND": "1", **BROKEN_ACCOUNT}
+    start = {"PORT": free_port(), "BACKGROUND": "1", **BROKEN_ENVIRONMENT}
 
     project.type("make run", 0, **start)
     try:
@@ -124,7 +124,7 @@ def test_a_killed_service_continues_from_its_last_save_and_counts_everything_onc
         assert "already there" in project.type("make run", 0, **start)
         report(attached(project), user, 2)
         assert until(lambda: counted_credits(attached(project), user) == 33), counted_credits(attached(project), user)
-        assert "1 sessions swept" in project.type("make demo", 0, **BROKEN_ACCOUNT)
+        assert "1 sessions swept" in project.type("make demo", 0, **BROKEN_ENVIRONMENT)
         assert counted_credits(attached(project), user) == 33
     finally:
         project.type("make stop")
@@ -174,7 +174,7 @@ def readable_by_others(folder: Path) -> list[Path]:
 
 
 def _mode(path: Path) -> int:
-    """Return the mode of a file; 0 if the running service has removed it meanwhile, as it does with older saves."""
+    """Return the mode of a file, or 0 if the file is gone: the running service removes old saves."""
     try:
         return path.stat().st_mode
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The client with the real service, also while the network is cut at each step of a session or during a command."""
+"""The client with the real service, over a network that works or is cut during a session's step or a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grants, set, remove and adjust over HTTP, and their idempotency keys."""
+"""The commands allocate, set, remove and adjust over HTTP, and their idempotency keys."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_adjust_grants_and_takes_away(service: Stack, people: People, admin: Per
 
 @each_command
 @pytest.mark.parametrize("field", ["userId", "targetUserId"])
-def test_a_command_takes_an_id_or_an_address(
+def test_a_command_takes_a_user_id_or_an_email_address(
     people: People, admin: Person, method: str, path: str, body: dict[str, Any], field: str
 ) -> None:
     person = people(credits=50)
@@ -167,7 +167,7 @@ def test_more_credits_than_available_cannot_be_taken(
 
 
 def _fill_with_lots(service: Stack, person: Person) -> None:
-    """Store as many lots as a wallet can have. No two neighbors can be merged: only one of them is in its grace."""
+    """Store as many lots as a wallet can have. Every second lot is in its grace, so no two neighbors can be merged."""
     wallet, now = Wallet(personal(person.id)), clock()
     for number in range(MAX_LOTS):
         wallet = grant(wallet, 1, expires_at=now + DAY + number * 1_000, cause=Cause("test", now)).wallet

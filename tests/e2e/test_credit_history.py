@@ -1,4 +1,4 @@
-"""Lists of allocations and the ledger over HTTP."""
+"""A user's allocations and ledger entries over HTTP, in pages."""
 
 from __future__ import annotations
 

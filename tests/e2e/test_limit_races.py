@@ -1,4 +1,4 @@
-"""32 requests at once under a wallet, a budget and a run: the tightest limit admits exactly what it covers."""
+"""A wallet, a budget and a run limit 32 requests at once: exactly as many succeed as the tightest limit covers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["warm"]
 
 PRICE = 2
-"""The credits that each call takes: the hold for a thousand tokens, or the cost of a record."""
+"""The credits that each call takes: the hold for a thousand tokens, or the cost of a usage record."""
 
 WALLET, BUDGET, RUN = 10, 6, 4
 """How many calls each limit covers."""

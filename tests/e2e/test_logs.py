@@ -73,7 +73,7 @@ def requests(lines: list[Line]) -> list[dict[str, Any]]:
 
 
 def of_request(service: Stack, answer: httpx.Response, since: int) -> tuple[list[Line], list[dict[str, Any]]]:
-    """Return every line since a time, and the request lines of the request that ``answer`` refuses."""
+    """Return every line since a time, and the request lines of one request. ``answer`` is the refusal that it got."""
     request_id = answer.json()["requestId"]
     lines = lines_with(service, lambda line: line.json().get("correlation_id") == request_id, since)
     return lines, [found for found in requests(lines) if found.get("correlation_id") == request_id]
@@ -114,7 +114,7 @@ def test_no_log_holds_a_token_or_a_secret(service: Stack, people: People, http: 
     assert "eyJ" not in text, "every JWT begins with eyJ"
 
 
-def test_a_refused_request_leaves_one_line_with_the_gateways_id_its_route_and_status(
+def test_a_refused_request_leaves_one_line_with_its_id_route_and_status(
     service: Stack, people: People, began: int
 ) -> None:
     person = people()
@@ -166,7 +166,7 @@ def test_every_answered_request_leaves_one_line(service: Stack, people: People, 
     assert all(each["duration_ms"] > 0 for each in found)
 
 
-def test_a_health_check_leaves_a_line_with_the_gateways_id(service: Stack, http: httpx.Client, began: int) -> None:
+def test_a_health_check_leaves_a_line_with_its_request_id(service: Stack, http: httpx.Client, began: int) -> None:
     assert http.get("/health").is_success
     lines = lines_with(service, lambda line: line.json().get("route") == "/health", began)
 
@@ -210,7 +210,7 @@ def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: Peop
 
 
 def test_text_from_a_caller_cannot_begin_a_log_line(service: Stack, people: People, began: int) -> None:
-    """The text cannot forge a field either: each line of the service is JSON, with the text inside a JSON string."""
+    """Each line of the service is JSON, and the text is inside a JSON string. So the text cannot forge a field."""
     person = people("admin", credits=5)
     forged = f"forged-{new_id('line')}"
     line = f'x\n{{"level": "ERROR", "message": "{forged}"}}\r\n{{"message": "{forged}"}}'
@@ -226,5 +226,5 @@ def test_text_from_a_caller_cannot_begin_a_log_line(service: Stack, people: Peop
     assert not [found for found in lines if found.json().get("message") == forged]
     assert not [found for found in lines if found.message.lstrip().startswith(("x\n", '{"message": "forged'))]
     assert all(found.json() for found in lines if forged in found.message), (
-        "the service itself must write every line with the forged text"
+        "each line with the forged text must be a JSON object"
     )

@@ -1,4 +1,4 @@
-"""The client accounts exactly for streams in OpenAI's and Anthropic's formats, from local servers."""
+"""Local servers send streams in OpenAI's and Anthropic's formats. The client must account for them exactly."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ type Script = list[dict[str, Any] | str]
 
 PATIENCE_SECONDS = 60
 PAUSE, CUT = "pause", "cut"
+# A frontier model's prices at 1,000 credits per USD: credits per million tokens, or per thousand searches
 RATES = {
     "input": 3_000,
     "cachedInput": 300,
@@ -38,8 +39,6 @@ RATES = {
     "webSearch": 10_000,
 }
 LONG_CONTEXT = {"aboveInputTokens": 200_000, "rates": {"input": 6_000, "output": 22_500}}
-"""These rates and ``RATES`` are a frontier model's prices at 1,000 credits per USD. They are in credits for a million
-tokens, or for a thousand searches."""
 
 
 class Provider:
@@ -107,13 +106,11 @@ def chunk(text: str = "", usage: dict[str, Any] | None = None) -> dict[str, Any]
     return {"object": "chat.completion.chunk", "choices": choices, "usage": usage}
 
 
-def chunks(count: int) -> Script:
-    """This many chunks of OpenAI's, with one word each."""
+def openai_words(count: int) -> Script:
     return [chunk("word ") for _ in range(count)]
 
 
-def words(count: int) -> Script:
-    """This many deltas of Anthropic's messages."""
+def anthropic_words(count: int) -> Script:
     delta = {"type": "text_delta", "text": "word "}
     return [{"type": "content_block_delta", "index": 0, "delta": delta} for _ in range(count)]
 
@@ -209,14 +206,14 @@ both_clients = pytest.mark.parametrize("stream", [sync_stream, async_stream])
 
 @pytest.fixture(scope="module")
 def model(admin: Person) -> str:
-    """Return a model with a price by class and a long-context tier."""
+    """Return the id of a model whose price has ``RATES`` and the tier ``LONG_CONTEXT``."""
     model = new_id("model")
     admin.ok("POST", "pricing", {"modelId": model, "rates": RATES, "tiers": [LONG_CONTEXT]})
     return model
 
 
 def only_record(service: Stack, person: Person) -> dict[str, Any]:
-    """Check the books of a user who got 10,000 credits: one record, no hold and no debt. Return the record."""
+    """Check that a user who got 10,000 credits has no hold, no debt and one usage record. Return the record."""
     balance = audited(service, person).balance
     assert (balance["heldCredits"], balance["debt"]) == (0, 0)
     (record,) = person.ok("GET", "usage/stats")["recentActivity"]
@@ -243,9 +240,9 @@ def test_anthropics_cumulative_usage_is_charged_exactly(
     script = [
         {"type": "ping"},
         message_start(STARTED),
-        *words(40),
+        *anthropic_words(40),
         message_delta({"output_tokens": 200}),
-        *words(40),
+        *anthropic_words(40),
         message_delta({"output_tokens": 350}),
         {"type": "message_stop"},
     ]
@@ -253,8 +250,9 @@ def test_anthropics_cumulative_usage_is_charged_exactly(
     with Provider.of(script) as provider:
         session = stream(service, person, model, anthropic(provider), estimated_usage=ESTIMATE)
 
-    # (412 x 3,000 + 3,000 x 300 + 600 x 3,750 + 400 x 6,000 + 350 x 15,000) / 1,000,000 = 12.036
+    # (5,000 x 3,000 + 1,000 x 15,000) / 1,000,000 = 30, and a fifth more
     assert (session.opened.estimated_credits, session.opened.allocated_credits) == (30, 36)
+    # (412 x 3,000 + 3,000 x 300 + 600 x 3,750 + 400 x 6,000 + 350 x 15,000) / 1,000,000 = 12.036
     assert (session.result.charged_credits, session.result.refund) == (13, 23)
     assert session.result.usage == Usage(
         4_412, 350, cached_input_tokens=3_000, cache_write_tokens=600, cache_write_1h_tokens=400, requests=1
@@ -274,13 +272,13 @@ def test_openais_usage_at_the_end_is_charged_exactly(service: Stack, people: Peo
         "prompt_tokens_details": {"cached_tokens": 1_024, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 128},
     }
-    script = [*chunks(60), chunk(usage=usage), "[DONE]"]
+    script = [*openai_words(60), chunk(usage=usage), "[DONE]"]
     person = people(credits=10_000)
     with Provider.of(script) as provider:
         session = stream(service, person, model, openai(provider), estimated_usage=ESTIMATE)
 
-    # (1,024 x 3,000 + 1,024 x 300 + 300 x 15,000) / 1,000,000 = 7.8792
     assert provider.asked == [{"stream": True, "messages": [], "stream_options": {"include_usage": True}}]
+    # (1,024 x 3,000 + 1,024 x 300 + 300 x 15,000) / 1,000,000 = 7.8792
     assert (session.opened.allocated_credits, session.result.charged_credits, session.result.refund) == (36, 8, 28)
     assert session.result.usage == Usage(2_048, 300, cached_input_tokens=1_024, reasoning_tokens=128, requests=1)
     assert only_record(service, person)["providerUsage"] == usage
@@ -294,11 +292,11 @@ def test_crossing_a_context_tier_in_mid_stream_raises_the_hold_at_once(
     searched = {"input_tokens": 230_000, "output_tokens": 500, "server_tool_use": {"web_search_requests": 2}}
     script: Script = [
         message_start({"input_tokens": 190_000, "output_tokens": 1}),
-        *words(40),
+        *anthropic_words(40),
         message_delta(searched),
-        *words(1),
+        *anthropic_words(1),
         PAUSE,
-        *words(40),
+        *anthropic_words(40),
         message_delta(searched | {"output_tokens": 1_500}),
         {"type": "message_stop"},
     ]
@@ -321,7 +319,8 @@ def test_crossing_a_context_tier_in_mid_stream_raises_the_hold_at_once(
 
     # The estimate: (195,000 x 3,000 + 2,000 x 15,000) / 1,000,000 = 615, and a fifth more
     assert session.opened.allocated_credits == 738
-    # (230,000 x 6,000 + 500 or 501 x 22,500) / 1,000,000 + 2 x 10 = 1,411.25 or 1,411.2725, and a fifth more
+    # 500 reported output tokens, and one that was counted after the report:
+    # (230,000 x 6,000 + 501 x 22,500) / 1,000,000 + 2 x 10 = 1,411.2725, rounded up, and a fifth more
     assert held - {738} == {1_695}
     # (230,000 x 6,000 + 1,500 x 22,500) / 1,000,000 + 2 x 10 = 1,433.75
     assert (session.result.charged_credits, session.result.refund, session.result.overrun) == (1_434, 261, 0)
@@ -338,7 +337,7 @@ def test_a_stream_that_is_cut_before_any_usage_is_charged_the_estimated_input_an
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
     person = people(credits=10_000)
-    with Provider.of([*chunks(25), CUT]) as provider:
+    with Provider.of([*openai_words(25), CUT]) as provider:
         session = stream(service, person, model, openai(provider), estimated_usage=ESTIMATE)
 
     # (5,000 x 3,000 + 25 x 15,000) / 1,000,000 = 15.375
@@ -356,10 +355,11 @@ def test_a_stream_that_is_cut_after_its_first_usage_is_charged_the_reported_inpu
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
     person = people(credits=10_000)
-    with Provider.of([message_start(STARTED), *words(99), CUT]) as provider:
+    with Provider.of([message_start(STARTED), *anthropic_words(99), CUT]) as provider:
         session = stream(service, person, model, anthropic(provider), estimated_usage=ESTIMATE)
 
-    # 412 x 3,000 + 3,000 x 300 + 600 x 3,750 + 400 x 6,000 + 100 x 15,000 = 8,286,000
+    # The stream reports 1 output token, and the client counts 99 more:
+    # (412 x 3,000 + 3,000 x 300 + 600 x 3,750 + 400 x 6,000 + 100 x 15,000) / 1,000,000 = 8.286
     assert (session.result.status, session.result.charged_credits, session.result.refund) == ("aborted", 9, 27)
     assert only_record(service, person)["providerUsage"] == STARTED | {"output_tokens": 100}
 
@@ -371,7 +371,7 @@ def test_a_stream_with_a_usage_that_the_service_rejects_is_charged_the_estimated
     """The usage has more cached tokens than input, so it cannot be priced."""
     broken = {"prompt_tokens": 10, "completion_tokens": 20, "prompt_tokens_details": {"cached_tokens": 1_024}}
     person = people(credits=10_000)
-    with Provider.of([*chunks(25), chunk(usage=broken), "[DONE]"]) as provider:
+    with Provider.of([*openai_words(25), chunk(usage=broken), "[DONE]"]) as provider:
         session = stream(
             service,
             person,

@@ -70,7 +70,7 @@ def test_a_repeat_gets_the_first_answer(people: People) -> None:
 
 REJECTED = {
     "a fraction": {"inputTokens": 1, "outputTokens": 1.5},
-    "a whole fraction": {"inputTokens": 1, "outputTokens": 5.0},
+    "a whole number with a decimal point": {"inputTokens": 1, "outputTokens": 5.0},
     "a boolean": {"inputTokens": True, "outputTokens": 1},
     "a text": {"inputTokens": "1", "outputTokens": 1},
     "a negative number": {"inputTokens": -1, "outputTokens": 1},
@@ -80,7 +80,7 @@ REJECTED = {
     "a provider's format without usageFormat": {"prompt_tokens": 1, "completion_tokens": 1},
     "nothing": {},
     "a list": [],
-    "no object": "1",
+    "a text instead of an object": "1",
 }
 
 

@@ -1,4 +1,4 @@
-"""Waits until a user's calls are settled or their credits released."""
+"""Waits until a user's model calls are settled, or until the credits held for the calls are released."""
 
 from __future__ import annotations
 

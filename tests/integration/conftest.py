@@ -1,4 +1,4 @@
-"""A separate table for every test, on the local AWS's DynamoDB, which handles concurrent writes correctly."""
+"""A separate table for every test, in the local AWS."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -46,7 +46,7 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    # Lambda never sets this. If it is set here, botocore takes a tenth of a second to make the client of each test.
+    # Lambda never sets REQUESTS_CA_BUNDLE. With it, botocore takes a tenth of a second to make each test's client.
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     settings_module.settings.cache_clear()
     table.client.cache_clear()
@@ -61,7 +61,7 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(autouse=True)
 def no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drop the metrics of operations, because no invocation flushes them."""
+    """Drop all metrics, because nothing flushes them outside Lambda."""
     monkeypatch.setattr(telemetry, "metrics", Uncounted())
 
 

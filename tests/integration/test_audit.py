@@ -135,6 +135,21 @@ def test_an_unreadable_wallet_is_reported_and_does_not_stop_the_audit(
 
 
 @pytest.mark.usefixtures("three_users")
+@pytest.mark.parametrize("sums", ["{", '{"unknown": 1}', 7])
+def test_after_an_unreadable_proof_the_ledger_is_proved_from_its_first_entry(
+    sums: object, dynamodb: Any, table_name: str
+) -> None:
+    audit_all(NOW, always)
+    key = keys.audit(personal("u2"))
+    stored = table.get(key)
+    assert stored is not None
+    dynamodb.put_item(TableName=table_name, Item=table.pack({**stored, "sums": sums}))
+
+    assert audit_all(NOW + HOUR, always) == Audited(wallets=3)
+    assert table.get(key) == {**stored, "since": NOW + HOUR}
+
+
+@pytest.mark.usefixtures("three_users")
 def test_an_audit_reads_only_new_entries_but_after_a_week_it_reads_all_entries(calls: Calls) -> None:
     def entries_read(now: int) -> int:
         calls.reset()

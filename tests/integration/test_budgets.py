@@ -1,6 +1,6 @@
 """Each operation stays within its limits of round trips and write units, however long the user's history is.
 
-The budgets of members and API keys are tested in ``test_hard_limits.py``.
+``test_hard_limits.py`` tests the other budgets: those of members and API keys, in credits.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def request() -> Request:
 
 @dataclass(frozen=True)
 class CostLimit:
-    """An operation and the most that it may cost. ``before`` prepares the operation, and returns ``run``'s argument."""
+    """An operation and the most that it may cost. ``before`` prepares it and returns the argument for ``run``."""
 
     operation: str
     round_trips: int
@@ -160,7 +160,7 @@ def test_operations_stay_within_their_cost_limits(user: MakeUser, calls: Calls, 
 
 
 def write_history(length: int) -> None:
-    """Write ``length`` ended sessions directly to the table. The domain's functions compute them."""
+    """Compute ``length`` ended sessions with the domain's functions, and write them directly to the table."""
     before = wallet = wallets.get(ACCOUNT)
     items = []
     for number in range(length):
@@ -202,7 +202,7 @@ def test_lists_read_at_most_a_page_and_two_rows(user: MakeUser, monkeypatch: pyt
     of_ledger = sum(evaluated)
 
     assert of_user <= 7, "a page, the row before it, and a row that shows whether there is a next page"
-    assert of_all <= 7, "of each shard"
+    assert of_all <= 7, "a page and two rows of each shard"
     assert of_ledger <= 5
 
 

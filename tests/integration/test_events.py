@@ -5,15 +5,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import jwt
 import pytest
 
-from accounting import secrets
+from accounting import secrets, telemetry
 from accounting.operations import system_usage
 from local.emulator import Emulator
 from tests.contract.test_routes import functions
+from tests.metrics import Counted
 from tests.template import resources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,6 +189,33 @@ def test_records_that_cannot_be_counted_are_reported_to_the_stream(monkeypatch: 
     answer = app("rollups").handler(event("rollups/stream"), CONTEXT)
 
     assert answer == {"batchItemFailures": [{"itemIdentifier": "111"}]}
+
+
+class Flushed(Counted):
+    """Metrics that are flushed after every invocation."""
+
+    metric_set: ClassVar[dict[str, Any]] = {"any": {}}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[dict[str, int]] = []
+
+    def flush_metrics(self) -> None:
+        self.written.append(dict(self.counts))
+
+
+def test_a_record_that_cannot_be_read_fails_its_batch_and_is_counted_as_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    metrics = Flushed()
+    monkeypatch.setattr(telemetry, "metrics", metrics)
+    batch = event("rollups/stream")
+    del batch["Records"][-1]["dynamodb"]["NewImage"]["service"]
+
+    with pytest.raises(KeyError, match="service"):
+        app("rollups").handler(batch, CONTEXT)
+
+    assert metrics.written == [{"RollupFailures": 1}]
 
 
 @pytest.mark.parametrize(("stored", "effect"), [("an-example-internal-key", "Allow"), ("another", "Deny")])

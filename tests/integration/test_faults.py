@@ -1,4 +1,4 @@
-"""The database reports conflicts, throttles, or loses answers: nothing happens twice, and no answer is wrong."""
+"""If the database throttles, reports conflicts or loses answers, nothing happens twice, and no result is wrong."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +13,13 @@ from accounting.domain.errors import Contention, InsufficientCredits, Unavailabl
 from accounting.domain.users import Description
 from accounting.operations import commit, credits, sessions, settling
 from accounting.operations.credits import Request
-from accounting.store import runs, table, users, wallets
+from accounting.store import keys, runs, table, users, wallets
 from accounting.store.idempotency import IdempotencyKey
 from accounting.store.table import Conflict, Throttled, connection, transact, transactions
 from accounting.store.table import wire as wire_module
 from tests.audit import assert_books_balance
 from tests.calls import the_wire
-from tests.faults import Fault, Faults, answer_lost, answers, cancelled, late, never_arrives, refused
+from tests.faults import Fault, Faults, answer_lost, answers, cancelled, late, leaves_everything, never_arrives, refused
 from tests.integration.conftest import ACCOUNT, NOW
 
 MakeUser = Callable[..., str]
@@ -30,7 +30,7 @@ ATTEMPTS = 3
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the wire repeat without pauses."""
+    """Let the wire repeat requests without pauses."""
     monkeypatch.setattr(wire_module, "time", SimpleNamespace(**vars(time) | {"sleep": lambda _seconds: None}))
 
 
@@ -105,8 +105,8 @@ def test_after_a_conflict_everything_is_read_and_decided_again(user: MakeUser, w
     open_session()
 
     tokens = [sent["ClientRequestToken"] for sent in wire.sent(TRANSACT)]
-    assert len(set(tokens)) == 6, "each is a new decision"
-    assert len(wire.sent("GetItem")) == 6, "each on a fresh read"
+    assert len(set(tokens)) == 6, "each attempt is a new decision"
+    assert len(wire.sent("GetItem")) == 6, "each attempt reads again"
     assert assert_books_balance("u1").held == 6
 
 
@@ -133,7 +133,7 @@ def test_a_throttled_transaction_is_distinguished_from_a_conflict(user: MakeUser
 
 
 def test_a_late_request_whose_repeat_meets_a_conflict_is_carried_out_once(user: MakeUser, wire: Faults) -> None:
-    """The wire sends the same transaction again. A new decision would grant twice, as there is no idempotency key."""
+    """The wire sends the same transaction again. Without an idempotency key, a new decision would grant twice."""
     user("u1")
     wire.requests.clear()
     withheld, overtaken = late()
@@ -180,7 +180,9 @@ def test_no_pause_follows_the_last_attempt(
     open_session()
     sent_before = list[int]()
     monkeypatch.setattr(
-        transactions, "time", SimpleNamespace(sleep=lambda _seconds: sent_before.append(len(wire.sent(operation))))
+        connection,
+        "time",
+        SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: sent_before.append(len(wire.sent(operation)))),
     )
     wire.requests.clear()
     if operation == TRANSACT:
@@ -196,7 +198,7 @@ def test_no_pause_follows_the_last_attempt(
     assert sent_before[-1] < len(wire.sent(operation))
 
 
-def test_a_conflict_wins_over_a_failed_condition(user: MakeUser, wire: Faults) -> None:
+def test_a_transaction_with_a_conflict_and_a_failed_condition_is_decided_again(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     wire.fail(TRANSACT, cancelled("ConditionalCheckFailed", "TransactionConflict", "None"))
 
@@ -286,7 +288,7 @@ def test_endless_conflicts_raise_contention_and_write_nothing(
     assert assert_books_balance("u1").held == 0
 
 
-def test_a_refusal_is_an_answer_and_is_not_repeated(user: MakeUser, wire: Faults) -> None:
+def test_a_request_that_lacks_credits_is_not_repeated(user: MakeUser, wire: Faults) -> None:
     user("u1", 5)
     wire.requests.clear()
 
@@ -308,12 +310,38 @@ def test_an_unknown_cancellation_reason_raises_runtime_error(user: MakeUser, wir
 def test_unprocessed_keys_of_a_batch_are_read_again(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     name = wire.sent(TRANSACT)[0]["TransactItems"][0]["Put"]["TableName"]
-    keys = [{"pk": {"S": "USER#u1"}, "sk": {"S": "PROFILE"}}, {"pk": {"S": "ACCOUNT#user:u1"}, "sk": {"S": "WALLET"}}]
-    nothing = {"Responses": {name: []}, "UnprocessedKeys": {name: {"Keys": keys, "ConsistentRead": True}}}
+    left = [{"pk": {"S": "USER#u1"}, "sk": {"S": "PROFILE"}}, {"pk": {"S": "ACCOUNT#user:u1"}, "sk": {"S": "WALLET"}}]
+    nothing = {"Responses": {name: []}, "UnprocessedKeys": {name: {"Keys": left, "ConsistentRead": True}}}
     wire.fail("BatchGetItem", refused("", 200, **nothing))
 
     assert credits.balance_of("u1", NOW).available == 60
     assert wire.exhausted
+
+
+@pytest.mark.parametrize(
+    ("operation", "use"),
+    [
+        ("BatchGetItem", lambda: table.get_many([keys.profile("u1")])),
+        ("BatchWriteItem", lambda: table.put_many([keys.profile("u1")])),
+        ("BatchWriteItem", lambda: table.delete_one(keys.profile("u1"))),
+    ],
+    ids=["get_many", "put_many", "delete_one"],
+)
+def test_a_table_that_leaves_a_batch_is_asked_again_after_growing_random_pauses_up_to_a_limit(
+    operation: str, use: Callable[[], object], wire: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits, pauses = list(connection.BATCH_PAUSES_SECONDS), list[float]()
+    monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pauses.append))
+    wire.fail(operation, *[leaves_everything] * (len(limits) + 9))
+
+    with pytest.raises(Unavailable):
+        use()
+
+    assert len(wire.sent(operation)) == len(limits) + 1
+    assert limits == sorted(set(limits))
+    assert sum(limits) < connection.REQUEST_SECONDS
+    assert len(pauses) == len(set(pauses)) == len(limits)
+    assert all(0 <= pause <= limit for pause, limit in zip(pauses, limits, strict=True))
 
 
 def test_a_users_first_request_survives_conflicts(wire: Faults) -> None:
@@ -336,7 +364,7 @@ def test_a_request_that_has_taken_too_long_begins_no_more_calls(
         open_session()
 
     assert wire.requests == []
-    assert open_session().session.active, "the limit ends with its block"
+    assert open_session().session.active, "the limit applies only in the block"
 
 
 def test_the_time_limit_of_one_request_does_not_affect_other_threads(

@@ -101,7 +101,7 @@ def key_budget(key_id: str, limit: int) -> Any:
     return Budget(ACME, f"key:{key_id}", limit, "total", "UTC", 99, NOW, "boss", owner="u1")
 
 
-def test_a_budget_of_all_members_counts_each_separately_and_limits_no_owner() -> None:
+def test_a_budget_for_all_members_counts_each_member_separately_and_does_not_limit_the_owner() -> None:
     budget("members", 6)
     budget("member:u2", 100)
 
@@ -120,7 +120,7 @@ def test_a_budget_of_all_members_counts_each_separately_and_limits_no_owner() ->
 
 
 def test_a_session_counts_in_the_window_of_its_start() -> None:
-    """Two sessions begin in November. In December, s1 is raised and settled, and s2 is swept, then settled late."""
+    """Two sessions begin in November. In December, s1 raises its hold and is settled; s2 is swept and settled late."""
     november, december = from_iso("2027-11-30T23:30:00Z"), from_iso("2027-12-01T00:10:00Z")
     grant(1_000, now=november)
     budget("member:u1", 20, window="month", now=november)
@@ -129,7 +129,7 @@ def test_a_session_counts_in_the_window_of_its_start() -> None:
     stream("s2", now=november)
     assert committed("member:u1", now=november) == 12
     sessions.heartbeat("u1", "s1", 7_000, now=december)
-    assert committed("member:u1", now=november) == 15, "the hold is raised to 7 credits plus the buffer, rounded up: 9"
+    assert committed("member:u1", now=november) == 15, "s1 holds 7 credits and 20 %, rounded up: 9. s2 holds 6"
     finalize("s1", 7_000, now=december)
     assert sweep(december + 2 * HOUR, lambda: True).sessions == 1
     assert committed("member:u1", now=november) == 7
@@ -141,7 +141,7 @@ def test_a_session_counts_in_the_window_of_its_start() -> None:
     assert committed("member:u1", now=december) == 18
 
 
-def test_a_budget_unused_for_a_year_counts_correctly_at_once() -> None:
+def test_a_budget_unused_for_a_year_counts_from_zero() -> None:
     budget("member:u1", 6, window="day", zone="Asia/Kathmandu")
     stream("s1")
     with pytest.raises(BudgetExceeded):
@@ -159,7 +159,7 @@ def test_a_new_limit_keeps_the_count_and_a_new_window_begins_at_zero() -> None:
     stream("s1")
 
     budget("member:u1", 5, window="month")
-    assert committed("member:u1") == 6, "a limit below what is committed loses nothing"
+    assert committed("member:u1") == 6, "the count may be above the new limit"
     with pytest.raises(BudgetExceeded):
         stream("s2", 1)
     finalize("s1", 3_000)
@@ -168,7 +168,7 @@ def test_a_new_limit_keeps_the_count_and_a_new_window_begins_at_zero() -> None:
         budget("member:u1", 5, window=window, zone=zone)
         assert committed("member:u1") == 0
     finalize("s2", 1)
-    assert committed("member:u1") == 0, "the session settles in the counter that has its hold"
+    assert committed("member:u1") == 0, "s2 settles in the old counter, which counted its hold"
 
 
 def test_setting_a_budget_to_the_same_values_writes_nothing(calls: Calls) -> None:
@@ -328,11 +328,8 @@ def test_settling_a_session_whose_counter_is_gone_creates_a_complete_counter(
     assert ("ttl" in item) == (window == "day")
 
 
-def test_an_organizations_hold_with_every_limit_costs_what_the_data_model_says(user: MakeUser, calls: Calls) -> None:
-    """The hold takes 2 round trips and at most 15 write units.
-
-    A settlement that names the account takes 2 round trips and at most 23 write units.
-    """
+def test_a_hold_and_a_settlement_with_every_limit_cost_what_the_data_model_says(user: MakeUser, calls: Calls) -> None:
+    """The figures are those of docs/data-model.md for a caller who names the organization's account."""
     user("u1")
     key_id = make_key()
     budget("member:u1", 500, window="month")

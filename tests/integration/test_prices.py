@@ -1,4 +1,4 @@
-"""Prices: read from the rules, cached for a minute, and exact at every boundary."""
+"""Prices are read from the rules, cached for a minute, and change exactly when a rule begins or ends."""
 
 import pytest
 
@@ -71,7 +71,7 @@ def test_a_price_is_read_once_a_minute(clock: Clock, calls: Calls) -> None:
     assert (first, cached, fresh) == (10_000, (10_000, 0), (50_000, 1))
 
 
-def test_the_absence_of_rules_is_cached_too(calls: Calls) -> None:
+def test_the_absence_of_rules_is_cached(calls: Calls) -> None:
     price()
     calls.reset()
 
@@ -221,7 +221,7 @@ def test_a_withdrawn_rule_is_in_no_cache_when_it_would_have_begun(clock: Clock) 
 
 
 def test_the_pages_of_the_price_list_are_complete() -> None:
-    """Models whose ids are prefixes of each other, with future rules, ended rules and long histories."""
+    """Some ids are prefixes of others. The models have future rules, ended rules and long histories."""
     models = ["a", "a.b", "a:b", "a/b", "ab", "m", "m-1", "m.1", "z" * 256]
     for number, model in enumerate(models):
         for age in range(number + 1):

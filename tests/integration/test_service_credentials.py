@@ -1,4 +1,4 @@
-"""Services that act for users: their credentials, the users that they may act for, and the actor in records."""
+"""Services act for users, with credentials that can be rotated. The ledger and usage records name the service."""
 
 import hashlib
 from collections.abc import Callable
@@ -144,7 +144,7 @@ def test_a_malformed_or_unknown_credential_is_refused(text: str) -> None:
         authorized(Issued(create().credential, text))
 
 
-def test_both_secrets_are_accepted_until_the_older_one_ends() -> None:
+def test_after_a_rotation_both_secrets_are_accepted_until_the_older_one_ends() -> None:
     old = create()
     new = rotate(old)
 
@@ -195,7 +195,7 @@ def test_an_ended_secret_is_refused_within_30_seconds_despite_the_gateways_cache
         authorized(issued)
 
 
-def test_a_removed_right_is_missing() -> None:
+def test_a_right_that_was_removed_from_a_credential_is_refused() -> None:
     issued = create("read", "usage")
     acting(issued).require_right("usage")
 
@@ -220,7 +220,7 @@ def test_an_unknown_credential_cannot_be_changed_rotated_or_deleted() -> None:
     assert service_credentials.newest(before=None, limit=5) == ([], None)
 
 
-def test_a_service_acts_as_a_user_even_for_an_administrator() -> None:
+def test_a_service_that_acts_for_an_administrator_has_the_role_user() -> None:
     caller = acting(create(), "boss")
 
     assert (caller.role, caller.user_id) == ("user", "boss")
@@ -247,7 +247,7 @@ def test_a_service_is_refused_for_a_disabled_user(user: MakeUser) -> None:
         admit(READ, caller)
 
 
-def test_only_a_service_with_the_right_users_sync_creates_an_unknown_user() -> None:
+def test_a_service_without_users_sync_cannot_create_a_user() -> None:
     introducing = Access(Who.USERS, "credits:read", introduce=users.introduce)
     with pytest.raises(RightMissing) as refused:
         admit(introducing, acting(create("read"), "new"))
@@ -266,7 +266,7 @@ def test_only_a_service_with_the_right_users_sync_creates_an_unknown_user() -> N
 
 def test_a_user_whom_two_services_name_at_once_is_created_once() -> None:
     users.introduce("new", NOW)
-    users.introduce("new", NOW)  # as a second service does, if its request began before the first one ended
+    users.introduce("new", NOW)  # by a second service, whose request began before the first call ended
     assert users.total("user") == 1
 
 
@@ -359,7 +359,7 @@ def test_a_service_needs_no_internal_key(user: MakeUser, monkeypatch: pytest.Mon
     assert call("usage/record", authorized(create("sessions")), "u1")["statusCode"] == 403
 
 
-def test_a_service_with_a_cached_credential_costs_no_more_than_a_user(user: MakeUser, calls: Calls) -> None:
+def test_a_cached_credential_adds_no_database_calls_to_a_request(user: MakeUser, calls: Calls) -> None:
     user("u1", credits_granted=1_000)
     own, service = {"userId": "u1", "role": "user", "exp": "4070908800"}, authorized(create("sessions"))
     call("streaming_sessions/initialize", own, "u1")

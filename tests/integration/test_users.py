@@ -47,6 +47,17 @@ def test_a_token_without_new_information_writes_nothing(calls: Calls) -> None:
     assert (calls.round_trips, calls.write_units) == (2, 0)
 
 
+def test_whether_a_user_is_known_takes_one_read_until_they_are_known_and_then_none(calls: Calls) -> None:
+    calls.reset()
+
+    assert [users.is_known("u9") for _ in range(2)] == [False, False]
+    assert calls.operations == ["GetItem", "GetItem"]
+    users.sync(Description("u9", "u9@example.com", "Nine", "user"), NOW)
+    calls.reset()
+    assert [users.is_known("u9") for _ in range(2)] == [True, True]
+    assert calls.operations == ["GetItem"]
+
+
 def test_a_newer_token_without_new_information_causes_one_small_write(calls: Calls) -> None:
     sync("u1", "a@example.com", 1)
     calls.reset()
@@ -55,7 +66,7 @@ def test_a_newer_token_without_new_information_causes_one_small_write(calls: Cal
     assert (calls.operations, calls.write_units) == (["BatchGetItem", "TransactWriteItems"], 2)
     user, _ = sync("u1", "b@example.com", 3, role="admin")
 
-    assert (user.email, user.role) == ("a@example.com", "user"), "the last token is older than the one before it"
+    assert (user.email, user.role) == ("a@example.com", "user"), "a token of second 3 does not undo a token of second 5"
 
 
 def test_a_newer_token_updates_the_user() -> None:
@@ -151,7 +162,7 @@ def test_an_address_that_is_already_another_users_id_cannot_be_claimed() -> None
 
     assert meaning("x@example.com") == "x@example.com"
     assert meaning("x%40example.com") == "x@example.com"
-    assert meaning("u1") == "u1", "the user of the token is still let in"
+    assert meaning("u1") == "u1", "u1 can still be found by id"
 
 
 def test_a_user_can_claim_an_address_that_is_their_own_id() -> None:
@@ -229,7 +240,7 @@ def test_the_first_holder_takes_an_address_back_with_a_newer_token(spelled: str)
     assert meaning("one@example.com") == "u1"
 
 
-def test_a_sync_of_the_platform_takes_an_address_back() -> None:
+def test_a_sync_by_the_platform_takes_an_address_back() -> None:
     sync("u1", "one@example.com", 1)
     sync("u2", "one@example.com", 2)
     users.sync(Description.by_the_platform("u1", email="one@example.com", username="", role=None, now=NOW), NOW)
@@ -249,7 +260,7 @@ def test_an_address_goes_to_the_older_claim_when_the_newer_one_is_given_up(calls
     assert meaning("one@example.com") == "u1"
 
 
-def test_an_address_that_is_given_up_goes_to_the_newest_claim_and_not_to_the_last_holder() -> None:
+def test_an_address_that_is_given_up_goes_to_the_newest_of_the_other_claims() -> None:
     sync("u3", "one@example.com", 9)
     sync("u2", "one@example.com", 5)
     sync("u1", "one@example.com", 2)
@@ -323,7 +334,7 @@ def test_an_address_that_two_users_give_up_at_once_belongs_to_nobody() -> None:
             meaning(address)
 
 
-def test_an_older_token_does_not_take_an_address_that_its_holder_has_claimed_again() -> None:
+def test_an_older_token_does_not_take_an_address_that_the_holder_has_claimed_again() -> None:
     sync("u1", "one@example.com", 1)
     sync("u1", "one@example.com", 9)
     sync("u2", "one@example.com", 5)

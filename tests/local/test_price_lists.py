@@ -1,11 +1,11 @@
-"""Rules made from genai-prices' prices cost what genai-prices computes, to the millionth of a millionth of a credit.
+"""A rule made from the prices of genai-prices costs what genai-prices computes, for random usages.
 
-The usages are random. The models are those of four providers, with tiers and variants. The docstring of
-`local.price_lists` has the deliberate differences. For these tests, they mean:
+The models are those of four providers, with tiers and variants. Costs are equal, unless a price has
+more decimals than a rate can have. The rate is then rounded, and a million tokens may cost up to half a millionth of a
+credit more or less.
 
-- Prices with more decimals than a rate has are rounded. Such a rule may differ by half a millionth of a credit for
-  each million tokens.
-- The usages here have one request, and no audio from the cache.
+Each usage here has one request and no audio from the cache, because rules treat these differently on purpose (see
+`local.price_lists`).
 """
 
 from __future__ import annotations
@@ -111,12 +111,12 @@ def their_credits(price: ModelPrice, usage: Usage) -> Fraction:
 
 
 def variants_of(model: ModelInfo) -> dict[str | None, dict[str, str] | None]:
-    """Every way to price a call: without a variant, and with each one."""
+    """For each variant's name, the context that selects it in genai-prices. None stands for no variant."""
     return {None: None, **dict(price_lists._variants(model, AT))}
 
 
 def decimals(price: ModelPrice) -> int:
-    """The most decimals of the prices that a rule has."""
+    """The most decimals in any of the prices that become rates of a rule."""
     values = [price.__dict__.get(key) for key in price_lists.PRICES.values()]
     found = [each for value in values for each in _parts(value)]
     return max(-int(each.normalize().as_tuple().exponent) for each in found)

@@ -61,7 +61,7 @@ def put(aws: Emulator, *names: str, table: str = "things") -> None:
 
 
 def items_in(aws: Emulator, table: str) -> dict[str, int]:
-    """Return the items of a table, each with the number of times that it was seen."""
+    """Return the names in a table, each with the item's `times`, or 0 if the item has none."""
     items = aws.client("dynamodb").scan(TableName=table)["Items"]
     return {item["pk"]["S"]: int(item.get("times", {"N": "0"})["N"]) for item in items}
 
@@ -130,8 +130,8 @@ def test_each_record_of_a_stream_reaches_its_function_once_despite_a_restart(tmp
         assert items_in(aws, "things").keys() == items_in(aws, "seen").keys()
 
 
-def test_triggers_skip_no_new_records_after_a_start_from_a_state_without_records(tmp_path: Path) -> None:
-    """Older launchers saved such a state, with its files directly in the folder."""
+def test_a_trigger_gets_new_records_after_a_start_from_a_save_of_an_older_launcher(tmp_path: Path) -> None:
+    """Older launchers saved no records of streams, and put the files directly into the folder."""
     with emulator.start(state=tmp_path) as aws:
         make_trigger(aws)
         put(aws, *(f"read-{number}" for number in range(12)))
@@ -191,7 +191,7 @@ def test_a_kill_during_a_save_keeps_the_previous_save(tmp_path: Path) -> None:
         assert items_in(aws, "things").keys() == set(names)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a forked process saves on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="requests wait for a save, except on Linux")
 def test_requests_are_answered_during_a_save(tmp_path: Path) -> None:
     def unfinished() -> bool:
         return any(each.suffix for each in saves(tmp_path))
@@ -238,8 +238,8 @@ def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
         assert items_in(aws, "things") == {}
 
 
-def test_data_that_no_save_contains_is_gone_after_a_restart(tmp_path: Path) -> None:
-    """If the bucket were kept and its stack were not, the next deployment could not create the bucket."""
+def test_data_written_after_the_last_save_is_gone_after_a_kill(tmp_path: Path) -> None:
+    """If a bucket were kept without its stack, the next deployment could not create it. So both are lost."""
     with running_until_killed(tmp_path) as aws:
         aws.save()
         aws.client("s3").create_bucket(Bucket="artifacts")

@@ -1,6 +1,6 @@
-"""Callers who leave an organization, are disabled or lose their API key can begin nothing new there after 30 seconds.
+"""Within 30 seconds, a member who leaves or is disabled, or an API key that is revoked, cannot begin anything new.
 
-Their open sessions are still settled on the organization's account, which keeps its history.
+The open sessions are still settled on the organization's account, and its statistics keep the member's usage.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import People
 
 CONCURRENT_CALLS = 6
-"""The number of concurrent calls: enough for several processes of each function, each of which caches the caller."""
+"""Enough calls at once to reach several processes of each function. Every process has its own cache of callers."""
 ONE_BURST = threading.Lock()
-"""Held during a burst. The tests run in parallel, but parallel bursts would need more processes."""
+"""Held during a burst: the tests run in parallel, and bursts at the same time would need more processes."""
 
 
 @dataclass(frozen=True)
@@ -130,5 +130,5 @@ def _wait_until_refused(spend: Callable[[], httpx.Response], deadline: float) ->
         began, answers = _burst(spend)
         if not any(answer.is_success for answer in answers):
             return
-        assert began < deadline, f"later than {LATE_SECONDS} seconds"
+        assert began < deadline, f"still accepted after {LATE_SECONDS} seconds"
         time.sleep(1)

@@ -30,7 +30,7 @@ class Background:
         self._clients = clients
 
     def sweeper(self) -> None:
-        """Sweep on a schedule, sometimes at the same time as the other sweeper."""
+        """Sweep on a schedule, sometimes at the same time as another sweeper."""
         while self._clients.living:
             random, now = self._scheduler.random, self._scheduler.now
             late = random.choice(SWEEPS_LEFT_OUT) * SWEEP_SECONDS + random.uniform(0, LATENESS_SECONDS)
@@ -52,7 +52,7 @@ class Background:
         self.done["wallets audited"] += audited.wallets
 
     def consumer(self) -> None:
-        """Deliver batches as the stream may: repeatedly, split differently, out of order, until they are counted."""
+        """Deliver all records. As in a real stream, batches overlap and repeat, and records come in any order."""
         position, random = 0, self._scheduler.random
         while self._clients.living:
             self._scheduler.pause(random.choice(BETWEEN_BATCHES_SECONDS))

@@ -1,4 +1,4 @@
-"""The clients' requests, and the check that the table agrees with their answers."""
+"""The requests of the simulated clients, and the check that the table agrees with the answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_ANSWER = "NO ANSWER"
 UNKNOWN = (NO_ANSWER, "UNAVAILABLE", "INTERNAL_ERROR")
 """After these errors the request may or may not have been carried out."""
 REPEATABLE = (*UNKNOWN, "CONTENTION")
-"""After these errors a client may repeat a request that has a key; CONTENTION promises that nothing was written."""
+"""After these errors a client may repeat a repeatable ``Request``. CONTENTION promises that nothing was written."""
 
 SUPERVISOR = "boss"
 COMMANDS: dict[str, Callable[[credits.Request, int], CreditChange]] = {
@@ -62,9 +62,9 @@ class Answer:
 class Request:
     """A request of a client, delivered once or more often.
 
-    ``send`` carries it out at a worker's time. ``effects`` counts its effects in the table, and ``agrees`` returns
-    whether an answer matches the table. ``effects`` is None if they are not counted: a heartbeat, for example, may take
-    effect any number of times.
+    ``send`` carries the request out at the time that a worker's clock shows. ``agrees`` returns whether an answer
+    matches the table. ``effects`` counts how often the request took effect in the table. ``effects`` is None where
+    this is not checked: a heartbeat, for example, may take effect any number of times.
     """
 
     name: str
@@ -77,9 +77,10 @@ class Request:
     answers: list[Answer] = field(default_factory=list)
 
     def verify(self, books: AccountBooks) -> None:
-        """Check how often the request took effect, and that the table agrees with its OK answers.
+        """Check that the table agrees with the OK answers, and how often the request took effect.
 
-        It takes effect once if an answer is OK, at most once if an answer leaves this unknown, and otherwise never.
+        If an answer is OK, the request took effect once. Otherwise, it took effect at most once if an answer is in
+        ``UNKNOWN``, and never if none is.
         """
         codes = [answer.code for answer in self.answers]
         if self.effects:
@@ -255,7 +256,11 @@ def initialize(who: Who, session_id: str, model_id: str, estimate: int | Usage, 
 
 
 def heartbeat(who: Who, session_id: str, used: int | Usage) -> Request:
-    """A heartbeat. After its answer, a sweep charges at least its tokens. A client may end the session with fewer."""
+    """A heartbeat.
+
+    After an OK, a sweep charges at least the tokens that the heartbeat reported. The client may report fewer at the
+    end of the session.
+    """
     report = _report(used)
 
     def send(now: int) -> Any:
@@ -271,7 +276,11 @@ def heartbeat(who: Who, session_id: str, used: int | Usage) -> Request:
 def end(
     who: Who, session_id: str, kind: str, used: int | Usage | None, *, success: bool, hint: AccountId | None
 ) -> Request:
-    """The end of a stream: ``finalize``, or ``abort``, which may use the tokens of the last heartbeat."""
+    """The end of a stream by ``finalize`` or ``abort``.
+
+    If ``used`` is None, ``abort`` charges the tokens of the last heartbeat. ``hint`` is a guess at the account that
+    pays, and may be wrong.
+    """
     report = None if used is None else _report(used)
 
     def send(now: int) -> sessions.Answer:

@@ -1,4 +1,4 @@
-"""Removes conditions of the service, in this process only. A simulation that does not notice this is useless."""
+"""Removes conditions from the service's writes, in this process only, to test that the simulation notices."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ SABOTAGES: dict[str, list[tuple[ModuleType, str, Change]]] = {
 }
 """The writes that lose conditions, by the name of the sabotage.
 
-``wallet`` removes the condition on the version: the ledger's own condition then fails, which the service can only
-answer with 500. ``ledger`` removes that second condition too, so that only the checks in ``books.py`` can notice.
+With ``wallet``, the write of an outdated wallet still fails, because the number of its ledger entry is taken. The
+service answers 500. With ``ledger``, that write succeeds, and only the checks in ``books.py`` can notice.
 """
 
 
 @contextmanager
 def sabotaged(name: str | None) -> Iterator[None]:
-    """Remove the conditions of a sabotage during the block."""
+    """Apply the sabotage with this name during the block; None applies none."""
     with ExitStack() as stack:
         for module, function, change in SABOTAGES[name] if name else ():
             stack.enter_context(patch.object(module, function, _weakened(getattr(module, function), change)))

@@ -1,4 +1,4 @@
-"""The scheduler: every task is a thread, one runs at a time, and the seed decides which one continues at a pause.
+"""The scheduler: every task is a thread. One task runs at a time. When it pauses, the seed decides which continues.
 
 The time is simulated: it advances a little with every step, and jumps when all tasks sleep.
 """
@@ -15,7 +15,7 @@ LONGEST_STEP_SECONDS = 0.02
 
 
 class Killed(BaseException):
-    """Ends a task where it is, like a killed process: nothing in the task can handle it."""
+    """Ends a task where it is, as if its process were killed. ``except Exception`` does not catch it."""
 
 
 class Task:
@@ -51,7 +51,7 @@ class Scheduler:
         return task
 
     def pause(self, seconds: float = 0.0, *, until: Task | None = None) -> None:
-        """Let other tasks continue for at least ``seconds``, or until a task has ended."""
+        """Let other tasks continue for at least ``seconds``, or until the task ``until`` has ended."""
         task = self.current
         if task is None:  # called by the simulation itself, while no task runs
             self.now += seconds
@@ -63,7 +63,7 @@ class Scheduler:
             raise Killed
 
     def fail(self, error: BaseException) -> None:
-        """Stop the simulation with this error, instead of giving it to simulated code as the result of a call."""
+        """Make `step` raise this error. If it were raised here, the simulated code could catch it."""
         self._failure = self._failure or error
 
     def step(self) -> bool:
@@ -126,7 +126,7 @@ class Pool:
         pass
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Submitted:
-        """Run ``function`` concurrently; at once if the simulation itself submits it."""
+        """Run ``function`` as a task. If no task is running, call it at once."""
         submitted = Submitted(self._scheduler)
 
         def body() -> None:

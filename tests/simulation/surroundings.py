@@ -45,7 +45,7 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
         for remembered in (prices, system, users):
             remembered.forget()
             stack.callback(remembered.forget)
-        for module in (commit, store_connection, transactions, wire, users, cache):
+        for module in (commit, store_connection, wire, users, cache):
             stack.enter_context(patch.object(module, "time", time))
         for module, name, value in (
             (commit, "CONTENTION_SECONDS", random.choice(PATIENCE_SECONDS)),

@@ -298,6 +298,8 @@ def test_a_proof_stops_without_a_finding_at_an_entry_of_a_newer_format() -> None
     proof.compare(wallet)
 
     assert (proof.unread, proof.seq, proof.findings) == (True, 3, [])
+    assert proof.sums != LedgerSums.of(wallet)
+    assert proof.drift(wallet) == 0
 
 
 def test_an_empty_reason_has_no_digest() -> None:

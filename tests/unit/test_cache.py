@@ -1,4 +1,4 @@
-"""The cache of a process: how long it keeps results, how many, and that threads can share it."""
+"""The cache of a process: how long it keeps results, how many it keeps, and how threads share it."""
 
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -67,13 +67,33 @@ def test_a_result_whose_read_took_too_long_is_returned_but_not_cached(table: Tab
     assert cached.get("a") == 2
 
 
-def test_a_missing_result_is_cached_too(table: Table) -> None:
+def test_the_result_none_is_cached(table: Table) -> None:
     def none(name: str) -> None:
         table.read(name)
 
     cached = Cache(none, MAX_AGE_SECONDS)
 
     assert (cached.get("a"), cached.get("a"), table.reads) == (None, None, ["a"])
+
+
+def test_only_a_young_result_is_returned_without_a_read(table: Table) -> None:
+    cached = Cache(table.read, MAX_AGE_SECONDS)
+
+    assert (cached.cached("a"), table.reads) == (None, [])
+    cached.get("a")
+    assert (cached.cached("a"), table.reads) == (1, ["a"])
+    table.now += MAX_AGE_SECONDS
+    assert (cached.cached("a"), table.reads) == (None, ["a"])
+
+
+def test_a_fresh_result_replaces_the_cached_one(table: Table) -> None:
+    cached = Cache(table.read, MAX_AGE_SECONDS)
+    cached.get("a")
+    table.value = 2
+
+    assert cached.get("a") == 1
+    assert cached.fresh("a", 10) == 20
+    assert (cached.get("a"), table.reads) == (20, ["a", "a"])
 
 
 def test_a_failed_read_is_not_cached(table: Table) -> None:
@@ -90,7 +110,7 @@ def test_a_failed_read_is_not_cached(table: Table) -> None:
     assert cached.get("a") == 1
 
 
-def test_the_cache_is_bounded_and_keeps_the_results_used_last(table: Table) -> None:
+def test_the_cache_is_bounded_and_keeps_the_most_recently_used_results(table: Table) -> None:
     cached = Cache(table.read, MAX_AGE_SECONDS, most=3)
     for name in ("a", "b", "c", "a", "d"):
         cached.get(name)

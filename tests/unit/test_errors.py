@@ -51,7 +51,7 @@ CONTRACT = {
     "CONTENTION": 503,
     "UNAVAILABLE": 503,
 }
-"""Every code that a function answers with, and its fixed status. A new code needs a line here too."""
+"""Every code that the Lambda functions answer with, and its status, which never changes. Add new codes here."""
 
 
 def refusals() -> list[type[AccountingError]]:
@@ -108,13 +108,13 @@ def test_a_refusals_message_says_what_happened() -> None:
     assert errors.InsufficientCredits(10, 4, 3).message == "Insufficient credits: 10 required, 4 available"
 
 
-def test_the_refusal_of_an_ended_session_has_its_status_and_outcome() -> None:
+def test_the_refusal_of_an_ended_session_has_the_sessions_status_and_outcome() -> None:
     refused = errors.SessionEnded("s1", "failed", "swept")
 
     assert refused.details == {"sessionId": "s1", "status": "failed", "outcome": "swept"}
 
 
-def test_the_refusal_of_an_inactive_session_has_its_status_only_if_the_session_is_known() -> None:
+def test_the_refusal_of_an_inactive_session_has_the_sessions_status_only_if_the_session_is_known() -> None:
     assert errors.SessionNotActive("s1").details == {"sessionId": "s1"}
     refused = errors.SessionNotActive("s1", "failed", "swept")
     assert refused.details == {"sessionId": "s1", "status": "failed", "outcome": "swept"}

@@ -25,11 +25,12 @@ from tests.prices import per_thousand, price_e4
 
 TOKENS = st.integers(0, MAX_COUNT)
 PRICES = st.one_of(st.integers(0, 100_000), st.integers(0, 10**10))
+"""In ten-thousandths of a credit for 1,000 tokens."""
 CREDITS = st.integers(0, 10**12)
 
 
 @pytest.mark.parametrize(
-    ("tokens", "price", "credits"),
+    ("tokens", "price", "credits"),  # the price is in ten-thousandths of a credit for 1,000 tokens
     [
         (110_000, 11_000, 121),  # 1.1 × 110 is 121.00000000000001 in floats
         (400_000, 175, 7),
@@ -151,7 +152,7 @@ def test_models_without_a_rule_have_the_documented_price(model: str, price: int)
     assert card_in_force(model, [], 0) == per_thousand(price)
 
 
-def test_no_further_model_has_a_default_price_of_its_own() -> None:
+def test_only_four_models_have_a_default_price_of_their_own() -> None:
     assert len(DEFAULT_CARDS) == 4
 
 

@@ -1,4 +1,4 @@
-"""Credits by day: the names with the most credits, and everything else together."""
+"""Credits by day: for each of the names with the most credits, and for everything else together."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ LOG_EVERY_LEVEL = (
 
 
 def logged(level: str, from_lambda: str) -> list[dict[str, Any]]:
-    """Return what a function logs under Lambda's JSON format. Lambda sets its own level and a handler beforehand."""
+    """Return the lines that a function logs if Lambda has first set up logging at the level ``from_lambda``."""
     runtime = f"import logging; logging.basicConfig(level='{from_lambda}'); "
     run = subprocess.run(
         [sys.executable, "-c", runtime + LOG_EVERY_LEVEL],

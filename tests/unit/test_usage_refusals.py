@@ -147,12 +147,14 @@ def test_objects_with_foreign_names_or_without_required_ones_are_refused(
         ("otel", "prompt_tokens input_tokens"),
     ],
 )
-def test_names_of_another_format_are_refused(usage_format: str, foreign: str) -> None:
+def test_names_of_another_format_are_refused_unless_they_are_empty(usage_format: str, foreign: str) -> None:
     sent, _ = SAMPLES[usage_format]["plain"]
     for name in foreign.split():
         for value in (1, {"cached_tokens": 1}):
             expected = (f"usage.{name}", f"is not part of the format {usage_format}")
             assert refusal(usage_format, {**sent, name: value}) == expected
+        for empty in (0, None, "", {}, []):
+            assert read(usage_format, {**sent, name: empty}) == read(usage_format, sent)
 
 
 @pytest.mark.parametrize("usage_format", [name for name in FORMATS if name != "canonical"])

@@ -1,7 +1,8 @@
-"""Users: newer statements count, values that a statement leaves out stay, and the newest claim gets an address.
+"""How tokens and syncs change a user, and which user an e-mail address belongs to.
 
 A statement is what a token or a sync says about a user. A token is ahead if its issue time is still in the future
-when it arrives. A text that is the id of one user and the address of another means the user who had it first.
+when it arrives. A claim is a statement that names an address. If a text is the id of one user and the address of
+another, it means the user who had it first.
 """
 
 import pytest
@@ -42,7 +43,7 @@ def test_the_newest_role_counts_regardless_of_newer_names() -> None:
     assert (demoted.username, demoted.role) == ("Ann", "user")
 
 
-def test_the_time_of_a_newer_equal_statement_is_stored() -> None:
+def test_a_newer_statement_of_the_same_role_updates_the_time_of_the_role() -> None:
     again = Description("u1", role="supervisor", issued_at=9, role_at=9_000).applied_to(KNOWN, NOW)
     older = Description("u1", role="admin", issued_at=7, role_at=7_000).applied_to(again, NOW)
 
@@ -91,7 +92,7 @@ def test_a_token_that_is_ahead_is_recorded_once() -> None:
     assert effective_role("admin", (SECOND + 25) * 1000, after_token) == "admin"
 
 
-def test_a_token_that_arrives_later_lowers_the_role_of_a_token_that_was_ahead() -> None:
+def test_a_token_that_arrives_later_lowers_the_role_set_by_a_token_that_was_ahead() -> None:
     after_token = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
     demoted = of_a_token(SECOND + 10, role="user").applied_to(after_token, NOW + 10_000)
 
@@ -101,7 +102,7 @@ def test_a_token_that_arrives_later_lowers_the_role_of_a_token_that_was_ahead() 
 
 
 @pytest.mark.parametrize("later", [1, 500, 2_000])
-def test_a_token_that_is_ahead_and_arrives_after_a_sync_is_newer(later: int) -> None:
+def test_a_token_that_is_ahead_replaces_the_role_of_an_earlier_sync(later: int) -> None:
     synced = of_a_sync(NOW + 400, "user").applied_to(KNOWN, NOW + 400)
     now = NOW + 400 + later
     after_token = of_a_token(SECOND + 25, role="admin").applied_to(synced, now)
@@ -111,8 +112,8 @@ def test_a_token_that_is_ahead_and_arrives_after_a_sync_is_newer(later: int) -> 
     assert of_a_sync(now + 1, "user").applied_to(after_token, now + 1).role == "user"
 
 
-@pytest.mark.parametrize("now", [NOW, NOW + 25_000])
-def test_a_sync_counts_even_at_the_instant_when_a_token_that_is_ahead_arrived_or_was_issued(now: int) -> None:
+@pytest.mark.parametrize("now", [NOW, NOW + 25_000], ids=["arrival", "issue time"])
+def test_a_sync_at_the_exact_time_of_a_token_that_is_ahead_counts(now: int) -> None:
     after_token = of_a_token(SECOND + 25, role="admin", email="t@x.y").applied_to(KNOWN, NOW)
     synced = of_a_sync(now, "user").applied_to(after_token, now)
 
@@ -127,12 +128,13 @@ def test_a_sync_replaces_the_role_of_a_stored_statement_from_the_future() -> Non
 
 @pytest.mark.parametrize(("now", "role_at"), [(NOW, NOW + 1), (NOW + 1, NOW + 1), (NOW + 500, NOW + 500)])
 def test_the_role_of_a_sync_is_never_dated_to_the_first_millisecond_of_a_second(now: int, role_at: int) -> None:
+    """Tokens are always dated to that millisecond, and a token of the same second must count as older."""
     statement = Description.by_the_platform("u1", email="a@x.y", username="A", role="user", now=now)
 
     assert statement == Description("u1", "a@x.y", "A", "user", issued_at=SECOND, role_at=role_at)
 
 
-def test_a_sync_that_arrives_after_a_newer_one_of_the_same_second_does_not_undo_its_role() -> None:
+def test_a_late_sync_does_not_undo_the_role_of_a_newer_sync_of_the_same_second() -> None:
     newer = of_a_sync(NOW + 500, "user").applied_to(KNOWN, NOW + 500)
 
     assert of_a_sync(NOW + 300, "admin").applied_to(newer, NOW + 600).role == "user"
@@ -141,7 +143,7 @@ def test_a_sync_that_arrives_after_a_newer_one_of_the_same_second_does_not_undo_
     )
 
 
-def test_a_sync_that_arrives_after_a_newer_token_does_not_undo_its_role() -> None:
+def test_a_late_sync_does_not_undo_the_role_of_a_newer_token() -> None:
     after_token = of_a_token(SECOND, role="admin").applied_to(KNOWN, NOW)
 
     assert of_a_sync(NOW - 500, "user").applied_to(after_token, NOW + 2_000).role == "admin"
@@ -154,13 +156,15 @@ def test_a_token_issued_in_the_same_second_as_a_sync_does_not_change_the_role() 
         assert of_a_token(SECOND, role=role).applied_to(synced, NOW + 300).role == "supervisor"
 
 
-def test_a_token_issued_in_the_second_when_a_token_that_is_ahead_arrived_does_not_change_the_role() -> None:
+def test_a_token_issued_when_a_token_that_is_ahead_arrived_does_not_change_the_role() -> None:
+    """The token that is ahead counts from the end of the second in which it arrived."""
     after_token = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
 
     assert of_a_token(SECOND, role="user").applied_to(after_token, NOW).role == "admin"
 
 
 def test_a_token_that_may_be_older_than_a_sync_does_not_lower_the_role_of_the_sync() -> None:
+    """The first token shows that the issuer's clock is ahead. The second one may be older than its issue time says."""
     after_token = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
     synced = of_a_sync(NOW + 200, "supervisor").applied_to(after_token, NOW + 200)
 
@@ -272,14 +276,14 @@ def test_a_user_who_gives_up_a_claim_no_longer_waits_for_the_address() -> None:
     assert pointer.without("u4") == pointer
 
 
-def test_the_first_to_claim_an_address_holds_it_from_then_on() -> None:
+def test_a_claim_to_a_free_address_gets_it() -> None:
     assert claimed(None, KNOWN, holder=None, namesakes=[], now=NOW) == Pointer("a@x.y", "u1", 5, since=NOW)
     assert claimed(None, KNOWN, holder=None, namesakes=[KNOWN], now=NOW) is not None, (
         "an address that is the user's own id may be claimed"
     )
 
 
-def test_a_holder_who_claims_an_address_again_holds_it_with_the_newer_time() -> None:
+def test_a_repeated_claim_of_the_holder_updates_the_time_of_the_claim() -> None:
     pointer = Pointer("a@x.y", "u1", 4, since=0, former=("u2",))
 
     assert claimed(pointer, KNOWN, holder=KNOWN, namesakes=[], now=NOW) == pointer._replace(issued_at=5)
@@ -290,7 +294,7 @@ def test_a_holder_who_claims_an_address_again_holds_it_with_the_newer_time() -> 
     [("a@x.y", 4, "u1"), ("a@x.y", 5, "u1"), ("a@x.y", 6, "u2"), ("b@x.y", 6, "u1")],
 )
 def test_the_newest_claim_gets_an_address(email: str, email_at: int, holds: str) -> None:
-    """If claims have the same time, the last to arrive counts. A holder who has another address now has no claim."""
+    """If two claims have the same time, the last to arrive counts. A holder whose address has changed has no claim."""
     holder = User("u2", email, "", "user", email_at=email_at)
 
     after = claimed(Pointer("a@x.y", "u2", 3, since=0), KNOWN, holder=holder, namesakes=[], now=NOW)

@@ -1,8 +1,8 @@
 """Account for calls of Anthropic's SDK: ``client = accounted(Anthropic(), accounting)``.
 
 Needs ``accounting-client[anthropic]``. This ``client`` accounts for messages, streamed or not: the methods ``create``,
-``parse`` and ``stream``, also under ``beta``. Requests that count tokens or handle files are passed on. All other calls
-that may cost money raise `NotAccounted`: raw responses, batches, and the like.
+``parse`` and ``stream``, also under ``beta``. Requests that count tokens or handle files are sent without accounting.
+All other calls that may cost money raise `NotAccounted`, for example raw responses and batches.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
         """A client of Anthropic's SDK whose calls are accounted for."""
 
     class AsyncAccountedAnthropic(AsyncAccounted, anthropic.AsyncAnthropic):
-        """As `AccountedAnthropic`, for asyncio."""
+        """An asyncio client of Anthropic's SDK whose calls are accounted for."""
 
 
 @overload

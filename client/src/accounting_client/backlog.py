@@ -63,7 +63,7 @@ class Backlog:
     """The settlements that this process still has to send. Threads may share it."""
 
     def __init__(self, retries: Retries, service: str, outbox: str | PathLike[str] | None = None) -> None:
-        """``outbox`` is the path of a file. Raises what opening an `Outbox` raises."""
+        """``outbox`` is the path of a file. Raises OSError, sqlite3.Error or ValueError if the file cannot be used."""
         self.outbox: Outbox | None = None
         if outbox is not None:
             from accounting_client.outbox import Outbox  # noqa: PLC0415 - only clients with an outbox import SQLite
@@ -88,7 +88,7 @@ class Backlog:
             self.outbox.opening(key)
 
     def ended(self, key: Key | None, ending: Ending) -> None:
-        """Record how a session must be settled, before the first attempt."""
+        """Record how a session must be settled. Call it before the first attempt."""
         if self.outbox and key:
             self.outbox.ended(key, ending)
 
@@ -116,7 +116,7 @@ class Backlog:
             self.defer(PendingSettlement(Settling(ending, self._retries), acting, key=key))
 
     def take(self) -> PendingSettlement | None:
-        """The settlement to send now, None if none waits. Pass its outcome to `receive`."""
+        """The settlement to send now, or None. Pass its outcome to `receive`."""
         with self._lock:
             if not self._waiting:
                 return None
@@ -125,7 +125,7 @@ class Backlog:
             return pending
 
     def receive(self, pending: PendingSettlement, outcome: Settled | Initialized | BaseException) -> float:
-        """Process the outcome of a settlement that was sent; return the seconds to wait before the next one."""
+        """Process the outcome of a settlement that was sent; return the seconds to wait before sending the next."""
         again, pause = False, 0.0
         if not isinstance(outcome, BaseException):
             self._failures = 0
@@ -151,7 +151,7 @@ class Backlog:
         return pause
 
     def close(self) -> None:
-        """Log the remaining settlements, and leave them to the outbox if there is one."""
+        """Log the remaining settlements. They stay in the outbox, if there is one."""
         with self._lock:
             self._is_closed = True
             left = [*self._waiting, *self._sending]  # nobody will wait for the answers to those being sent
@@ -168,11 +168,7 @@ class Backlog:
         logger.info("session %s was settled late: %d credits", pending.session_id, settled.charged_credits)
 
     def _delete(self, pending: PendingSettlement) -> None:
-        """Delete a session from the outbox at once.
-
-        Settling a stream that began without a hold opens its session first. If the row stayed, the next process would
-        open the session a second time.
-        """
+        """Delete a session from the outbox at once, so that no later process settles it again."""
         if self.outbox and pending.key:
             self.outbox.delete(pending.key)
 

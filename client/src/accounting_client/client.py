@@ -54,9 +54,9 @@ def _iterator(route: Callable[P, Listing[T]]) -> Callable[Concatenate[Accounting
 
 
 class AccountingClient:
-    """The Accounting Service, for one caller. Many threads may share it.
+    """A client of the Accounting Service for one caller. Many threads may share the client.
 
-    Use it as a context manager, or `close` it.
+    Use the client as a context manager, or call `close`.
     """
 
     def __init__(
@@ -79,7 +79,8 @@ class AccountingClient:
         ``service_key`` is the platform's internal key. The client sends it with calls of internal routes, and with
         reports of usage, which need it if the stack sets ``RequireServiceKey``. ``http`` is an httpx client of your
         own; you must close it yourself. ``outbox`` is a file in which the client keeps settlements that the service has
-        not answered. If the process is killed, the next process with this file sends them. Processes may share it.
+        not answered. If the process is killed, the next process with this file sends them.
+        Processes may share the file.
         """
         self._settings = checked_settings(base_url, service_key, timeout_seconds, retries)
         self._authorization = Authorization(token)
@@ -107,8 +108,8 @@ class AccountingClient:
     def close(self) -> None:
         """Abort the sessions that are still open, and close the connections unless they were passed as ``http``.
 
-        All sessions are settled together, within the ``total_seconds`` of the client's retries. The log names those
-        that are not settled by then. The sweeper or, with an outbox, the next process ends them.
+        All sessions are settled together, within the ``total_seconds`` of the client's retries. The log names the
+        sessions that are not settled by then. The sweeper or, with an outbox, the next process ends them.
         """
         if self._is_twin:
             return
@@ -157,13 +158,14 @@ class AccountingClient:
 
     @property
     def renewable(self) -> bool:
-        """Whether the token function may return a new token after the service refused the current one."""
+        """Whether the client has a token function, which may return a new token after the service refused one."""
         return self._authorization.renewable
 
     def with_token(self, token: Token) -> Self:
-        """Return the same client for another caller, over the same connections. It is cheap: make one for every user.
+        """Return a copy of this client for another caller, over the same connections.
 
-        Closing it does nothing: the first client owns the connections and all sessions.
+        A copy is cheap: make one for every user. Closing a copy does nothing, because the original client owns the
+        connections and all sessions.
         """
         twin = copy(self)
         twin._authorization = Authorization(token)
@@ -172,16 +174,16 @@ class AccountingClient:
         return twin
 
     def for_user(self, user_id: str) -> Self:
-        """Return the same client of a `ServiceCredential`, acting for the user with this id.
+        """Return a copy of this client that acts for the user with this id.
 
-        Like `with_token`, it is cheap, and closing it does nothing.
+        The client's token must be a `ServiceCredential`. The copy is cheap, and closing it does nothing.
         """
         if not user_id:
             raise ValueError("the user id is empty")
         return self.acting_for(user_id)
 
     def acting_for(self, user_id: str) -> Self:
-        """Do what `for_user` does or, if the id is empty, return the client for the credential's own user."""
+        """Do what `for_user` does. If the id is empty, return a copy that acts for the credential's own user."""
         twin = copy(self)
         twin._settings = replace(self._settings, acts_for=user_id or None)
         twin._is_twin = True
@@ -205,25 +207,25 @@ class AccountingClient:
     ) -> StreamingSession:
         """Account for a stream: ``with client.streaming_session(…) as session:``.
 
-        Entering holds the credits of the estimate. The estimate is ``estimated_tokens``, one number for all tokens, or
-        ``estimated_usage``, the most that the request can use by class, such as
-        ``{"inputTokens": 4000, "outputTokens": 1000}``. If the user has too few credits, entering raises
-        InsufficientCredits with ``affordable_tokens`` or ``affordable_output_tokens``. ``variant`` names a variant of
-        the model's price; ``metadata`` is kept with the usage.
+        Entering holds the credits of the estimate. Pass either ``estimated_tokens``, one number for all tokens, or
+        ``estimated_usage``, the most tokens of each class, such as ``{"inputTokens": 4000, "outputTokens": 1000}``.
+        If the user has too few credits, entering raises InsufficientCredits with ``affordable_tokens`` or
+        ``affordable_output_tokens``. ``variant`` names a variant of the model's price. ``metadata`` is stored in the
+        usage record.
 
         Count the tokens with ``session.add_tokens`` as they are generated. When the provider reports its usage, pass
         the usage to ``session.set_usage``. The client sends a heartbeat if the tokens no longer fit the hold, and
         before the service's time-out; with ``heartbeat_seconds``, it also sends one at that interval.
 
-        Leaving the block finalizes; an exception aborts. Both charge the usage that was set or, if none was set, the
-        tokens counted. Neither raises an error. If settling does not succeed within ``settle_seconds``, it continues in
-        the background. ``session.result`` has the outcome.
+        Leaving the block finalizes the session. An exception aborts it. The charge is for the usage that was set or, if
+        none was set, for the tokens counted. Leaving the block raises no error if settling fails. If settling does not
+        succeed within ``settle_seconds``, it continues in the background. ``session.result`` has the outcome.
 
         With ``when_short="shorten"``, the estimate's output is reduced to what the user can pay for, and
-        ``session.max_output_tokens`` has the reduced number. With ``on_unreachable="allow"``, a stream begins without a
-        hold while the service can't be reached, and is charged later.
+        ``session.max_output_tokens`` has the reduced number. If the service can't be reached and ``on_unreachable`` is
+        ``"allow"``, the stream begins without a hold, and is charged later.
 
-        ``account_id`` is the account that pays, by default the caller's own, and ``run_id`` a run of this account.
+        ``account_id`` is the account that pays, by default the caller's own. ``run_id`` is a run of this account.
         """
         terms = Terms(
             model_id,
@@ -330,8 +332,8 @@ class AccountingClient:
         """How many output tokens a request without a limit reserves: the model's maximum, at most ``default``.
 
         The maximum is in the model's price (``maxOutputTokens``), and is cached for five minutes. If the price can't be
-        read, for example because the service is down, this uses the maximum that was known last, or ``default``. It
-        waits for about two seconds at most, and the next call asks again.
+        read within about two seconds, for example because the service is down, this uses the maximum that was known
+        last, or ``default``. The next call of this method reads the price again.
         """
         is_current, limit = self._output_limits.get(model_id)
         if not is_current:

@@ -202,7 +202,7 @@ class Hold(ABC):
     def initialize_call(self) -> Call[Initialized]:
         """The call that opens the session. Raises RuntimeError if the session was entered before.
 
-        Reading its answer raises SessionExists if the id is that of another session.
+        Reading the answer raises SessionExists if another session has the id.
         """
         self.require_new()
         terms = self.terms
@@ -242,7 +242,7 @@ class Hold(ABC):
         return self._ending(success)
 
     def aborted(self) -> Ending:
-        """How a stream that was given up is settled, or how credits that may be held without a stream are released."""
+        """How a session is settled whose stream was given up or never began."""
         return self._ending(None)
 
     def _ending(self, success: bool | None) -> Ending:
@@ -321,13 +321,13 @@ class Hold(ABC):
     def _may_be_held(self, opening: Exchange[Initialized], error: BaseException) -> bool:
         """Whether credits may be held although the opening failed with ``error``.
 
-        None are held if no attempt can have reached the service, or if the service answered with a `Conflict`: it
-        refused to open the session, or the session's id is that of another session.
+        No credits are held if no attempt can have reached the service. No credits are held after a `Conflict`, because
+        the service refused to open the session, or another session has the id.
         """
         return self.opened is not None or (opening.may_be_done and not isinstance(error, Conflict))
 
     def _must_beat(self, meter: Meter, *, is_woken: bool) -> bool:
-        """Whether to send a heartbeat now: the hold or the service's time-out needs one, or the caller wants it."""
+        """Whether to send a heartbeat now: for the hold, the service's time-out or the caller's interval."""
         if meter.refusal is not None:
             return False
         return (
@@ -342,7 +342,8 @@ class Hold(ABC):
     def _missed(self, error: Exception, report: Progress) -> None:
         """Log that a heartbeat failed.
 
-        If the service rejected the heartbeat's usage, send another heartbeat without a usage. Note any other refusal.
+        If the service rejected the heartbeat's usage, send another heartbeat without a usage. After any other final
+        refusal, the meter stops the stream.
         """
         logger.warning("heartbeat of session %s failed: %s", self.session_id, error)
         self._beat_at = 0.0

@@ -1,4 +1,4 @@
-"""Values that belong to one process: after a fork, the child makes its own and leaves its parent's alone."""
+"""Values that belong to one process: after a fork, the child makes new values and does not use its parent's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def generation() -> int:
 
 
 def _count_fork() -> None:
-    global _generation  # noqa: PLW0603 - every process has one count of its forks
+    global _generation  # noqa: PLW0603 - one counter for the whole process
     _generation += 1
 
 
@@ -28,9 +28,9 @@ if hasattr(os, "register_at_fork"):  # Windows has no forks
 class PerProcess(Generic[T]):
     """A value that each process makes for itself.
 
-    The child keeps a reference to the parent's value: if the value were garbage-collected in the child, it would close
-    what both processes share. Any number of threads may ask for the value. No lock is held that a fork could leave
-    locked.
+    The child keeps a reference to the parent's value. Otherwise, garbage collection in the child would close the
+    connections that both processes share. Threads may call ``get`` at the same time. There is no lock, because a fork
+    could copy it while it is locked.
     """
 
     def __init__(self, make: Callable[[], T], first: T | None = None) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MIN_SECRET_BYTES = 32
 MAX_AGE_SECONDS = 300
 REFRESHED_AGE_SECONDS = 10
-"""The shortest time between two refreshes of a secret, even if many tokens or keys are wrong."""
+"""The shortest time between two refreshes of a secret. A token or key that does not match causes a refresh."""
 
 
 def jwt_secrets(*, refresh: bool) -> list[bytes]:
@@ -32,7 +32,7 @@ def jwt_secrets(*, refresh: bool) -> list[bytes]:
 
 
 def has_issuers() -> bool:
-    """Whether the stack names a document of issuers, so that it also accepts tokens of other issuers."""
+    """Whether the stack has a document of issuers, and so accepts tokens of identity providers."""
     return bool(os.environ.get("ISSUERS_SECRET_ID"))
 
 
@@ -62,7 +62,7 @@ def _read(name: str, *, refresh: bool) -> str:
 
 @cache
 def _provider(_max_age: int) -> "SecretsProvider":
-    """A reader with its own cache for each maximum age, so that a refresh does not get the older cached answer."""
+    """One reader for each maximum age. With a shared cache, a refresh would get a value that was cached for longer."""
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
     from botocore.config import Config
 

@@ -23,9 +23,9 @@ class Lot:
 
 @dataclass(frozen=True)
 class Balance:
-    """What can be spent now from an account, in credits, and from which lots, soonest expiry first.
+    """The credits that an account can spend now, and the lots that contain them, soonest expiry first.
 
-    Here and below, ``user_id`` is the user whose personal account it is, None for an organization's account.
+    Here and below, ``user_id`` is the owner of a personal account. It is None if the account is an organization's.
     """
 
     total_credits: int
@@ -60,8 +60,8 @@ class CostLine:
 class Cost:
     """What a usage of a model costs now: the sum of its lines, rounded up once.
 
-    ``rule_id`` is None for the default price and if only a number of tokens was given. ``tier`` is the threshold of the
-    context tier that the usage is in.
+    ``rule_id`` is None if the default price applies, or if only a number of tokens was given. ``tier`` is the threshold
+    of the context tier that the usage is in.
     """
 
     model_id: str
@@ -147,10 +147,10 @@ class _Allocations:
 
 
 def balance(user_id: str | None = None, *, account_id: str | None = None) -> Call[Balance]:
-    """Return what the caller or, as a supervisor, another user can spend now. An e-mail address works as an id.
+    """Return what the caller can spend now.
 
-    ``account_id`` names an account instead, for members of its organization and for supervisors.
-    Raises UserNotFound, AccountNotFound.
+    A supervisor may give another user's id or e-mail address as ``user_id``. ``account_id`` names an account instead,
+    for members of its organization and for supervisors. Raises UserNotFound, AccountNotFound.
     """
     if user_id is None:
         return get("/api/credits/balance", Balance, account_id=account_id)
@@ -267,9 +267,9 @@ def allocations_page(
     cursor: str | None = None,
     account_id: str | None = None,
 ) -> Call[Page[Allocation]]:
-    """A page of grants, newest first: of the caller, of another user (for administrators), or of an account.
+    """A page of grants, newest first: to the caller, to another user (for administrators), or to an account.
 
-    ``limit`` is 1 to 100, by default 20; ``page`` counts from 1, and ``cursor`` is a page's ``next_cursor``.
+    ``limit`` is 1 to 100, by default 20; ``page`` counts from 1, and ``cursor`` is the previous page's ``next_cursor``.
     Raises UserNotFound, AccountNotFound.
     """
     require_not_both(user_id, account_id)
@@ -282,7 +282,7 @@ def allocations_page(
 def allocations(
     user_id: str | None = None, *, page_size: int = 100, account_id: str | None = None
 ) -> Listing[Allocation]:
-    """All grants, newest first: of the caller, of another user (for administrators), or of an account.
+    """All grants, newest first: to the caller, to another user (for administrators), or to an account.
 
     Raises UserNotFound, AccountNotFound.
     """
@@ -297,7 +297,7 @@ def _expiry(days: int | None, at: datetime | str | None) -> dict[str, Any]:
 
 
 def _holder(user_id: str | None, account_id: str | None) -> dict[str, Any]:
-    """The user or account whose credits change. Raises ValueError unless there is either a user or an account."""
+    """The user or account whose credits change. Raises ValueError unless exactly one of the two is given."""
     if (user_id is None) == (account_id is None):
         raise ValueError("give either user_id or account_id")
     return {"user_id": user_id, "account_id": account_id}

@@ -10,8 +10,9 @@ from accounting_client.call import Call, Listing, Page, get, json_fields, paged,
 
 @dataclass(frozen=True)
 class Entry:
-    """A change. ``credits`` is the change of what can be spent; ``charged`` is what left the account for good.
+    """A change of an account's credits.
 
+    ``credits`` is the change of the spendable credits. ``charged`` is what was charged for sessions and usage records.
     ``hash`` covers the entry and the previous entry's hash.
     """
 
@@ -41,7 +42,10 @@ class _Ledger:
 
 @dataclass(frozen=True)
 class Sums:
-    """A wallet's numbers, in credits. ``granted = available + held + charged + removed + expired - debt``."""
+    """The sums of a ledger or a wallet, in credits.
+
+    ``granted = available + held + charged + removed + expired - debt``.
+    """
 
     available: int
     held: int
@@ -73,8 +77,8 @@ class Finding:
 class Audit:
     """The proof of an account's credits.
 
-    ``drift`` is the largest error of a number in the wallet, in credits; it is 0 if ``intact``.
-    ``user_id`` is the user whose personal account it is, None for an organization's account.
+    ``drift`` is the largest error in the sums of ``ledger`` and ``wallet``, in credits. It is 0 if ``intact``.
+    ``user_id`` is the owner of a personal account, and None for an organization's account.
     """
 
     intact: bool
@@ -104,7 +108,7 @@ class Outstanding:
 
     Both are None, and all numbers 0, until the auditor has finished its first run. ``expiring`` and ``expiring_later``
     add up to ``available_credits``. ``drifting_accounts`` counts the accounts in which the auditor found a problem, and
-    ``drifting`` has the ids of the first 20. ``unproved_accounts`` could not be checked.
+    ``drifting`` has the ids of the first 20. ``unproved_accounts`` counts the accounts that could not be checked.
     """
 
     as_of: datetime | None
@@ -129,10 +133,10 @@ def ledger_page(
     end_date: datetime | date | str | None = None,
     account_id: str | None = None,
 ) -> Call[Page[Entry]]:
-    """A page of a ledger, newest first: of the caller, of another user (for supervisors), or of an account.
+    """A page of the ledger of the caller, of another user (for supervisors), or of an account. Newest entries first.
 
-    ``limit`` is 1 to 100, by default 20; ``cursor`` is a page's ``next_cursor``. Dates are in UTC. An ``end_date``
-    without a time includes that whole day. ``account_id`` names an account that the caller manages; a
+    ``limit`` is 1 to 100, by default 20; ``cursor`` is the previous page's ``next_cursor``. Dates are in UTC. An
+    ``end_date`` without a time includes that whole day. ``account_id`` names an account that the caller manages; a
     supervisor may name any. Raises UserNotFound, AccountNotFound.
     """
     require_not_both(user_id, account_id)
@@ -149,7 +153,7 @@ def ledger(
     page_size: int = 100,
     account_id: str | None = None,
 ) -> Listing[Entry]:
-    """A ledger, newest first: of the caller, of another user (for supervisors), or of an account.
+    """The ledger of the caller, of another user (for supervisors), or of an account. Newest entries first.
 
     ``start_date`` and ``end_date`` are as for `ledger_page`. Raises UserNotFound, AccountNotFound.
     """

@@ -26,7 +26,7 @@ from accounting_client.call import (
 
 @dataclass(frozen=True)
 class Rates:
-    """Credits for a million tokens, by class, or for a thousand requests or web searches.
+    """Credits for a million tokens of each class, for a thousand requests, and for a thousand web searches.
 
     A class without a rate has the rate of the class that it is part of, ``input`` or ``output``. Requests and web
     searches without a rate are free.
@@ -65,7 +65,7 @@ class PriceVariant:
 
 @dataclass(frozen=True)
 class PriceRule:
-    """An exact price from an instant (inclusive) until another (exclusive; None if the rule has no end).
+    """A model's price from ``effective_from`` (inclusive) until ``effective_to`` (exclusive; None if it has no end).
 
     ``price_per_thousand_tokens`` is the higher of the input and output prices. ``aliases`` are other ids of the model.
     """
@@ -86,7 +86,7 @@ class PriceRule:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPrice(PriceRule):
-    """A model's price in force. ``history`` is a page of its rules, newest first; ``next_cursor`` leads to the next."""
+    """A model's price in force. ``history`` is a page of the model's rules, newest first."""
 
     history: tuple[PriceRule, ...]
     next_cursor: str | None = None
@@ -94,7 +94,7 @@ class ModelPrice(PriceRule):
 
 @dataclass(frozen=True)
 class PriceChange:
-    """A model's rule in a list, and the rule that it replaces."""
+    """A model's rule in the imported list (``after``), and the stored rule that it replaces (``before``)."""
 
     model_id: str
     before: PriceRule
@@ -161,9 +161,9 @@ def add_price(  # noqa: PLR0913 - the route's fields, by keyword
 ) -> Call[PriceRule]:
     """As an administrator, add a price rule. By default it begins now and has no end.
 
-    It has either ``rates``, with at most six decimals, or one price for 1,000 tokens of input or output, with at most
-    four. A repeat with the same ``idempotency_key`` adds nothing more. By default, each call gets a new key. Raises
-    PriceExists, IdempotencyConflict.
+    Give either ``rates`` (at most six decimals), or ``price_per_thousand_tokens`` (at most four decimals) for input and
+    output alike. A repeat with the same ``idempotency_key`` adds nothing more. By default, each call gets a new key.
+    Raises PriceExists, IdempotencyConflict.
     """
     body = json_fields(
         model_id=model_id,
@@ -187,8 +187,8 @@ def import_prices(
     """As an administrator, import a list of price rules: all of them or none. Each has the fields of `add_price`.
 
     Rules that change no price are left out. With ``dry_run`` nothing is written. A list has at most 99 rules and
-    aliases together. Raises InvalidRequest, which names every problem of the list in ``details["problems"]``, and
-    IdempotencyConflict.
+    aliases together. Raises IdempotencyConflict, and InvalidRequest with every problem of the list in
+    ``details["problems"]``.
     """
     return command(
         "POST", "/api/pricing/import", PriceImport, json_fields(rules=rules, dry_run=dry_run), idempotency_key

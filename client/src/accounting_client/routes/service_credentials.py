@@ -1,4 +1,4 @@
-"""Service credentials, with which a service of the platform acts for users. For administrators."""
+"""Service credentials, with which a service of the platform acts for users. Administrators manage them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ServiceCredentialInfo:
 
 @dataclass(frozen=True)
 class IssuedServiceCredential:
-    """A credential with a new secret. ``credential`` is shown only once: it is None if the request was a repeat."""
+    """A service credential with a new secret. ``credential`` contains the secret, or is None after a repeat."""
 
     id: str
     name: str
@@ -48,8 +48,8 @@ def create_service_credential(
 ) -> Call[IssuedServiceCredential]:
     """Make a credential for a service. Rights: sessions, usage, read, users:sync, credits:grant.
 
-    If the answer is lost, the repeat finds the credential and cannot show it again: ``credential`` is None. Delete that
-    credential then, and make another. Raises TooManyServiceCredentials, IdempotencyConflict.
+    If the answer is lost, the repeat cannot show the secret: ``credential`` is None. Delete the service credential by
+    the ``id`` in the repeat's answer, and make another. Raises TooManyServiceCredentials, IdempotencyConflict.
     """
     body = json_fields(name=name, rights=_array(rights))
     return command("POST", "/api/service-credentials", IssuedServiceCredential, body, idempotency_key)

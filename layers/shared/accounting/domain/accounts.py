@@ -1,8 +1,8 @@
-"""Who pays: an account owns a wallet. Imports nothing of ours.
+"""Who pays: an account owns a wallet.
 
 Every user has a personal account, which is created with their first credits. An organization has its own account. The
-prefix of an account id tells which kind it is. A user id is never read as an account id, even if it looks like one:
-``AccountId`` is a separate type, and only this module creates its values.
+prefix of an account id tells a personal account from an organization's. A user id is never read as an account id, even
+if it looks like one: ``AccountId`` is a separate type, and only this module creates values of this type.
 """
 
 import re
@@ -32,24 +32,24 @@ def stored(text: str) -> AccountId:
 
 
 def parsed(text: str) -> AccountId:
-    """The account id in a request. Raises ValueError if the text does not have the form of one."""
+    """The account id in a request. Raises ValueError if the text does not have the form of an account id."""
     if not _ACCOUNT.fullmatch(text):
         raise ValueError("must be user:<user id> or org:<organization id>")
     return AccountId(text)
 
 
 def user_of(account_id: AccountId) -> str | None:
-    """The user who owns this personal account, or None if it is an organization's."""
+    """The user who owns the account, or None if an organization owns it."""
     return account_id.removeprefix(PERSONAL) if account_id.startswith(PERSONAL) else None
 
 
 def organization_of(account_id: AccountId) -> str | None:
-    """The organization that owns this account, or None if it is a user's personal account."""
+    """The organization that owns the account, or None if a user owns it."""
     return account_id.removeprefix(ORGANIZATION) if account_id.startswith(ORGANIZATION) else None
 
 
 def owner_of(account_id: AccountId) -> str:
-    """The user who owns this personal account. Raises LookupError if it is an organization's."""
+    """The user who owns the account. Raises LookupError if an organization owns it."""
     user_id = user_of(account_id)
     if user_id is None:
         raise LookupError(f"{account_id} is not a user's personal account")

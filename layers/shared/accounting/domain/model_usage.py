@@ -1,7 +1,7 @@
-"""The canonical form of what a model call used: tokens, requests and searches. A total includes its parts.
+"""The canonical form of what a model call used: tokens, requests and searches.
 
 ``input`` counts every input token, ``output`` every output token. The other token counts are parts of one of the two
-and do not overlap. ``requests`` and ``web_searches`` are not tokens. Imports the errors.
+and do not overlap. ``requests`` and ``web_searches`` are not tokens.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Credits that users can still claim: the sums of all wallets, added up while the auditor goes through them."""
+"""The sums of all wallets, which the auditor adds up while it reads the wallets."""
 
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -10,20 +10,21 @@ from accounting.domain.wallet import Wallet
 from accounting.domain.windows import Window, window_at
 
 MONTHS = 24
-"""How many months a sum lists separately, including the first one."""
+"""How many months ``by_month`` covers, beginning with the month of ``begun_at``."""
 
 MAX_NAMED = 20
-"""The most accounts with findings that a sum names."""
+"""The most accounts in ``named``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outstanding:
     """The sums of the wallets that one run of the auditor has read, from ``begun_at`` to ``ended_at``.
 
-    ``available`` is what can be spent: ``by_month`` (``yyyy-mm``, UTC) has what expires in each of the first 24 months,
-    and ``later`` what expires after them. ``expired`` credits are still in wallets, but can't be spent. ``drifting``
-    counts the accounts in which the auditor found a problem, and ``named`` has the first of them. An account whose
-    wallet can't be read is only in these two. ``unproved`` counts the accounts that could not be checked.
+    ``available`` is what can be spent. It is the sum of ``by_month`` and ``later``. ``by_month`` has the credits that
+    expire in each of ``MONTHS`` months (``yyyy-mm``, UTC), and ``later`` those that expire after these months.
+    ``expired`` credits are still in wallets, but can't be spent. ``drifting`` counts the accounts in which the auditor
+    found a problem, and ``named`` has the first ``MAX_NAMED`` of these accounts. An account whose wallet can't be read
+    counts only in ``drifting`` and ``named``. ``unproved`` counts the accounts that could not be checked.
     """
 
     begun_at: int
@@ -70,7 +71,7 @@ class Outstanding:
 
 @lru_cache(maxsize=1)
 def _months(begun_at: int) -> tuple[Window, ...]:
-    """The first ``MONTHS`` months in UTC, beginning with the month of ``begun_at``."""
+    """``MONTHS`` months in UTC, beginning with the month of ``begun_at``."""
     months = [window_at("month", "UTC", begun_at)]
     while len(months) < MONTHS:
         months.append(window_at("month", "UTC", _end(months[-1])))

@@ -1,4 +1,4 @@
-"""Price rules of models, and what is held for an estimate. Imports ``model_usage``, ``rates`` and the errors."""
+"""Price rules of models, and what is held for an estimate."""
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -10,7 +10,7 @@ from accounting.domain.model_usage import Usage
 from accounting.domain.rates import RATE_SCALE, RateCard
 
 RATE_OF_PRICE = 1000 * RATE_SCALE
-"""The rate of one credit for 1,000 tokens: the unit in which the short form of a price is written."""
+"""The rate if 1,000 tokens cost one credit. The short form of a price is a multiple of this rate."""
 
 DEFAULT_CARD = RateCard.flat(RATE_OF_PRICE)
 """The rates of a model that has no rule and is not in ``DEFAULT_CARDS``: 1 credit for 1,000 tokens."""
@@ -64,7 +64,7 @@ class PriceRule(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What a request may use, at the rates of a card: a usage by class or, without one, a number of tokens."""
+    """What a request may use, and the card that prices it. If ``usage`` is None, only a number of tokens is known."""
 
     card: RateCard
     tokens: int
@@ -118,7 +118,7 @@ def with_buffer(credits: int, percent: int) -> int:
 
 
 def without_buffer(credits: int, percent: int) -> int:
-    """The most that an estimate may cost for its hold (``with_buffer``) to fit ``credits``."""
+    """The highest cost of an estimate whose hold (``with_buffer``) fits ``credits``."""
     return credits * 100 // (100 + percent)
 
 
@@ -132,11 +132,11 @@ def hold_for(estimate: int, available: int, *, percent: int, reduce: bool) -> in
 
 
 def affordable(available: int, *, percent: int, reduce: bool) -> int:
-    """The most that an estimate may cost for its hold (``hold_for``) to fit ``available`` credits."""
+    """The highest cost of an estimate whose hold (``hold_for``) fits ``available`` credits."""
     return available if reduce else without_buffer(available, percent)
 
 
 def price_of(rate: int) -> int | float:
-    """A rate as credits for 1,000 tokens. It is exact: a fraction has at most 15 digits, and a double holds them."""
+    """A rate as credits for 1,000 tokens. A float is exact, because it has at most 15 digits here."""
     whole, rest = divmod(rate, RATE_OF_PRICE)
     return whole if rest == 0 else float(Decimal(rate) / RATE_OF_PRICE)

@@ -1,14 +1,15 @@
 """System-wide sums for each day: which sums a batch of records changes, and which names and users an answer shows.
 
 Callers choose the names of services and models. They can invent any number of names, with any number of credits. Two
-rules prevent them from pushing other names out of an answer:
+rules prevent them from pushing other names out of an answer about one day:
 
 - A name ranks by its **merit**: the credits of its records. On each day, a user's records give merit only to the first
   ``MAX_NAMES_OF_USER`` services and the first ``MAX_NAMES_OF_USER`` models that the user used.
 - The services in an answer take at most ``MAP_BYTES`` of JSON, and so do the models. Names longer than
   ``MAX_NAME_BYTES`` have no merit, so the names to which one user gives merit leave room for others.
 
-The sums of a name are exact, whether it has merit or not.
+The sums of a name are exact, whether it has merit or not. An answer about several days has no limit for each user,
+because the sums of a name do not say who gave it merit.
 """
 
 import json

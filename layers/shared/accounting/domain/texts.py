@@ -1,4 +1,4 @@
-"""Which characters a text written by people may have: all but two kinds. Imports nothing of ours.
+"""Which characters a text written by people may have: all but two kinds.
 
 People use full-width and no-break spaces, joiners, and emoji that are newer than this service. Only two things are
 refused: what Unicode calls a control character (Cc), and half of a surrogate pair, which cannot be stored.
@@ -8,7 +8,7 @@ import re
 
 CONTROL_CHARACTERS = r"\u0000-\u001f\u007f-\u009f"
 CONTROL_CHARACTERS_OF_LINES = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
-"""All but tab, line feed and carriage return."""
+"""The control characters except tab, line feed and carriage return."""
 
 SURROGATES = r"\ud800-\udfff"
 

@@ -2,7 +2,8 @@
 
 The canonical format is strict: every name must be known. In a provider's object, unknown names are ignored, and
 optional parts may be absent or null. The names that distinguish two formats are required in one and refused in the
-other. So if a caller states the wrong format, the object is refused instead of billed wrongly.
+other. So if a caller states the wrong format, the object is refused instead of billed wrongly. A name of another format
+may be present if its value is 0, null or empty: gateways send the names of several formats and fill only some of them.
 """
 
 from collections import defaultdict
@@ -60,7 +61,8 @@ _PROVIDERS = {
     "anthropic": _Format(
         requires=("input_tokens", "output_tokens"),
         forbids=("total_tokens", "input_tokens_details", "input_token_details", "output_token_details"),
-        # The top-level counts do not include a compaction, the summarizing of a context that grew too long.
+        # The top-level counts do not include a compaction, the summarizing of a context that grew too long. Anthropic
+        # does not report how much of a compaction's output was reasoning.
         counts={
             "input": ("input_tokens", "iterations[type=compaction].input_tokens"),
             "output": ("output_tokens", "iterations[type=compaction].output_tokens"),
@@ -127,7 +129,7 @@ _PROVIDERS = {
     ),
 }
 _INPUTS = [form.requires[0] for form in _PROVIDERS.values()]
-"""The name of the input in each format. An object with the input of another format is refused."""
+"""The name of the input in each format. An object with input tokens of another format is refused."""
 
 CANONICAL = "canonical"
 FORMATS = (CANONICAL, *_PROVIDERS)
@@ -136,8 +138,9 @@ FORMATS = (CANONICAL, *_PROVIDERS)
 def read(usage_format: str, raw: Mapping[str, object], field: str = "usage") -> Usage:
     """The usage that an object in this format describes.
 
-    Raises Invalid, with the field as the caller sent it, for an unknown format, a missing name, a name of another
-    format, a value of the wrong type, a count that is not between 0 and ``MAX_COUNT``, and parts that exceed the whole.
+    Raises Invalid, with the field as the caller sent it, for an unknown format, a missing name, a count of
+    another format, a value of the wrong type, a count that is not between 0 and ``MAX_COUNT``, and parts that exceed
+    the whole.
     """
     if usage_format not in FORMATS:
         raise Invalid.field("usageFormat", f"must be one of {', '.join(FORMATS)}")

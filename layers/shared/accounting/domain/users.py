@@ -1,7 +1,4 @@
-"""Users: what tokens and the platform's sync say about them, which statement counts, and which user a text names.
-
-Imports ``addresses``, ``errors`` and ``usage`` only.
-"""
+"""Users: what tokens and the platform's sync say about them, which statement counts, and who has an address."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -27,10 +24,11 @@ MAX_FORMER_HOLDERS = 10
 class User(NamedTuple):
     """A user as stored. Times are epoch milliseconds, except where the text says seconds.
 
-    ``email_at`` and ``username_at`` (seconds) and ``role_at`` are the times of the newest statements about each.
-    ``ahead`` (seconds) is the latest ``iat`` of a token that arrived before its ``iat``, 0 without one. ``updated_at``
-    changes with every write. ``disabled_at`` is None if the user is not disabled, and ``erased_at`` is None if the
-    user's personal data was not erased. ``more`` is what a newer version wrote; this version keeps it unchanged.
+    ``email_at`` (seconds), ``username_at`` (seconds) and ``role_at`` are the times of the newest statements about the
+    e-mail address, the username and the role. ``ahead`` (seconds) is the latest ``iat`` of a token that arrived before
+    its ``iat``, or 0 if no token did. ``updated_at`` changes with every write. ``disabled_at`` is None if the user is
+    not disabled, and ``erased_at`` is None if the user's personal data was not erased. ``more`` has the attributes that
+    a newer version of the service wrote. This version keeps them unchanged.
     """
 
     id: str
@@ -55,11 +53,11 @@ class User(NamedTuple):
 
     @property
     def erased(self) -> bool:
-        """Whether the user's personal data was erased. They are disabled for good."""
+        """Whether the user's personal data was erased. Such a user is disabled for good."""
         return self.erased_at is not None
 
     def touched(self, now: int) -> "User":
-        """The user with a later ``updated_at``, even within one millisecond: the next write is conditional on it."""
+        """The user with a later ``updated_at``, even within one millisecond, because writes are conditional on it."""
         return self._replace(updated_at=max(now, self.updated_at + 1))
 
     def is_no_newer_than_ahead(self, issued_at: int) -> bool:
@@ -78,7 +76,8 @@ class User(NamedTuple):
 class Description(NamedTuple):
     """What a token or a sync says about a user. A field that is None changes nothing.
 
-    ``issued_at`` (epoch seconds) is the time of the statement, ``role_at`` (epoch milliseconds) that of its role.
+    ``issued_at`` is the time of the statement in epoch seconds. ``role_at`` is the same time in epoch milliseconds, and
+    is used only for the role.
     """
 
     id: str
@@ -92,8 +91,8 @@ class Description(NamedTuple):
     def by_the_platform(cls, user_id: str, *, email: str, username: str, role: str | None, now: int) -> "Description":
         """What a sync says at ``now``.
 
-        The time of its role is never in the first millisecond of a second. The times of tokens always are, because
-        tokens only have seconds. So a token of the same second counts as older.
+        The ``role_at`` of a token is always a whole second, because tokens have times in seconds. The ``role_at`` of a
+        sync is never a whole second. So a token of the same second counts as older than the sync.
         """
         role_at = max(now, now - now % 1000 + 1)
         return cls(user_id, email, username, role, issued_at=now // 1000, role_at=role_at)
@@ -131,14 +130,14 @@ class Description(NamedTuple):
         return _is_of_a_sync(self.role_at)
 
     def _role_at(self, second: int) -> int:
-        """The time from which the role counts: for a token that is ahead, the end of the second of its arrival."""
+        """The time from which the role counts: ``role_at``, but no later than the end of the current second."""
         return min(self.role_at, (second + 1) * 1000)
 
     def _decides_role(self, role: str, user: User, second: int) -> bool:
         """Whether this statement about the role is newer than the last one.
 
-        A token whose ``iat`` is not later than ``ahead`` may be older than the last statement. It gives no user a
-        higher role, and changes nothing that a sync stated.
+        A token whose ``iat`` is not later than ``ahead`` may be older than the last statement. Such a token can only
+        lower a role, and only a role that another token stated.
         """
         last_is_of_a_sync = _is_of_a_sync(user.role_at)
         # A token that was ahead counts from the next second. A sync that arrives before that is newer.
@@ -151,16 +150,15 @@ class Description(NamedTuple):
 
 
 def _is_of_a_sync(role_at: int) -> bool:
-    """Whether the time is that of a sync: the times of tokens are in the first millisecond of a second."""
+    """Whether a sync, not a token, stated the role: only a token's ``role_at`` is a whole second."""
     return role_at % 1000 != 0
 
 
 def effective_role(claimed_role: str, issued_at: int, known: User | None) -> str:
     """The role in which a token acts if it claims ``claimed_role`` and was issued at ``issued_at`` (milliseconds).
 
-    A newer statement with a lower role counts at once. A newer statement with a higher role only counts for tokens that
-    claim that role too. A token that arrived before its own ``iat``, and every token that is not newer than that one,
-    may be older than the newest statement, so the lower of the two roles counts.
+    If the stored role is from a newer statement than the token, the lower of the two roles counts. The same applies to
+    a token that is not newer than ``ahead``, because it may be older than it claims.
     """
     if known is None or (issued_at >= known.role_at and not known.is_no_newer_than_ahead(issued_at)):
         return claimed_role
@@ -168,7 +166,7 @@ def effective_role(claimed_role: str, issued_at: int, known: User | None) -> str
 
 
 def disabled(user: User, *, by: str, reason: str, now: int) -> User:
-    """The user, disabled from ``now`` on unless they already are. Raises Invalid if ``by`` is the user."""
+    """The user, disabled. A user who is disabled already stays the same. Raises Invalid if ``by`` is the user."""
     if user.id == by:
         raise Invalid.field("userId", "an administrator cannot disable themselves")
     if user.disabled:
@@ -200,10 +198,10 @@ def erased(user: User, *, by: str, now: int) -> User:
 
 
 class Pointer(NamedTuple):
-    """The holder of an e-mail address. ``issued_at`` (seconds) is the time of the statement that claimed it.
+    """The holder of an e-mail address. ``issued_at`` (seconds) is the time of the holder's claim.
 
     ``since`` (milliseconds) is when the address was first held by any user. If a text is an address of one user and the
-    id of another, ``since`` decides whom it means. ``former`` are the other users who claimed the address, in the
+    id of another, ``since`` decides whom the text means. ``former`` are the other users who claimed the address, in the
     order in which they were added.
     """
 
@@ -233,14 +231,14 @@ class Pointer(NamedTuple):
 
 
 def _bounded(former: list[str]) -> tuple[str, ...]:
-    """The first and the last users to claim an address, so that many later claims do not push out the first."""
+    """The first user to claim an address and the most recent ones: later claims never push out the first user."""
     return tuple(former if len(former) <= MAX_FORMER_HOLDERS else [former[0], *former[1 - MAX_FORMER_HOLDERS :]])
 
 
 def must_claim(known: User | None, user: User, pointer: Pointer | None) -> bool:
-    """Whether ``user`` must claim their address. ``known`` is the user before the change, None for a new one.
+    """Whether ``user`` must claim their address. ``known`` is the user before the change, or None for a new user.
 
-    They must if a new statement names the address, unless they hold the same address already.
+    A user must claim the address that a new statement names, unless they had the address before and hold it.
     """
     if user.address is None or (known and (known.email, known.email_at) == (user.email, user.email_at)):
         return False
@@ -251,12 +249,12 @@ def must_claim(known: User | None, user: User, pointer: Pointer | None) -> bool:
 def claimed(
     pointer: Pointer | None, user: User, *, holder: User | None, namesakes: Iterable[User], now: int
 ) -> Pointer | None:
-    """The pointer of the user's address after the claim, or None if it does not change.
+    """The pointer of the user's address after the claim, or None if the pointer does not change.
 
-    The user with the newest statement gets the address. The ``holder``'s newest statement may be later than the one in
-    ``pointer``. A user with an older statement waits until the holder gives up the address. But the first to hold a
-    text keeps it: an address that was another user's id (``namesakes``) before cannot be claimed. A disabled user
-    claims nothing.
+    The user with the newest statement gets the address. A user with an older statement waits until the holder gives up
+    the address. The ``holder``'s newest statement may be later than ``pointer.issued_at``. ``namesakes`` are the users
+    whose id is the same text as the address. If such a user existed before the address had a holder, no other user can
+    claim the address. A disabled user claims nothing.
     """
     address = user.address
     if address is None or user.disabled:
@@ -277,7 +275,10 @@ def claimed(
 
 
 def heir(address: str, candidates: Iterable[User]) -> User | None:
-    """The user who gets an address that its holder gives up: the newest to claim it; disabled users come last."""
+    """The user who gets an address that its holder gives up: the newest claimant who is not disabled.
+
+    If all claimants are disabled, the newest one gets it.
+    """
     claimants = [each for each in candidates if each.address == address]
     return max(claimants, key=lambda each: (not each.disabled, each.email_at), default=None)
 

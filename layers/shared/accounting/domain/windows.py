@@ -1,4 +1,4 @@
-"""The windows in which a budget counts: days, weeks and months of a time zone, or all time. Imports nothing of ours."""
+"""The windows in which a budget counts: days, weeks and months of a time zone, or all time."""
 
 from bisect import bisect_left
 from datetime import date, datetime, time, timedelta
@@ -90,5 +90,6 @@ def _begin_of(day: date, zone: "ZoneInfo") -> int:
     def date_at(at: int) -> date:
         return datetime.fromtimestamp(at / 1000, zone).date()
 
-    # If the clock shows midnight twice, these are the two instants. If it skips midnight, the change is between them.
+    # If the clock shows midnight twice, it does so at ``early`` and ``late``. If it skips midnight, the change is
+    # between these two instants.
     return early if date_at(early) >= day else early + bisect_left(range(early, late), day, key=date_at)

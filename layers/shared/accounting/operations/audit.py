@@ -18,9 +18,9 @@ WORKERS = 8
 """Threads of one audit. Each waits for the database most of the time."""
 
 MAX_FIRST_READ = 10_000
-"""If a ledger has more entries, an audit that a caller waits for reads only those since the last proof.
+"""If a ledger has more entries than this, ``audit`` reads only the entries since the stored proof.
 
-Without an earlier proof, it reads all of them.
+If no proof is stored, it reads the whole ledger.
 """
 
 
@@ -28,7 +28,8 @@ Without an earlier proof, it reads all of them.
 class Audited:
     """The result of an audit of all accounts.
 
-    ``drifting`` counts wallets with a finding, ``unread`` those whose ledgers continue in a newer format.
+    ``drifting`` is the number of accounts whose proof has a finding. ``unread`` is the number of ledgers that continue
+    in a newer format.
     """
 
     wallets: int = 0
@@ -39,9 +40,9 @@ class Audited:
 
 
 def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
-    """The proof of one account, its wallet, and the number of the first entry that the proof read.
+    """The proof of one account, its wallet, and the number of the entry at which this audit began to read.
 
-    Raises ValueError if this service cannot have written the wallet.
+    Raises ValueError if the stored wallet or proof cannot be read.
     """
     (account,) = audits.read([account_id])
     if account.wallet is None:
@@ -53,12 +54,12 @@ def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
 
 
 def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
-    """Prove every wallet, starting where the last run stopped. Usually, read only the entries since the last proof.
+    """Prove every wallet, starting where the last run stopped.
 
-    A ledger is read from its first entry if that was never done, or if ``settings().full_audit`` has passed since. If
-    time runs out, ``complete`` is False, and the next audit continues. The failure of one account is logged and
-    counted; it does not stop the others. The sums of all wallets are stored once every wallet was read, even if that
-    took several runs.
+    A ledger is read from the entry after its stored proof. If no proof is stored, or ``settings().full_audit`` has
+    passed since the stored proof was begun, the ledger is read from its first entry. If time runs out, ``complete`` is
+    False, and the next run continues. A failure in one account is logged and counted; the other accounts are still
+    audited. The run that reads the last wallet stores the sums of all wallets.
     """
     audited = Audited()
     reached, sums = audits.progress() or (Position(), Outstanding(now))
@@ -113,7 +114,10 @@ def _audit_batch(
 
 
 def _continued(account: AuditableAccount, now: int) -> tuple[Proof, bool]:
-    """The account's proof, and whether it is new: read from the first entry, or covering more than the stored proof."""
+    """The account's proof, and whether it is new.
+
+    A proof is new if it was begun at the first entry, or if it covers more entries than the stored proof.
+    """
     if account.wallet is None:
         unreadable = Proof(account.id, since=now)
         unreadable.add_finding("wallet", 0)
@@ -127,7 +131,10 @@ def _continued(account: AuditableAccount, now: int) -> tuple[Proof, bool]:
 
 
 def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
-    """Continue the proof up to ``wallet``, or to a newer wallet if another audit got further; return both."""
+    """Continue the proof to the last entry of ``wallet``. Return the proof and the wallet.
+
+    If the proof already covers later entries, the wallet is read again, and the newer wallet is used and returned.
+    """
     if proof.seq > wallet.entry_seq:
         wallet = wallets.get(wallet.account_id)
     beyond: list[int] = []
@@ -142,8 +149,8 @@ def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
     if proof.seq != wallet.entry_seq or proof.seq == 0:
         proof.follow(ledger())
     proof.compare(wallet)
-    # ``beyond`` has the entry after the wallet's last one. Normally, a command wrote it after the wallet was read. If
-    # even a newer wallet does not count this entry, somebody has inserted it.
+    # ``beyond`` has the number of the entry after the wallet's last one. Normally, a command wrote this entry after the
+    # wallet was read. If even a newer wallet does not count the entry, somebody has inserted it.
     if beyond and wallets.get(wallet.account_id).entry_seq < beyond[0]:
         proof.add_finding("inserted", beyond[0])
     return proof, wallet

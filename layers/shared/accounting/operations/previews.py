@@ -1,4 +1,4 @@
-"""Would a session be opened now? This decides as initialize does, but holds and writes nothing."""
+"""Would a session be opened now? A preview decides as ``sessions.initialize`` does, but holds and writes nothing."""
 
 from typing import NamedTuple
 
@@ -12,10 +12,10 @@ from accounting.store import prices
 
 
 class Preview(NamedTuple):
-    """The outcome of opening a session: it would hold ``required`` credits, unless there is a ``refusal``.
+    """What opening a session would do: hold ``required`` credits, or raise ``refusal``.
 
-    ``estimated`` is what the estimate costs. ``room`` is what the wallet and each limit have left. It is None if the
-    refusal does not depend on the credits.
+    ``estimated`` is what the estimate costs. ``room`` is what the wallet and each limit have left, or None if the
+    refusal has another reason than too few credits.
     """
 
     spender: Spender
@@ -37,8 +37,8 @@ def preview(
 ) -> Preview:
     """Whether ``spender`` could open a session now, with the arguments of ``sessions.initialize``.
 
-    ``refused`` is the error that would refuse the spender before this decision, if any. Raises Invalid for a variant
-    that the price lacks or a run that the account lacks, and ModelUnknown.
+    ``refused`` is the error that refuses the spender's API key, or None. Raises Invalid if the price has no such
+    variant or the account has no such run. Raises ModelUnknown as ``prices.card_at`` does.
     """
     estimate = Estimate(prices.card_at(model_id, now, variant), tokens, usage)
     buffered = with_buffer(estimate.credits, settings().hold_buffer_percent)

@@ -32,7 +32,7 @@ def chunks(records: Iterable[UsageRecord]) -> Iterator[Sequence[UsageRecord]]:
 
 
 def count(records: Sequence[UsageRecord]) -> int:
-    """Count one of ``chunks``: mark its records as counted and change all sums, in one transaction.
+    """Count a batch from ``chunks``: mark the records as counted and add them to the sums, in one transaction.
 
     Records that were counted before are skipped. Returns how many were new. Raises Contention.
     """
@@ -54,11 +54,11 @@ def count(records: Sequence[UsageRecord]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SystemStatistics:
-    """Sums over whole days: in total, of the users who spent most, and of the names with the most merit (decision 11).
+    """Exact sums over whole days: in total, and for the users, services and models that rank first.
 
-    Names are those of services and models. The models that cost most also have their usage by class. Each sum is exact.
-    ``truncated`` means that some users, names or usage by class are left out. ``series`` is None unless a caller asks
-    for it.
+    Users rank by credits. Services and models rank by merit (decision 11). The models that cost most also have their
+    usage by class. ``truncated`` means that users, services, models or usage by class are left out. ``series`` is None
+    unless a caller asks for it.
     """
 
     sums: Sums
@@ -70,11 +70,11 @@ class SystemStatistics:
 
 
 def statistics(since: int | None, until: int | None, *, top: int, now: int, by: By | None = None) -> SystemStatistics:
-    """The statistics of the UTC days that ``since <= at < until`` touches, by default the last 30.
+    """The statistics of all UTC days that ``since <= at < until`` touches.
 
-    ``top`` is how many users are shown. If it is 0, users count as not asked for: leaving them out does not make
-    ``truncated`` true. With a series by user or account, services and models are then left out too. Raises Invalid for
-    more than ``MAX_DAYS``.
+    By default, ``until`` is now, and ``since`` makes the range 30 days long. ``top`` is how many users are shown. If
+    ``top`` is 0, ``truncated`` does not say whether users are left out. If ``top`` is 0 and ``by`` is ``user`` or
+    ``account``, services and models are left out. Raises Invalid for more than ``MAX_DAYS``.
     """
     end = now + 1 if until is None else until
     begin = day_begin(end - 1) - (DEFAULT_DAYS - 1) * DAY if since is None else day_begin(since)
@@ -119,9 +119,10 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
 
 
 def _rankings[Id](records: Mapping[int, int], ranking_of: Callable[[int], Ranking[Id]], now: int) -> list[Ranking[Id]]:
-    """The ranking of each day; ``records`` is how many records each day has. Reads several days at a time.
+    """The ranking of each day in ``records``, which has each day's number of records.
 
-    Each thread gets a copy of the request's context, so the request's deadline applies in the thread too.
+    Threads read several days at a time. Each thread gets a copy of the request's context, so the request's deadline
+    applies in the thread.
     """
 
     def read(of_day: int) -> Ranking[Id]:
@@ -138,7 +139,7 @@ def _series[Id](
     days: Sequence[Ranking[Id]],
     credits_at: Callable[[Sequence[tuple[int, Id]]], Sequence[int]],
 ) -> Series:
-    """The series of the first ``MAX_NAMES`` of ``texts``, which are in order of credits, most first."""
+    """The series of the first ``MAX_NAMES`` names in ``texts``. The caller sorts ``texts`` by credits, most first."""
     found = _by_day(list(texts)[:MAX_NAMES], days, credits_at)
     return series(by_day, {texts[each]: credits for each, credits in found.items()})
 
@@ -149,9 +150,9 @@ def _series_by_account(
     by_user: Iterable[str],
     users: Sequence[Ranking[str]],
 ) -> Series:
-    """The series of the accounts that paid most: organizations, and the first users in ``by_user``.
+    """The series of the accounts that paid most: organizations, and the personal accounts of the first users.
 
-    Organizations have a ranking of their own. What each of these users paid is read from the user's own sums.
+    ``accounts`` ranks only organizations. What a personal account paid is read from the sums of its user.
     """
     found = _by_day(domain.by_credits(domain.total(accounts))[:MAX_NAMES], accounts, system.account_credits_at)
     first = list(by_user)[:MAX_NAMES]
@@ -190,7 +191,10 @@ def _by_user(days: Sequence[Ranking[str]], top: int) -> tuple[dict[str, int], bo
 
 
 def _by_name(kind: str, days: Sequence[Ranking[NameId]]) -> tuple[dict[str, int], bool]:
-    """The names of a kind with the most merit, as many as fit in an answer, and whether there are more."""
+    """The names of this kind that rank first, with their credits, and whether any names are left out.
+
+    The result has as many names as fit in an answer.
+    """
     totals = {name: standing for name, standing in domain.total(days).items() if name.kind == kind}
     ranked = domain.by_merit(totals)
     shown = dict(domain.fitting(_exact(ranked[: domain.MAX_SHOWN], totals, days), domain.MAP_BYTES))
@@ -198,7 +202,7 @@ def _by_name(kind: str, days: Sequence[Ranking[NameId]]) -> tuple[dict[str, int]
 
 
 def _counts_by_model(models: Iterable[str], days: Sequence[Ranking[NameId]]) -> tuple[dict[str, dict[str, int]], bool]:
-    """The usage by class of the first models over ``days``, as much as fits in an answer, and whether there is more."""
+    """The usage by class of the first ``models``, as many as fit in an answer, and whether any are left out."""
     if not days:
         return {}, False
     names = [Name("model", model) for model in models]
@@ -216,7 +220,7 @@ def _counts_by_model(models: Iterable[str], days: Sequence[Ranking[NameId]]) -> 
 def _exact(
     ids: Sequence[NameId], totals: Mapping[NameId, Standing], days: Sequence[Ranking[NameId]]
 ) -> Iterator[tuple[str, int]]:
-    """The names with these ids and their credits over all days, read lazily in batches."""
+    """Yield the name and the credits over all days of each id. They are read lazily, in batches."""
     for group in batched(ids, MAX_BATCH, strict=False):
         seen = [next((ranking.day, each) for ranking in days if each in ranking.standings) for each in group]
         texts = [text for text, _ in system.names_at(seen)]

@@ -1,4 +1,4 @@
-"""Usage: record a billable event, with or without taking its credits, and read a user's statistics."""
+"""Usage: record a billable event, with or without charging for it, and read the statistics of a user or an account."""
 
 import json
 from collections.abc import Iterable
@@ -38,7 +38,10 @@ type By = Literal["model", "service"]
 
 
 class Recorded(NamedTuple):
-    """A record, whether its credits were taken, and whether the request is a repeat. A repeat gets no metadata."""
+    """A record, whether its credits were taken, and whether the request is a repeat.
+
+    The record of a repeat has no metadata and no provider usage.
+    """
 
     record: UsageRecord
     deducted: bool
@@ -46,11 +49,11 @@ class Recorded(NamedTuple):
 
 
 class Event(NamedTuple):
-    """A billable event to record. With ``deduct``, the transaction that records it also takes its credits.
+    """A billable event to record. With ``deduct``, the transaction that records the event also charges the payer.
 
-    ``cost`` is a number of credits, or the call of a model, which is priced. ``actor`` is the service that acts for the
-    user, or by default the user. ``key_id`` is the API key that is used, if any, and ``run_id`` the run that the event
-    counts for.
+    ``cost`` is a number of credits, or a model call, which costs what the model's price says. ``actor`` is the
+    sender of the request: a service that acts for the user, or by default the user. ``key_id`` is the API key of the
+    request. ``run_id`` is the run that counts the event.
     """
 
     user_id: str
@@ -78,11 +81,11 @@ class Event(NamedTuple):
 def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     """Record an event.
 
-    Raises InsufficientCredits, BudgetExceeded, RunEnded, AccountNotFound if the user may not spend from the account,
-    OrganizationClosed, UserDisabled, ModelUnknown, IdempotencyConflict, Contention. Raises Invalid if the price has no
-    such variant, if the account has no such run, or if an event with a run does not deduct. After an error, nothing is
-    recorded. If nothing is deducted and the account is the user's own, the check whether the user is disabled may be up
-    to 30 seconds old.
+    Raises InsufficientCredits, BudgetExceeded, RunEnded, OrganizationClosed, UserDisabled, ModelUnknown,
+    IdempotencyConflict, Contention. Raises AccountNotFound if the user may not spend from the account. Raises Invalid
+    if the model's price does not have the variant, if the account does not have the run, or if an event with a run does
+    not deduct. After any of these errors, nothing is recorded. If nothing is deducted and the user's personal account
+    pays, a user may still record for up to 30 seconds after being disabled.
     """
     try:
         return _record(event, now, key)
@@ -98,13 +101,13 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
 def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
     made, spender = _priced(event, now), event.spender
     if event.run_id is not None and not event.deduct:
-        raise Invalid.field("runId", "a run counts what is taken from the balance; send this only with deduct")
+        raise Invalid.field("runId", "a run counts only what is taken from the balance; send runId only with deduct")
     deducts = event.deduct and (made.credits > 0 or event.run_id is not None)
     reads_wallet = deducts or spender.account_id != personal(event.user_id)
     if not reads_wallet and users.is_disabled(event.user_id):
         raise UserDisabled
     cause = Cause(event.actor or event.user_id, now, usage_id=made.id, key_id=event.key_id, run_id=event.run_id)
-    # Records without a deduction do not wait for the wallet, so they should not wait for one rollup item either.
+    # Records without a deduction do not conflict on the wallet. Their part is random, so they rarely conflict on sums.
     part = 0 if deducts else rollups.any_part()
 
     def charge_and_record(snapshot: Snapshot) -> Recorded:
@@ -167,14 +170,14 @@ def _priced(event: Event, now: int) -> UsageRecord:
 
 
 def usage_writes(made: UsageRecord, part: int = 0) -> list[Write]:
-    """The writes of a record: the record, its sums and, if another account pays, a pointer in the user's account."""
+    """Writes that add a record, its sums and, if an organization pays, a pointer in the user's personal account."""
     pointers = [usage.put_pointer(made) for _ in made.accounts[1:]]
     sums = [rollups.add(made, account_id, part) for account_id in made.accounts]
     return [usage.put(made), *sums, *pointers]
 
 
 class Statistics(NamedTuple):
-    """Sums over a range of time, by service, UTC day and model, and the newest records in it.
+    """Sums over a range of time, by service, model and UTC day, and the newest records of this range.
 
     ``series`` is None unless a caller asks for it.
     """

@@ -13,7 +13,7 @@ from accounting.store.users import Reference
 
 
 def disable(reference: Reference, *, by: str, reason: str, now: int) -> User:
-    """Refuse everything new from a user; open sessions can still be ended. A repeat changes nothing.
+    """Refuse all requests of a user except those that end open sessions. A repeat changes nothing.
 
     Raises UserNotFound, Invalid if an administrator names themselves, Contention.
     """

@@ -1,4 +1,4 @@
-"""Allocations: grants as they were made. They are numbered without gaps, so that any page of the list is one range."""
+"""Allocations: the records of grants. An account's are numbered without gaps, so a page is a range of numbers."""
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.allocations import Allocation
@@ -7,7 +7,10 @@ from accounting.store.table import Item, Write
 
 
 def put(allocation: Allocation) -> Write:
-    """Add an allocation. Its number is always free if the wallet's version has not changed since it was read."""
+    """Add an allocation.
+
+    The number comes from the wallet. The same transaction fails if the wallet has changed, so the number is free.
+    """
     return Write(table.put(to_item(allocation), condition="attribute_not_exists(pk)"))
 
 

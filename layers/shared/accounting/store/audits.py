@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -11,6 +12,9 @@ from accounting.domain.outstanding import Outstanding
 from accounting.domain.wallet import Wallet
 from accounting.store import keys, table, wallets
 from accounting.store.table import Item
+
+_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
+"""What converting an item raises if this service cannot have written the item."""
 
 
 class Position(NamedTuple):
@@ -23,7 +27,8 @@ class Position(NamedTuple):
 class AuditableAccount(NamedTuple):
     """An account to audit: its wallet, and how far its ledger was proved before.
 
-    ``wallet`` is None if the stored wallet or proof cannot be read.
+    ``wallet`` is None if the stored wallet cannot be read. ``proved`` is None if there is no proof, or if the stored
+    proof cannot be read, because the ledger can prove the account again from its first entry.
     """
 
     id: AccountId
@@ -38,11 +43,12 @@ def read(account_ids: list[AccountId]) -> list[AuditableAccount]:
 
 
 def _account(account_id: AccountId, wallet: Item | None, proof: Item | None) -> AuditableAccount:
-    try:
-        proved = from_item(account_id, proof) if proof else None
-        return AuditableAccount(account_id, wallets.from_item(account_id, wallet), proved)
-    except (AttributeError, LookupError, TypeError, ValueError):
-        return AuditableAccount(account_id, None)
+    account = AuditableAccount(account_id, None)
+    with suppress(*_UNREADABLE):
+        account = account._replace(wallet=wallets.from_item(account_id, wallet))
+    with suppress(*_UNREADABLE):
+        account = account._replace(proved=from_item(account_id, proof) if proof else None)
+    return account
 
 
 def accounts(position: Position) -> Iterator[tuple[list[AccountId], Position]]:

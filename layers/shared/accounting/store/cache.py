@@ -30,12 +30,19 @@ class Cache[**P, T]:
 
     def get(self, name: str, *args: P.args, **options: P.kwargs) -> T:
         """The cached result for ``name`` if it is young enough, else the result of a new read."""
+        known = self._young(name)
+        return known[1] if known else self.fresh(name, *args, **options)
+
+    def cached(self, name: str) -> T | None:
+        """The cached result for ``name``; None if there is none, or if it is too old."""
+        known = self._young(name)
+        return known[1] if known else None
+
+    def fresh(self, name: str, *args: P.args, **options: P.kwargs) -> T:
+        """The result of a new read, which replaces the cached one."""
+        known = (_now(), self._read(name, *args, **options))
         with self._lock:
-            known = self._known.get(name)
-        if known is None:
-            known = (_now(), self._read(name, *args, **options))
-            with self._lock:
-                self._known[name] = known
+            self._known[name] = known
         return known[1]
 
     def forget(self, name: str | None = None) -> None:
@@ -45,6 +52,10 @@ class Cache[**P, T]:
                 self._known.clear()
             else:
                 self._known.pop(name, None)
+
+    def _young(self, name: str) -> tuple[float, T] | None:
+        with self._lock:
+            return self._known.get(name)
 
 
 def _now() -> float:

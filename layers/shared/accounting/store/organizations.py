@@ -1,7 +1,8 @@
 """Organizations and their members. Every change of the members also changes the ``version`` of the wallet.
 
-A hold is decided on the membership that was read together with the wallet. If the membership changes before the hold is
-written, the wallet's new version refuses the hold, and it is decided again.
+A hold is decided from the wallet and the membership, which are read together. Its write requires that the wallet's
+version is still the same. If the membership changes before the write, the write is refused, and the hold is decided
+again.
 """
 
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def members(organization_id: str, *, after: str | None, limit: int) -> MemberPag
 
 
 def of_user(user_id: str, *, before: str | None, limit: int) -> tuple[list[tuple[Organization, Member]], str | None]:
-    """A page of the user's organizations with the user's membership of each, the latest joined first.
+    """A page of the user's organizations with the user's memberships, newest membership first.
 
     The second value is ``before`` for the next page, None on the last page.
     """
@@ -77,7 +78,7 @@ def of_all(*, before: str | None, limit: int) -> tuple[list[Organization], str |
 
 
 def _both(items: Iterator[Item | None]) -> Iterator[tuple[Item, Item]]:
-    """Each pair of items in which both exist."""
+    """The pairs of an organization and a membership in which both exist. ``items`` has the two in turn."""
     for organization in items:
         member = next(items)
         if organization and member:
@@ -85,12 +86,12 @@ def _both(items: Iterator[Item | None]) -> Iterator[tuple[Item, Item]]:
 
 
 def put(organization: Organization) -> Write:
-    """Add an organization, which has a new id."""
+    """Add an organization with a new id."""
     return Write(table.put(to_item(organization), condition="attribute_not_exists(pk)"))
 
 
 def recount(before: Organization, after: Organization) -> Write:
-    """Store the new numbers of members and owners. Refused with Conflict if ``revision`` is not as it was read."""
+    """Store the new numbers of members and owners. Refused with Conflict if the ``revision`` has changed."""
     return Write(
         table.update(
             keys.organization(before.id),
@@ -108,7 +109,7 @@ def recount(before: Organization, after: Organization) -> Write:
 
 
 def close(before: Organization, after: Organization) -> Write:
-    """Store that the organization is closed. Refused with Conflict if ``revision`` is not as it was read."""
+    """Store that the organization is closed. Refused with Conflict if the ``revision`` has changed."""
     transfer = ", transfer_to = :transfer_to" if after.transfer_to else ""
     values = {":closed_at": after.closed_at, ":after": after.revision, ":seen": before.revision}
     return Write(
@@ -143,7 +144,7 @@ def rename(organization_id: str, name: str) -> Organization:
 
 
 def add_member(member: Member) -> Write:
-    """Add a member. Refused with Conflict if the user is one already."""
+    """Add a member. Refused with Conflict if the user is a member already."""
     action = table.put(member_to_item(member), condition="attribute_not_exists(pk)")
     return Write(action, refused=lambda _: Conflict())
 
@@ -172,10 +173,9 @@ def remove_member(before: Member) -> Write:
 
 
 def bump_wallet(account_id: AccountId) -> Write:
-    """Change the version and the terms of the account's wallet, so that every hold in progress is decided again.
+    """Change the wallet's version, so that every hold in progress is decided again. ``terms`` counts the change.
 
-    The wallet was created with the organization and is never deleted. So a refusal can only come from a defect, and has
-    no error of its own.
+    The write is never refused, because the wallet was created with the organization and is never deleted.
     """
     return Write(
         table.update(

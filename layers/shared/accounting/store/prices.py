@@ -14,7 +14,10 @@ from accounting.times import MINUTE, iso
 
 CACHE_SECONDS = 60
 FORESIGHT = CACHE_SECONDS * 1000 + MINUTE
-"""How far ahead a process reads future rules, in milliseconds: as long as it caches them, plus a minute for clocks."""
+"""How far ahead a process reads future rules, in milliseconds: the time for which it caches them, plus a minute.
+
+The minute is for clocks that differ.
+"""
 MAX_CACHED_MODELS = 500
 _PAGE = 25
 
@@ -22,8 +25,9 @@ _PAGE = 25
 def card_at(model_id: str, now: int, variant: str | None = None) -> RateCard:
     """The rates of the model at ``now``. A rule that was written less than a minute ago may not count yet.
 
-    The cache has the rules, so the rates still change exactly when a known rule begins or ends. Raises Invalid if the
-    model's price has no such variant, and ModelUnknown if it has no price and ``UnknownModels`` is ``refuse``.
+    The cache has rules, not rates, so a cached rule applies from exactly its beginning to its end. Raises Invalid if
+    the model's price has no such variant, and ModelUnknown if the model has no price and ``UnknownModels`` is
+    ``refuse``.
     """
     return price_at(model_id, now, variant)[1]
 
@@ -35,9 +39,10 @@ def price_at(model_id: str, now: int, variant: str | None = None) -> tuple[Price
 
 
 def card_since(model_id: str, at: int, variant: str | None) -> tuple[frozenset[str], RateCard]:
-    """The rates of the model at an earlier time, without the cache, and every id of their price rule.
+    """The ids in the model's rule at an earlier time (the model and its aliases), and the rates at that time.
 
-    If the price has no such variant, the base rates are returned. Raises ModelUnknown as ``card_at`` does.
+    Both are read without the cache. If no rule was in force, there are no ids. If the price has no such variant, the
+    base rates are returned. Raises ModelUnknown as ``card_at`` does.
     """
     rules = _relevant_rules(model_id, at, foresight=0)
     rule = rule_in_force(rules, at)
@@ -60,7 +65,10 @@ def forget() -> None:
 
 
 def add(rule: PriceRule) -> list[Write]:
-    """Add a rule and its aliases. Refused with PriceExists if one of their ids has a rule with the same beginning."""
+    """Add a rule and its copies for aliases.
+
+    Refused with PriceExists if the model or an alias has a rule with the same beginning.
+    """
     return [
         Write(table.put(item, condition="attribute_not_exists(pk)"), refused=_exists(model_id, rule))
         for model_id, item in zip(_ids(rule), _items(rule), strict=True)
@@ -68,7 +76,7 @@ def add(rule: PriceRule) -> list[Write]:
 
 
 def find(model_id: str, effective_from: int) -> PriceRule:
-    """The rule of a model, or of one of its aliases, with this beginning. Raises PriceNotFound."""
+    """The rule with this beginning. ``model_id`` is the id of its model or an alias. Raises PriceNotFound."""
     item = table.get(keys.price(model_id, effective_from))
     if item is None:
         raise PriceNotFound("The model has no price rule with this beginning", modelId=model_id)
@@ -76,7 +84,7 @@ def find(model_id: str, effective_from: int) -> PriceRule:
 
 
 def find_many(places: Sequence[tuple[str, int]]) -> list[PriceRule | None]:
-    """The rules at these ids and beginnings, in the same order. ``places`` must all be different."""
+    """The rule, or None, for each id and beginning in ``places``, in the same order. All places must be different."""
     items = table.get_many([keys.price(model_id, effective_from) for model_id, effective_from in places])
     return [from_item(item) if item else None for item in items]
 
@@ -116,7 +124,7 @@ def _as_it_was_read(rule: PriceRule) -> tuple[str, Item]:
 
 
 def _exists(model_id: str, rule: PriceRule) -> Callable[[Item | None], PriceExists]:
-    """The refusal of a rule because one of its ids is taken."""
+    """The refusal of ``rule`` because ``model_id``, its model or an alias, has a rule with the same beginning."""
 
     def refused(old: Item | None) -> PriceExists:
         owner = old["model_id"] if old else model_id
@@ -165,9 +173,9 @@ def _listed(after: str | None) -> Iterator[tuple[str, int]]:
 
 
 def _newest_in_force(starts: dict[str, list[int]], now: int) -> dict[str, PriceRule]:
-    """The rule in force of each model that has one. ``starts`` has the past starts of a model's rules, in time order.
+    """The rule in force of each model that has one. ``starts`` has the past starts of each model's rules, oldest first.
 
-    The newest rule of each model is read first. An older one is read only if the newer one has ended.
+    The newest rule of each model is read first. An older rule is read only if all newer rules have ended.
     """
     found: dict[str, PriceRule] = {}
     left = {model_id: list(times) for model_id, times in starts.items() if times}
@@ -183,10 +191,8 @@ def _newest_in_force(starts: dict[str, list[int]], now: int) -> dict[str, PriceR
 def _relevant_rules(model_id: str, now: int, *, foresight: int = FORESIGHT) -> list[PriceRule]:
     """The rules that apply at ``now`` or begin within ``foresight``, newest first.
 
-    Rules before one that has begun and never ends may be missing, because they cannot apply.
-
-    An alias has the rules of its model, also those that do not list the alias again. The default ``foresight`` is what
-    a cached answer needs.
+    If a rule has begun and has no end, older rules may be missing, because they cannot apply. For an alias, these are
+    the rules of its model, including rules that do not list the alias.
     """
     rules = _rules_of(model_id, now, foresight)
     named = rule_in_force(rules, now)
@@ -196,7 +202,7 @@ def _relevant_rules(model_id: str, now: int, *, foresight: int = FORESIGHT) -> l
 
 
 def _rules_of(model_id: str, now: int, foresight: int) -> list[PriceRule]:
-    """The rules under an id: its own, or the copies of its model's rules if it is an alias."""
+    """The rules that are stored under an id: a model's rules, or an alias's copies of rules."""
     low, high = keys.price(model_id, 0), keys.price(model_id, now + foresight)
     rules: list[PriceRule] = []
     top = high["sk"]
@@ -222,7 +228,7 @@ def _places(rule: PriceRule) -> list[keys.Key]:
 
 
 def _items(rule: PriceRule) -> list[Item]:
-    """A rule's item, and a copy of it for each alias in the alias's partition, so that one query finds it."""
+    """A rule's item, and a copy in the partition of each alias, so that one query by the alias finds the rule."""
     item = to_item(rule)
     copied = {name: value for name, value in item.items() if name not in keys.INDEX_KEYS[keys.BY_KIND]}
     return [item, *({**copied, **place, "alias_of": rule.model_id} for place in _places(rule)[1:])]

@@ -32,7 +32,10 @@ def find(credential_id: str) -> ServiceCredential | None:
 
 
 def find_cached(credential_id: str, generation: int) -> ServiceCredential | None:
-    """Like ``find``, but up to ``CACHE_SECONDS`` old. A cached credential older than ``generation`` is read again."""
+    """Like ``find``, but what it returns may be up to ``CACHE_SECONDS`` old.
+
+    If the cached credential's generation is lower than ``generation``, the credential is read again.
+    """
     known = _cache.get(credential_id)
     if known is not None and known.generation >= generation:
         return known
@@ -112,7 +115,10 @@ def _not_found(credential_id: str) -> ServiceCredentialNotFound:
 
 
 def to_item(credential: ServiceCredential) -> Item:
-    """Convert a credential to an item. Rights and the previous secret become JSON texts, empty if there is none."""
+    """Convert a credential to an item. The rights and the previous secret become JSON texts.
+
+    Without a previous secret, ``previous`` is empty.
+    """
     return {
         **keys.service_credential(credential.id),
         **keys.service_credential_of_all(credential.id, credential.created_at),

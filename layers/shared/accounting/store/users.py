@@ -58,9 +58,7 @@ def is_disabled(user_id: str) -> bool:
 
 def is_known(user_id: str) -> bool:
     """Whether a user with this id exists. A cached No is never used: the table is read again."""
-    if _disabled.get(user_id) is None:
-        forget(user_id)
-    return _disabled.get(user_id) is not None
+    return _disabled.cached(user_id) is not None or _disabled.fresh(user_id) is not None
 
 
 def _find_disabled(user_id: str) -> bool | None:

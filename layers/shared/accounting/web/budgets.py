@@ -67,8 +67,8 @@ WarnAt = Annotated[tuple[Percent, ...], Field(max_length=MAX_WARNINGS), AfterVal
 class SetBudget(RequestModel):
     """How much the subject may spend from the account in each window.
 
-    ``timeZone`` is an IANA name, by default UTC: a day begins at midnight there, a week on Monday. ``warnAtPercent``
-    are percentages of the limit at which the service logs a warning.
+    ``timeZone`` is an IANA name, by default UTC. In this zone, a day begins at midnight, and a week on Monday.
+    ``warnAtPercent`` are percentages of the limit at which the service logs a warning.
     """
 
     limit_credits: CreditsOrZero
@@ -78,11 +78,11 @@ class SetBudget(RequestModel):
 
 
 class BudgetView(ResponseModel):
-    """A budget and its window now. ``committedCredits`` is what is held and what was spent in this window.
+    """A budget and its current window. ``committedCredits`` is what is held plus what was spent in this window.
 
     A budget of ``members`` counts each member separately. Unless the request names one member, this budget has no
-    ``committedCredits``. ``fromAdministrator`` marks a budget that an administrator has set. On a user's own account,
-    only an administrator can change it.
+    ``committedCredits``. ``fromAdministrator`` marks a budget that an administrator has set. Only an administrator can
+    change such a budget of a personal account.
     """
 
     account_id: str
@@ -92,8 +92,8 @@ class BudgetView(ResponseModel):
     remaining_credits: int | None = left_out()
     window: WindowKind
     time_zone: str
-    window_starts_at: Instant | None = left_out("Left out for a total, which has no windows")
-    resets_at: Instant | None = left_out("Left out for a total, which never resets")
+    window_starts_at: Instant | None = left_out("Left out if `window` is `total`")
+    resets_at: Instant | None = left_out("Left out if `window` is `total`: such a budget never resets")
     warn_at_percent: list[int]
     from_administrator: bool | None = left_out()
 
@@ -124,15 +124,15 @@ class BudgetsView(ResponseModel):
 
 
 class BudgetDeletedView(ResponseModel):
-    """A confirmation that the budget has ended."""
+    """A confirmation that the budget was deleted."""
 
     message: str
 
 
 class BeginRun(RequestModel):
-    """A run: a limit that sessions and records share. The client chooses ``runId``, which is unique in the account.
+    """A run: a limit that sessions and usage records share.
 
-    Without ``expiresAt``, the run expires after 30 days.
+    The client chooses ``runId``, which is unique in the account. Without ``expiresAt``, the run expires after 30 days.
     """
 
     run_id: Identifier
@@ -143,7 +143,7 @@ class BeginRun(RequestModel):
 
 
 class RunView(ResponseModel):
-    """A run. ``committedCredits`` is what its sessions and records hold and have spent."""
+    """A run. ``committedCredits`` is ``spentCredits`` plus what the run's active sessions hold."""
 
     account_id: str
     run_id: str
@@ -180,7 +180,7 @@ class RunView(ResponseModel):
 
 
 class BegunView(RunView):
-    """A run after the request that makes it; ``replayed`` if the run existed before."""
+    """The run that a request began. ``replayed`` is true if an earlier, equal request had already begun it."""
 
     replayed: bool | None = left_out()
 

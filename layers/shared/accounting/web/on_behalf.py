@@ -11,16 +11,20 @@ from accounting.domain.users import MAX_USER_ID, RESERVED_USER_IDS
 HEADER = "X-On-Behalf-Of"
 
 _ENCODED = re.compile(r"(?:[!-$&-+\--~]|%[0-9A-Fa-f]{2})+")
-"""Visible ASCII. A comma must be encoded, because proxies join headers of the same name with commas."""
+"""Visible ASCII, in which each ``%`` is followed by two hexadecimal digits.
+
+A comma must be encoded, because proxies join headers of the same name with commas.
+"""
 
 
 def user_id_in(values: Sequence[str]) -> str:
-    """The user id in the request's headers of this name, percent-decoded once.
+    """The user id in the values of ``X-On-Behalf-Of``, percent-decoded once.
 
-    It is never looked up as an e-mail address. Raises Invalid unless there is one header with one id.
+    Raises Invalid if there is not exactly one value, or if the value cannot be a user id. An e-mail address is
+    treated as a user id.
     """
     if len(values) != 1 or not values[0]:
-        raise Invalid.field(HEADER, "a service must name the one user that it acts for, by id")
+        raise Invalid.field(HEADER, "a service must send the id of the one user that it acts for")
     if not _ENCODED.fullmatch(values[0]):
         raise Invalid.field(HEADER, "must be one user id, percent-encoded in UTF-8")
     try:

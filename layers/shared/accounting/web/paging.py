@@ -118,7 +118,9 @@ def rows_to_skip(page: int, limit: int) -> int:
 def instants(start: str | None, end: str | None) -> tuple[int | None, int | None]:
     """The start (inclusive) and the end (exclusive) in epoch milliseconds. A date as ``endDate`` includes that day.
 
-    Times before 1970 or after 9999 are moved to these limits: there is no data beyond them, and keys cannot order them.
+    A time before 1970 becomes the start of 1970, and a time after 9999-12-31 becomes 9999-12-31, because the table's
+    sort keys cannot order other times.
+
     Raises Invalid for a text that is not a date or a timestamp, and if the end is before the start.
     """
     since, until = _instant("startDate", start), _instant("endDate", end)

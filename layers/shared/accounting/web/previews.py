@@ -1,4 +1,4 @@
-"""Previews of sessions in requests and responses, and who may ask about whom."""
+"""Previews of sessions: the request, the response, and who may ask about whom."""
 
 from typing import Any, Self
 
@@ -37,9 +37,9 @@ from accounting.web.usage import CanonicalUsage, Variant
 
 
 class AskPreview(RequestModel):
-    """A stream that might begin now, with the values of ``initialize``, and the user and API key that would begin it.
+    """The values that ``initialize`` would get, and the user and API key that would call it.
 
-    The estimate is either ``estimatedTokens``, a bare number, or ``estimatedUsage``.
+    The estimate is required, in either ``estimatedTokens`` or ``estimatedUsage``.
     """
 
     model_id: ModelId
@@ -95,8 +95,9 @@ class ReasonView(ResponseModel):
 class PreviewView(ResponseModel):
     """Whether a session would be opened now, with every limit that applies.
 
-    ``requiredCredits`` is what would be held: the estimate, and the buffer or, with ``HoldBufferWhenShort=reduce``, as
-    much of it as the credits cover. ``limits`` is empty if the refusal in ``reason`` does not depend on the credits.
+    ``requiredCredits`` is what would be held: the estimate plus the buffer. With ``HoldBufferWhenShort=reduce``, if the
+    credits cover the estimate but not the buffer, all of them would be held. ``limits`` is empty if the refusal in
+    ``reason`` does not depend on the credits.
     """
 
     passes: bool
@@ -105,7 +106,7 @@ class PreviewView(ResponseModel):
     estimated_credits: int
     required_credits: int
     limits: list[LimitView]
-    reason: ReasonView | None = left_out("Left out if it passes")
+    reason: ReasonView | None = left_out("Left out if ``passes`` is true")
 
     @classmethod
     def of(cls, preview: Preview) -> Self:
@@ -132,7 +133,7 @@ class PreviewView(ResponseModel):
 
 
 def spender_in(asked: AskPreview, caller: Caller, now: int) -> tuple[Spender, AccountingError | None]:
-    """The spender that a request asks about, and the error that refuses their API key, or None.
+    """The spender that a request asks about, and the error if their API key would be refused, else None.
 
     Raises Forbidden if the caller may not ask about this user or API key, UserNotFound, MemberNotFound, ApiKeyNotFound.
     """
@@ -152,7 +153,7 @@ def spender_in(asked: AskPreview, caller: Caller, now: int) -> tuple[Spender, Ac
 
 
 def _refusal_of(key: ApiKey, account_id: AccountId, now: int) -> AccountingError | None:
-    """The refusal of a user who opens a session with this API key; None if the key permits it."""
+    """The error if this API key does not permit a session on the account, else None."""
     if key.refusal(now):
         return ApiKeyInvalid("The API key is invalid")
     with_key = Caller(key.user_id, "", "user", key.permissions, key_id=key.id, key_account=key.account_id)
@@ -187,7 +188,10 @@ def _user_in(asked: AskPreview, caller: Caller) -> str:
 
 
 def _member(organization_id: str, reference: str) -> str:
-    """The member whom a text names. A manager learns nothing about users who are not members."""
+    """The id of the member with this id or e-mail address.
+
+    Raises MemberNotFound even if the user exists, so that a manager learns nothing about users who are not members.
+    """
     try:
         user_id = users.resolve(reference).user.id
     except UserNotFound:

@@ -1,4 +1,4 @@
-"""A route as its decorator declares it: everything that is not in the handler's models."""
+"""A route: what its decorator declares, and what its handler's annotations tell."""
 
 import inspect
 import re
@@ -31,9 +31,10 @@ class Declared(TypedDict, total=False):
 class Route:
     """A route: who may call it, and how it refuses.
 
-    ``codes`` are its refusals in addition to those that the OpenAPI document adds by itself. A route that takes
-    ``Idempotency-Key`` names the scope of its keys in ``idempotency``. A route with a method other than GET refuses
-    unknown names in the query, unless ``any_query``. If its handler takes no body, it refuses a body with fields.
+    ``codes`` are the route's own error codes: those that do not follow from the other fields or the handler. If the
+    route takes ``Idempotency-Key``, ``idempotency`` is the scope of these keys. A route other than a GET refuses
+    unknown names in the query, unless ``any_query`` is true. If its handler takes no body, it also refuses fields in a
+    body.
     """
 
     method: str
@@ -47,7 +48,10 @@ class Route:
     responses: dict[int, OpenAPIResponse] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse SELF_OR access for a handler without ``user_id``: every caller would count as the subject."""
+        """Raise TypeError if only some roles may call the route about other users, but no ``user_id`` names them.
+
+        Without ``user_id``, every caller would count as the subject.
+        """
         if self.access.who in SELF_OR_OTHERS and self.access.subject is named_user and not self.names_user:
             raise TypeError(f"{self.method} {self.rule}: {self.handler.__name__} has no argument user_id")
 
@@ -58,7 +62,7 @@ class Route:
 
     @property
     def body(self) -> type[BaseModel] | None:
-        """The model of its body, if it takes one."""
+        """The pydantic model of the request's body, or None if the route takes no body."""
         for name, annotation in self.handler.__annotations__.items():
             for kind in (annotation, *get_args(annotation)):
                 if name != "return" and isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -67,12 +71,12 @@ class Route:
 
     @property
     def path(self) -> str:
-        """The path as the gateway and the document write it: ``/api/users/{userId}``."""
+        """The path as API Gateway and the OpenAPI document write it, such as ``/api/users/{userId}``."""
         return re.sub(r"<(\w+)>", lambda name: f"{{{to_camel(name[1])}}}", self.rule)
 
     @property
     def operation_id(self) -> str:
-        """The route's name in the document: ``getApiUsersUserId``."""
+        """The route's name in the OpenAPI document, such as ``getApiUsersUserId``."""
         words = re.findall(r"[a-zA-Z]+", self.path)
         return self.method.lower() + "".join(word[0].upper() + word[1:] for word in words)
 
@@ -82,7 +86,7 @@ class Route:
         return self.rule.split("/")[2]
 
     def unknown_body(self, event: APIGatewayProxyEvent) -> list[str]:
-        """The fields in the body for which a request is refused because the route takes no body. Raises Invalid."""
+        """The fields in a body that the route does not take. Raises Invalid if the body is not JSON."""
         if self.method == "GET" or self.body:
             return []
         return sorted(event.json_body or {})

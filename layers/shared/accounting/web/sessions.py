@@ -31,8 +31,9 @@ from accounting.web.usage import CanonicalUsage, UsageFormat, UsageObject, Usage
 class Initialize(RequestModel):
     """A stream to hold credits for. The client chooses ``sessionId``, the idempotency key of the session's calls.
 
-    A UUIDv7 in lower case, made when the stream begins, saves a write unit. Any other id works the same.
-    The estimate is either ``estimatedTokens``, a bare number, or ``estimatedUsage``, the most that the request can use.
+    Any id works. A lower-case UUIDv7 that is made when the stream begins saves a DynamoDB write unit.
+    The estimate is the most that the request can use: a number in ``estimatedTokens``, or the usage by class in
+    ``estimatedUsage``.
     """
 
     session_id: Identifier
@@ -46,9 +47,10 @@ class Initialize(RequestModel):
 
 
 class Heartbeat(ReportModel):
-    """The usage of a stream so far: ``tokensGenerated``, ``usage``, or both; with both, the larger output counts.
+    """The usage of a stream so far: ``tokensGenerated``, ``usage``, or both.
 
-    In a session begun with ``estimatedUsage``, ``tokensGenerated`` counts output tokens.
+    ``tokensGenerated`` counts output tokens if the session began with ``estimatedUsage``; otherwise, it counts all
+    tokens. If both are given, the output is the larger of ``tokensGenerated`` and the usage's output.
     """
 
     session_id: Identifier
@@ -59,7 +61,10 @@ class Heartbeat(ReportModel):
 
 
 class Finalize(ReportModel):
-    """What the stream really used: ``usage`` or ``actualTokens``. ``modelId`` is the model that really served."""
+    """What the stream really used: ``usage`` or ``actualTokens``.
+
+    ``modelId`` is the model that served the stream, if it is not the session's model.
+    """
 
     session_id: Identifier
     actual_tokens: Tokens | None = None
@@ -90,9 +95,7 @@ class ForceEnd(RequestModel):
 
 
 _IGNORED = left_out(f"Names in the request that the route does not know, sorted; at most {MAX_NAMED} of them")
-_LATE = left_out(
-    "If usage arrived after the sweep: the credits charged beyond what the sweep charged, negative if refunded"
-)
+_LATE = left_out("The charge for usage that arrived after the sweep, minus the sweep's charge; negative for a refund")
 
 
 _USAGE = left_out("The usage by class; left out if only a number of tokens is known")
@@ -156,9 +159,9 @@ class AbortView(ResponseModel):
 class SessionView(ResponseModel):
     """A session. ``accountId`` is the account that pays. ``reportedTokens`` is what the last heartbeat reported.
 
-    While the session is active, ``tokensGenerated`` and ``usage`` are also what the last heartbeat reported, and
-    ``usedCredits`` is what that costs. Once it has ended, they are what it was settled for. ``servedModelId`` is the
-    model that the caller named at the end, if it is not ``modelId``.
+    While the session is active, ``tokensGenerated`` and ``usage`` come from the last heartbeat, and ``usedCredits`` is
+    their cost. When the session has ended, ``tokensGenerated`` and ``usage`` are the final ones, and ``usedCredits`` is
+    the charge. ``servedModelId`` is the model that served the stream, if it is not ``modelId``.
     """
 
     session_id: str

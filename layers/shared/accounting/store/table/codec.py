@@ -1,4 +1,4 @@
-"""Items as Python values and as DynamoDB's attribute values. Imports nothing of ours."""
+"""Items as Python values and as DynamoDB's attribute values."""
 
 import json
 from collections.abc import Mapping

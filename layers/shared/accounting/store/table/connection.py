@@ -1,17 +1,18 @@
-"""The connection to DynamoDB: the process's client, and calls with a time limit. Imports errors.
+"""The connection to DynamoDB: the process's client, and calls with a time limit.
 
-It imports surroundings, exchange and wire only when it needs them, because they take a tenth of a cold start.
+Functions import ``surroundings``, ``exchange`` and ``wire`` when needed, because this takes a tenth of a cold start.
 """
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from accounting.domain.errors import Unavailable
+from accounting.store.table.chance import jitter
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -20,17 +21,23 @@ if TYPE_CHECKING:
     from accounting.store.table.wire import Wire
 
 REQUEST_SECONDS = 10.0
-"""After this, a request starts no more calls. The last call can take 12 s with its retries; a function has 25 s."""
+"""A request starts no database call after this time.
+
+Its last call can take 12 s with retries, so the request ends within a function's 25 s.
+"""
+
+BATCH_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""The upper limits of the random pauses before the part of a batch that DynamoDB left is sent again."""
 
 _deadline: ContextVar[float] = ContextVar("_deadline", default=float("inf"))
-"""When the current request has no time left, by the monotonic clock."""
+"""When the current request's time ends, by the monotonic clock."""
 
 
 @cache
 def client() -> "Wire | DynamoDBClient":
-    """The process's one client: a wire, or boto3's client if only that can reach DynamoDB, for example through a proxy.
+    """The process's one client: a ``Wire``, or boto3's client if a ``Wire`` cannot be used, for example with a proxy.
 
-    Both retry up to twice, with jitter, if a call was throttled or lost.
+    Both clients retry a throttled or lost call up to twice, with jitter.
     """
     from accounting.store.table import surroundings
     from accounting.store.table.wire import Wire
@@ -60,18 +67,17 @@ def sdk_client(session: "Session") -> "DynamoDBClient":
             read_timeout=exchange.READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": wire.ATTEMPTS},
             max_pool_connections=exchange.KEPT_CONNECTIONS,
-            # Each of the next two saves a tenth of a call's processor time. DynamoDB validates parameters itself, and
-            # boto3 would build its own user agent from the whole environment twice for each request.
-            parameter_validation=False,
-            user_agent="accounting-service",
+            # Each of these two settings saves a tenth of a call's processor time.
+            parameter_validation=False,  # DynamoDB validates the parameters
+            user_agent="accounting-service",  # without it, boto3 examines the whole environment twice for each request
         ),
     )
 
 
 def make_for_snapshot() -> None:
-    """With SnapStart, create the client now: every later process is restored from the state after the import.
+    """With SnapStart, create the client during the import, so that the snapshot has it.
 
-    Without SnapStart, the first call creates it.
+    Without SnapStart, the first call of ``client`` creates it.
     """
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
         client()
@@ -107,3 +113,20 @@ def call(operation: Callable[..., Any], **request: Any) -> Any:
         if code in REPEATED_CODES or status in REPEATED_STATUSES:
             raise Unavailable("The database is busy") from error
         raise
+
+
+def attempts(pauses: Sequence[float]) -> Iterator[None]:
+    """One attempt, and another after each random pause; ``pauses`` has the longest time of each."""
+    yield
+    for longest in pauses:
+        time.sleep(jitter(longest))
+        yield
+
+
+def attempts_at_a_batch() -> Iterator[None]:
+    """Attempts until the caller leaves the loop, because DynamoDB has left nothing of the batch.
+
+    DynamoDB leaves items if the table is throttled. Raises Unavailable if it still does at the last attempt.
+    """
+    yield from attempts(BATCH_PAUSES_SECONDS)
+    raise Unavailable("The database is busy")

@@ -1,8 +1,8 @@
-"""One request and its reply over HTTP, on connections that are kept open. Imports surroundings.
+"""One request and its reply over HTTP, on connections that are kept open.
 
-With http.client alone, a GetItem takes 0.14 ms of processor time, compared with 0.23 ms with urllib3 and 0.72 ms with
-boto3's client (measured alternately). Most of the 0.14 ms is the time in which http.client reads the head of a reply.
-This module therefore reads the usual head of DynamoDB itself, which leaves 0.05 ms; http.client reads any other head.
+A GetItem takes 0.72 ms of processor time with boto3's client, 0.23 ms with urllib3, and 0.14 ms with http.client. Most
+of the 0.14 ms goes into reading the head of the reply. This module reads DynamoDB's usual head itself, and a GetItem
+takes 0.05 ms. http.client reads any other head.
 """
 
 import re
@@ -37,7 +37,7 @@ class Reply(NamedTuple):
 
 
 class Exchange:
-    """Connections to one place, which threads may share."""
+    """Connections to one place. Threads may share an exchange."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -65,7 +65,7 @@ class Exchange:
     def _connection(self) -> HTTPConnection:
         """An open connection: an idle one, or a new one.
 
-        The server has closed an idle connection if there is something to read on it.
+        An idle connection with something to read is not used, because the server has closed it.
         """
         while True:
             try:

@@ -10,7 +10,7 @@ from accounting.settings import settings
 from accounting.store import keys
 from accounting.store.keys import Key, Range
 from accounting.store.table.codec import Item, pack, unpack
-from accounting.store.table.connection import call, client
+from accounting.store.table.connection import attempts_at_a_batch, call, client
 from accounting.times import iso
 
 MAX_BATCH = 100
@@ -26,13 +26,15 @@ def get_many(wanted: Sequence[Key]) -> list[Item | None]:
     """The items with the keys ``wanted``, in this order, strongly consistent. The keys must differ."""
     table = settings().table_name
     found: dict[tuple[str, str], Item] = {}
-    left = [pack(key) for key in wanted]
-    while left:
-        batch, left = left[:MAX_BATCH], left[MAX_BATCH:]
-        answer = call(client().batch_get_item, RequestItems={table: {"Keys": batch, "ConsistentRead": True}})
-        for item in map(unpack, answer["Responses"].get(table, [])):
-            found[item["pk"], item["sk"]] = item
-        left += answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+    for batch in batched(wanted, MAX_BATCH, strict=False):
+        left = list(map(pack, batch))
+        for _ in attempts_at_a_batch():
+            answer = call(client().batch_get_item, RequestItems={table: {"Keys": left, "ConsistentRead": True}})
+            for item in map(unpack, answer["Responses"].get(table, [])):
+                found[item["pk"], item["sk"]] = item
+            left = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+            if not left:
+                break
     return [found.get((key["pk"], key["sk"])) for key in wanted]
 
 

@@ -3,8 +3,7 @@
 A transaction has a token, so that the client can send it again after a lost answer and it still happens only once.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import batched
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -13,9 +12,8 @@ from accounting.domain.errors import Contention, Unavailable
 from accounting.settings import settings
 from accounting.store.formats import FORMAT
 from accounting.store.keys import Key
-from accounting.store.table.chance import jitter
 from accounting.store.table.codec import Item, pack, unpack
-from accounting.store.table.connection import call, client
+from accounting.store.table.connection import attempts, attempts_at_a_batch, call, client
 
 type Action = dict[str, Any]
 
@@ -92,21 +90,22 @@ def check(key: Key, *, condition: str, values: Item | None = None) -> Action:
 
 def put_many(items: Sequence[Item]) -> None:
     """Put items without a transaction and without conditions: only for data that the rest of the table can restore."""
-    table = settings().table_name
     for batch in batched(items, MAX_BATCH_WRITE, strict=False):
-        left = [{"PutRequest": {"Item": pack({"format": FORMAT, **item})}} for item in batch]
-        while left:
-            answer = call(client().batch_write_item, RequestItems={table: left})
-            left = answer.get("UnprocessedItems", {}).get(table, [])
+        _write_batch([{"PutRequest": {"Item": pack({"format": FORMAT, **item})}} for item in batch])
 
 
 def delete_one(key: Key) -> None:
     """Delete an item if it exists, whatever it contains."""
+    _write_batch([{"DeleteRequest": {"Key": pack(key)}}])
+
+
+def _write_batch(left: Sequence[Action]) -> None:
     table = settings().table_name
-    left = [{"DeleteRequest": {"Key": pack(key)}}]
-    while left:
+    for _ in attempts_at_a_batch():
         answer = call(client().batch_write_item, RequestItems={table: left})
         left = answer.get("UnprocessedItems", {}).get(table, [])
+        if not left:
+            return
 
 
 def update_one(
@@ -118,7 +117,7 @@ def update_one(
     """
     from botocore.exceptions import ClientError
 
-    for _ in _attempts():
+    for _ in attempts(CONFLICT_PAUSES_SECONDS):
         try:
             answer = call(
                 client().update_item,
@@ -155,7 +154,7 @@ def transact(writes: Sequence[Write]) -> None:
     from botocore.exceptions import ClientError
 
     token, lost = str(uuid4()), False
-    for _ in _attempts():
+    for _ in attempts(CONFLICT_PAUSES_SECONDS):
         try:
             call(
                 client().transact_write_items,
@@ -174,14 +173,6 @@ def transact(writes: Sequence[Write]) -> None:
         else:
             return
     raise Unavailable("The database is busy; it is unknown whether the request was carried out")
-
-
-def _attempts() -> Iterator[None]:
-    """One attempt, and another after each pause."""
-    yield
-    for longest in CONFLICT_PAUSES_SECONDS:
-        time.sleep(jitter(longest))
-        yield
 
 
 def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> Exception:
