@@ -1,4 +1,4 @@
-"""The cost on AWS of a million streaming sessions, and of a month without any: measured units and times × prices."""
+"""What a million streaming sessions, and a month without a request, cost on AWS: measured amounts times list prices."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 SESSIONS = 1_000_000
 TIMES = 40
-"""How often the work behind a session's requests is measured."""
+"""How often the authorizer and the system's statistics are measured."""
 HEARTBEATS = 3
 SESSION = {"initialize": 1, "heartbeat": HEARTBEATS, "finalize": 1}
 """The requests of a session."""
 BATCH = 29
-"""The usage records that the system's statistics count together. A million sessions a month are 116 records in five
-minutes: 29 in each of the stream shards of four partitions."""
+"""How many usage records the system's statistics count together. A million sessions a month are 116 records in five
+minutes. If the table has four partitions, its stream has four shards, and each shard gets 29 of the records."""
 ACTIVE_USERS, MODELS = 6, 3
-"""The users and models of such a batch: each active user begins a session each minute."""
+"""How many users and models a batch has. If each of 6 users begins a session a minute, that is 30 in five minutes."""
 
 # AWS's list prices for us-east-1 in 2025/2026, before free tiers and volume discounts.
 WRITE_UNIT_USD = 0.625 / 1e6
@@ -52,7 +52,7 @@ LAMBDA_GIGABYTE_SECOND_USD = 0.0000133334
 LOG_GIGABYTE_USD = 0.50
 SNAPSHOT_GIGABYTE_SECOND_USD = 0.0000015046
 ALARM_USD, DASHBOARD_USD, SECRET_USD = 0.10, 3.00, 0.40
-"""Each for a month."""
+"""The price of one for a month."""
 MONTH_SECONDS = 30 * 86_400
 
 MEMORY_GIGABYTES = 0.5
@@ -61,17 +61,17 @@ FULL_CORE_GIGABYTES = 1769 / 1024
 DATABASE_SECONDS = 0.006
 """Assumed, not measured on AWS: how long a call waits for DynamoDB. A read takes about 3 ms, a transaction about 10."""
 ACCESS_LOG_BYTES = 520
-"""Assumed: the gateway's access log line of a request."""
+"""Assumed: the length of the gateway's access log line for a request."""
 
 ABOUT = f"""\
 {SESSIONS:,} sessions of {", ".join(f"{count} × {name}" for name, count in SESSION.items())}, in us-east-1, before
 free tiers, and the same without heartbeats, which short streams do not need. **Duration** is assumed: the CPU time
-measured here, stretched by the share of a core that a function of {MEMORY_GIGABYTES * 1024:.0f} MB has
-({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), and {DATABASE_SECONDS * 1000:.0f} ms waiting for each call to DynamoDB.
-Log bytes are measured; the gateway's access log adds {ACCESS_LOG_BYTES} a request, and Lambda logs no lines of its
-own. The authorizer runs once a session (its answers are cached for 5 minutes). The system's statistics count {BATCH}
-records in a batch, of {ACTIVE_USERS} users and {MODELS} models: the records of five minutes at a million sessions a
-month, if each active user begins a session each minute and the table has four partitions."""
+measured here, divided by the share of a core that a function of {MEMORY_GIGABYTES * 1024:.0f} MB has
+({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), plus {DATABASE_SECONDS * 1000:.0f} ms for each call to DynamoDB. Log
+bytes are measured; the gateway's access log adds {ACCESS_LOG_BYTES} a request, and Lambda adds no lines. The authorizer
+runs once a session (its answers are cached for 5 minutes). The system's statistics count usage records in batches.
+A batch has {BATCH} records, of {ACTIVE_USERS} users and {MODELS} models. One of four partitions gets as many in five
+minutes, if there are a million sessions a month and each active user begins a session a minute."""
 PRICES = """\
 List prices of 2025/2026: DynamoDB on-demand writes 0.625 and reads 0.125 USD per million units; Lambda
 arm64 0.0000133334 USD per GB-second and 0.20 per million requests; API Gateway REST 3.50 per million requests;
@@ -112,7 +112,7 @@ class Part:
     times: float = 1
     is_request: bool = True
     records: int = 1
-    """The usage records that the figures are for."""
+    """How many usage records the figures are for."""
 
     def total(self, of: str) -> float:
         """Return how much of a figure a session needs."""
@@ -120,7 +120,7 @@ class Part:
 
 
 def run(report: Report, database: Database) -> None:
-    """Add up the bills. Measure the requests of a session first, if that has not been done."""
+    """Add both bills to the report. Measure the requests of a session first, if the report has no figures for them."""
     requests = {name: report.figures.get(name) or _measured(database, name) for name in SESSION}
     parts = {name: Part(each, SESSION[name]) for name, each in requests.items()} | _behind_the_scenes(database)
     lines, least = bill(parts), bill({name: each for name, each in parts.items() if name != "heartbeat"})
@@ -138,7 +138,7 @@ def run(report: Report, database: Database) -> None:
 
 
 def _idle(report: Report) -> None:
-    """Add up what is paid without a request, from the template."""
+    """Add the bill of a month without a request. The template says what is paid for."""
     made = template()["Resources"].values()
     snapshots = [each for each in made if "SnapStart" in each["Properties"]]
     kinds = Counter(each["Type"] for each in made)
@@ -163,7 +163,7 @@ def _measured(database: Database, name: str) -> Figures:
 
 
 def _behind_the_scenes(database: Database) -> dict[str, Part]:
-    """Measure a session's costs besides its requests: authorization, and its record in the system's statistics."""
+    """Measure what a session needs besides its requests: the authorizer, and one record in the system's statistics."""
     database.table("cost-behind")
     seed.user("cost")
     user = users.resolve("cost").user
@@ -185,7 +185,7 @@ def _behind_the_scenes(database: Database) -> dict[str, Part]:
 
 
 def _batch(begin: int) -> list[UsageRecord]:
-    """Return the usage records of five minutes, as the system's statistics get them in a quiet system."""
+    """Return a batch of usage records, spread over five minutes from ``begin``."""
     found = []
     for each in range(BATCH):
         at, user_id = begin + each * SLOT // BATCH, f"active-{each % ACTIVE_USERS}"

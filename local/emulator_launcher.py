@@ -1,13 +1,12 @@
 """Starts the local AWS (MiniStack) with the gateway responses of REST APIs as AWS serves them.
 
-It runs in MiniStack's own environment: `<its python> local/emulator_launcher.py [--die-with-parent]`.
+The Python of MiniStack's virtual environment runs it: `<python> local/emulator_launcher.py [--die-with-parent]`.
 
-The pinned MiniStack serves gateway responses, but (1) does not read them from the OpenAPI document that SAM
-makes from the template, and (2) does not fill in `$context.authorizer.*`. Both work on AWS, and the second one gives
-every 401 its code (TOKEN_EXPIRED, ...). A faster web server takes the place of MiniStack's. `emulator_workers.py`
-starts functions sooner, `emulator_queries.py` answers queries sooner, and `emulator_state.py` changes how data is
-saved. MiniStack's own functions are wrapped; only the one that collects a worker's log is replaced. The launcher
-refuses to run with any other version of MiniStack.
+MiniStack serves gateway responses, but (1) does not read them from the OpenAPI document that SAM makes from the
+template, and (2) does not fill in `$context.authorizer.*`, which contains the code of every 401 (TOKEN_EXPIRED, ...).
+AWS does both. A faster web server takes the place of MiniStack's. `emulator_workers.py` starts functions sooner,
+`emulator_queries.py` answers queries sooner, and `emulator_state.py` changes how data is saved. All this changes
+internal functions of MiniStack, so the launcher refuses to run with any version but ``MINISTACK_VERSION``.
 """
 
 from __future__ import annotations

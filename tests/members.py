@@ -1,4 +1,4 @@
-"""Organizations and memberships that tests need before they begin, stored directly, without the operations."""
+"""Stores organizations with members for tests to start with, without calling `accounting.operations`."""
 
 from accounting.domain.accounts import AccountId, organization_of
 from accounting.domain.organizations import Member, Organization, Role

@@ -1,10 +1,11 @@
 """Finds every definition that an invocation of a Lambda function could use, by reading the source.
 
-A definition reaches what its body names: functions, classes (with all of their methods) and constants of the accounting
-package, directly or as attributes of its modules. An import statement reaches the statements that it runs. This finds
-everything that an invocation uses, provided that the code looks up no computed names in modules. ``test_imports``
-checks that it looks up none. A computed name may be looked up in an object (``getattr``): the object's class is reached
-with all of its methods where the object is made.
+A definition reaches the functions, classes and constants of the accounting package that its source names, either
+directly (``get``) or as attributes of modules (``wallets.get``). Whatever reaches a class reaches all of its methods.
+An import statement reaches the statements that run when the imported modules load.
+
+``getattr(module, name)`` would hide what is used, so ``test_imports`` checks that no code does this with a module.
+``getattr(object, name)`` hides nothing: the code that makes the object reaches all methods of its class.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ BODY = ""
 
 @dataclass(frozen=True)
 class Module:
-    """A source file: its definitions, among them its body, and the target of each imported name."""
+    """A source file: its definitions by name (all other statements under BODY), and what each imported name means."""
 
     name: str
     tree: ast.Module
@@ -126,9 +127,9 @@ def _names(name: str, definition: str) -> Iterator[tuple[str, str]]:
 
 
 def modules_as_values(here: Module) -> Iterator[tuple[str, int]]:
-    """Every expression, with its line, whose value is a module of the layer, so that any name could be looked up in it.
+    """Every expression, with its line, that uses a module of the layer as a value, as in ``getattr(wallets, name)``.
 
-    In ``wallets.get``, the name ``wallets`` is not such an expression.
+    In ``wallets.get``, the module is not used as a value.
     """
     owners = {id(node.value) for node in ast.walk(here.tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(here.tree):
@@ -179,7 +180,7 @@ def _defined(statement: ast.stmt) -> list[str]:
 
 
 def _bound(target: ast.expr) -> Iterator[str]:
-    """The names that an assignment to ``target`` defines; BODY for an attribute or an item, which defines no name."""
+    """The names that an assignment to ``target`` defines; BODY for ``a.b`` or ``a[b]``, which define no name."""
     match target:
         case ast.Name():
             yield target.id

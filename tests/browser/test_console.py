@@ -47,7 +47,7 @@ def test_the_token_is_in_the_pages_memory_only(console: Console, people: People)
     console.expect_heading("Sign in")
 
 
-def test_a_token_that_is_refused_shows_the_reason(console: Console, token: Mint) -> None:
+def test_the_console_shows_why_a_token_is_refused(console: Console, token: Mint) -> None:
     page = console.page
     page.goto("about:blank")
     page.goto(console.address)
@@ -62,7 +62,7 @@ def test_a_token_that_is_refused_shows_the_reason(console: Console, token: Mint)
 
 
 @pytest.mark.parametrize("break_", [" ", "\n", "\r\n  "])
-def test_a_token_broken_by_spaces_or_lines_is_accepted_and_other_texts_are_refused(
+def test_a_token_with_spaces_or_line_breaks_in_it_is_accepted_and_other_texts_are_refused(
     console: Console, people: People, break_: str
 ) -> None:
     person, page = people(), console.page
@@ -121,7 +121,7 @@ def test_the_navigation_offers_what_the_role_may_see(console: Console, people: P
 
 
 @pytest.mark.parametrize(("role", "screen", "why"), REFUSED)
-def test_the_address_of_a_screen_that_the_role_may_not_see_shows_why(
+def test_a_screen_that_the_role_may_not_see_shows_the_refusal(
     console: Console, people: People, role: str, screen: str, why: str
 ) -> None:
     console.sign_in(people(role), screen)
@@ -146,7 +146,7 @@ def test_a_failure_shows_its_code_and_request_id_and_can_be_tried_again(console:
     assert "r-503" in refusal
     console.page.get_by_role("button", name="Try again").click()
     console.expect_figure("Available", "12")
-    console.watched.errors.clear()  # the browser reports the 503
+    console.watched.errors.clear()  # the browser logs the 503 as an error
 
 
 def test_an_unreachable_service_shows_a_message_and_can_be_tried_again(console: Console, people: People) -> None:

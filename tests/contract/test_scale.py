@@ -1,4 +1,4 @@
-"""The statements in docs/scale.md about a hot user; tests/documentation regenerates that page's table."""
+"""The statements in docs/scale.md about one busy user. `tests/documentation/test_bench.py` checks the page's table."""
 
 import pytest
 
@@ -19,7 +19,10 @@ def test_at_60_commands_a_second_99_of_100_take_at_most_300_ms(shape: float) -> 
 
 
 def test_a_user_who_begins_and_ends_sessions_gets_55_commands_a_second() -> None:
-    """Commands take 6 partition units on average: initialize 4, finalize 8. 60 commands a second are too many."""
+    """On average, a command takes 6 of the partition's write units: initialize takes 4, finalize 8.
+
+    At 60 commands a second, the repeated attempts exceed the partition's 1,000 units a second.
+    """
     fine, throttled = run(55, seconds=120, units=6), run(60, seconds=120, units=6)
 
     assert fine.percentile(0.99) <= 0.25

@@ -42,7 +42,9 @@ def identity_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proje
         yield project
 
 
-def test_make_check_token_shows_a_token_or_the_refusal(identity_project: Project, documentation: Documentation) -> None:
+def test_make_check_token_shows_the_tokens_user_or_the_refusal(
+    identity_project: Project, documentation: Documentation
+) -> None:
     command, example = documentation.line(CHECK), CHECK.rpartition("TOKEN=")[2]
 
     output = identity_project.type(command.replace(example, TOKEN))
@@ -92,7 +94,7 @@ def test_a_deployment_reads_the_issuers_from_its_secret(
 
 
 def me(address: str) -> tuple[str, str]:
-    """Return the id and the role of the token's user, as the service knows them."""
+    """Return the id and the role that the service reads from the token."""
     answer = httpx.get(
         f"{address}/api/users/me", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=120
     )

@@ -47,7 +47,7 @@ import json
 from litellm.proxy._types import UserAPIKeyAuth
 
 async def read(request, api_key):
-    # a test's key contains the fields that the proxy's database would have for the key
+    # after "sk-", a test's key is the hex form of the fields that the proxy's database would have stored
     return UserAPIKeyAuth(api_key=api_key, **json.loads(bytes.fromhex(api_key.removeprefix("sk-"))))
 """
 """Replaces the proxy's database of keys."""
@@ -55,8 +55,6 @@ async def read(request, api_key):
 
 @dataclass(frozen=True)
 class Proxy:
-    """A running proxy."""
-
     url: str
     process: subprocess.Popen[bytes]
     log: Path
@@ -131,7 +129,7 @@ def chat(model: str = "chat", **more: Any) -> dict[str, Any]:
 
 
 def texts(answer: httpx.Response) -> Iterator[str]:
-    """Return the pieces of a streamed chat completion as they come. Raises AssertionError if it contains an error."""
+    """Return the pieces of a streamed chat completion as they come. Raises AssertionError at an error in the stream."""
     for line in answer.iter_lines():
         if line.startswith("data: ") and line != "data: [DONE]":
             event = json.loads(line.removeprefix("data: "))

@@ -53,7 +53,7 @@ def test_a_run_has_the_sums_of_its_sessions_and_records(user: MakeUser) -> None:
     assert_books_balance("u1")
 
 
-def test_a_stopped_run_admits_nothing_more_and_its_open_sessions_settle() -> None:
+def test_a_stopped_run_accepts_no_new_sessions_but_its_open_sessions_settle() -> None:
     before = runs.begin(Spender("u1", ACME), "r1", 50, expires_at=None, metadata={}, now=NOW).run
     stream("s1", run_id="r1")
 

@@ -1,8 +1,8 @@
 """A second deployed service, for tests that break it, mostly wait, or leave much data.
 
-These tests run in parallel with `tests/e2e`. The tests marked `waits` begin together and run in parallel. Meanwhile,
-`test_fuzz.py` sends its generated requests, which takes about as long. The tests that break the service begin after
-all of those.
+These tests run in parallel with `tests/e2e`. First, the tests marked `waits` begin together, each in a thread.
+Meanwhile, `test_fuzz.py` runs, which takes about as long as they wait. The tests that break the service begin when all
+of these have ended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STARTED_EARLY = pytest.StashKey[Future[Any]]()
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests in one process. Those that break nothing run first, those that check all answers last."""
+    """Keep these tests in one process. Tests that break nothing run first, and `test_contract.py` runs last."""
     for item in items:
         if item.nodeid.startswith(FOLDER):
             item.add_marker(pytest.mark.e2e)
@@ -47,7 +47,7 @@ def _turn(item: pytest.Item) -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def _start_waiting_tests(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Start all tests that wait. Their fixtures must have the scope ``session``."""
+    """Start all tests marked `waits`. Only fixtures with the scope ``session`` can be requested for them here."""
     waiting = [item for item in request.session.items if item.get_closest_marker("waits")]
     with ThreadPoolExecutor(len(waiting) or 1) as pool:
         for item in waiting:

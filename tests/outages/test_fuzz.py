@@ -2,7 +2,7 @@
 
 The callers are an administrator, a user, an API key with all permissions, and the platform with its internal key. Each
 sends random values. The administrator and the platform also send values at the limits of every field. Every run sends
-the same requests, about users that only these tests have.
+the same requests. No other test uses the users that these requests are about.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 SINCE = "2026-01-01T00:00:00.000Z"
 A_SESSION, A_KEY, A_KEYS_TEXT = "fuzz-session", "fuzz-key", "acct_fuzz_key"
-"""Placeholders for the caller's own things, which are created when a request names them."""
+"""Placeholders in requests: a session's id, an API key's id and an API key's text. See `Caller.value_of`."""
 KNOWN: dict[str, list[str]] = {
     "userId": ["fuzz-target", "fuzz-target@example.com"],
     "sessionId": [A_SESSION],
@@ -85,13 +85,13 @@ BEYOND_SCHEMAS = (
     "is already an id of",
     "already has a rule that begins at this time",
     "no such variant",
-    "usage.",  # the fields of an object depend on its format
-    "estimatedUsage.",  # no part may be larger than its whole
+    "usage.",  # the fields of a usage object depend on its format
+    "estimatedUsage.",  # for example, more cached input than input
     "Nothing to change",
     "must be between 1970 and 9999",
     "Input should be a valid integer",  # JSON Schema counts 5.0 as an integer
 )
-"""Reasons to refuse a request that satisfies the document."""
+"""Parts of the messages with which the service may refuse a request that satisfies the OpenAPI document."""
 
 UNKNOWN_PARAMETER = "x-schemathesis-unknown-property"
 REMOVE = "/api/credits/remove"
@@ -103,7 +103,7 @@ SESSION.trust_env = False
 
 @dataclass
 class Caller:
-    """The sender of generated requests, who owns the things that they name."""
+    """Sends generated requests with its headers. ``owner`` owns the sessions and API keys that the requests name."""
 
     base_url: str
     headers: dict[str, str]
@@ -114,8 +114,8 @@ class Caller:
     def value_of(self, value: Any, path: str) -> Any:
         """Return the value for a placeholder, and any other value unchanged.
 
-        The value is new for each request, because a session can be ended only once. The id of a key is new only on the
-        routes of API keys, because nobody can have more than 100 keys.
+        Each request gets a new session, because a session can be ended only once. Only the routes of API keys get a new
+        API key for each request; all other routes share one, because a user can have at most 100.
         """
         if value == A_SESSION:
             return self.owner.open(10)
@@ -135,17 +135,17 @@ class Caller:
     def send(self, case: Case[Any]) -> None:
         """Send a request, and assert that the answer is documented. A failure prints how to repeat the request."""
         if "%0A" in case.formatted_path:
-            return  # the emulator refuses line breaks: its policy wildcards match none
+            return  # the emulator refuses line breaks in paths: the wildcards in its policies do not match them
         if self._has_sent_another_wrong_type(case):
             return  # the tests of bad input send each field every wrong type
         if case.path.endswith("/erase") and _satisfies_the_document(case):
-            case.path_parameters["userId"] = "fuzz-erased"  # nothing else can be tried with a user after this
+            case.path_parameters["userId"] = "fuzz-erased"  # an erased user is useless to later requests
         for values in (case.path_parameters, case.body):
             if isinstance(values, dict):
                 values |= {
                     name: self.value_of(value, case.path) for name, value in values.items() if isinstance(value, str)
                 }
-        _use_key_once(case)
+        _vary_idempotency_key(case)
         answer = case.call(base_url=self.base_url, session=SESSION, headers=self.headers)
         case.validate_response(answer, checks=CHECKS, headers=self.headers)
 
@@ -160,8 +160,8 @@ class Caller:
         return False
 
 
-def _use_key_once(case: Case[Any]) -> None:
-    """Use each idempotency key for one body only; otherwise most requests would conflict with the first."""
+def _vary_idempotency_key(case: Case[Any]) -> None:
+    """Make the idempotency key depend on the body and the query: a key that is sent with two bodies is a conflict."""
     key = case.headers.get(KEY_HEADER)
     if isinstance(key, str) and _satisfies_the_document(case):
         digest = hashlib.sha256(repr((case.body, case.query)).encode()).hexdigest()
@@ -173,17 +173,18 @@ def _satisfies_the_document(case: Case[Any]) -> bool:
 
 
 def _is_a_removal_by_query(case: Case[Any]) -> bool:
-    """Whether the request is a removal without a body, which must have its fields in the query."""
+    """Whether the request removes credits and has no body. The service then requires the fields in the query."""
     return case.path == REMOVE and not isinstance(case.body, dict)
 
 
 def _refuses_what_the_document_forbids(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
-    # Two kinds of requests may be accepted: those with a parameter that no route has, and removals with a query.
+    # The service may accept two kinds of requests that the document forbids: requests with a parameter that no route
+    # has, and removals of credits with a query.
     if UNKNOWN_PARAMETER not in case.query and not (case.path == REMOVE and case.query):
         openapi_checks.negative_data_rejection(ctx, response, case)
 
 
-def _has_the_headers_of_every_answer(_ctx: CheckContext, response: Response, _case: Case[Any]) -> None:
+def _has_the_security_headers(_ctx: CheckContext, response: Response, _case: Case[Any]) -> None:
     sent = {name: values[0] for name, values in response.headers.items()}
     assert SECURITY_HEADERS.items() <= sent.items(), sent
 
@@ -204,7 +205,7 @@ CHECKS: list[CheckFunction] = [
     openapi_checks.response_schema_conformance,
     _refuses_what_the_document_forbids,
     _takes_what_the_document_allows,
-    _has_the_headers_of_every_answer,
+    _has_the_security_headers,
 ]
 
 
@@ -215,8 +216,8 @@ def _with_examples() -> dict[str, Any]:
         for operation in item.values():
             for parameter in operation.get("parameters", []):
                 if parameter.get("name") == "cursor":
-                    ours = "number" if "ledger" in path or "allocations" in path else "position"
-                    parameter["schema"]["examples"] = [CURSORS[ours]]
+                    kind = "number" if "ledger" in path or "allocations" in path else "position"
+                    parameter["schema"]["examples"] = [CURSORS[kind]]
                 elif parameter.get("name") in KNOWN:
                     parameter["schema"]["examples"] = KNOWN[parameter["name"]]
     bodies = {name: each for name, each in made["components"]["schemas"].items() if not name.endswith("View")}
@@ -228,7 +229,7 @@ def _with_examples() -> dict[str, Any]:
 
 
 def _generated(examples: int, *, edges: bool) -> BaseSchema:
-    """Return a source of requests: ``examples`` random ones for each route, and with ``edges`` also those at limits."""
+    """Return ``examples`` random requests for each route. With ``edges``, add requests with values at the limits."""
     generation = {
         "deterministic": True,
         "database": "none",
@@ -252,18 +253,22 @@ schemathesis.openapi.format("date", INSTANTS.map(lambda at: at[:10]) | st.sample
 schemathesis.openapi.format("date-time", INSTANTS | st.just("9999-12-31T23:59:59.999Z"))
 INTERNAL_PATHS = [path for _, path in INTERNAL]
 PATHS_WITHOUT_A_USER = [*INTERNAL_PATHS, *DOCS_PATHS]
-"""Paths that no user calls: the platform calls the internal ones, and the pages' files have separate tests."""
+"""Paths that no user calls here. The platform calls the internal paths. The API's page and the console have separate
+tests."""
 
 
 @pytest.fixture(scope="module")
 def everything_generated() -> BaseSchema:
-    """Return the requests of a thorough run. Only the process that sends them spends the time to generate them."""
+    """Return many requests, some with values at the limits.
+
+    A fixture generates them only in the process that sends them.
+    """
     return _generated(12, edges=True)
 
 
 @pytest.fixture(scope="module")
 def little_generated() -> BaseSchema:
-    """Return fewer requests, without those at the limits."""
+    """Return fewer requests, none with values at the limits."""
     return _generated(6, edges=False)
 
 
@@ -283,12 +288,12 @@ def callers(service: Stack, http: httpx.Client, token: Mint, admin: Person) -> d
     permissions = ["credits:read", "sessions:write", "usage:read", "usage:write"]
     key = people["owner"].ok("POST", "api-keys", {"name": "fuzz", "permissions": permissions})["key"]
     sent = {
-        "admin": {"Authorization": f"Bearer {people['admin'].token}"},
-        "user": {"Authorization": f"Bearer {people['user'].token}"},
-        "owner": {"Authorization": f"ApiKey {key}"},
-        "target": {"X-Internal-Api-Key": service.internal_api_key},
+        "admin": ("admin", {"Authorization": f"Bearer {people['admin'].token}"}),
+        "user": ("user", {"Authorization": f"Bearer {people['user'].token}"}),
+        "api key": ("owner", {"Authorization": f"ApiKey {key}"}),
+        "platform": ("target", {"X-Internal-Api-Key": service.internal_api_key}),
     }
-    return {name: Caller(service.base_url, headers, people[name]) for name, headers in sent.items()}
+    return {name: Caller(service.base_url, headers, people[owner]) for name, (owner, headers) in sent.items()}
 
 
 @everything.exclude(path=PATHS_WITHOUT_A_USER).parametrize()
@@ -300,12 +305,12 @@ def test_an_administrator_gets_only_documented_answers(case: Case[Any], callers:
 def test_a_user_and_an_api_key_get_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     """Both send the same requests, because generating a request takes longer than sending it."""
     callers["user"].send(case.derive())
-    callers["owner"].send(case.derive())
+    callers["api key"].send(case.derive())
 
 
 @everything.include(path=INTERNAL_PATHS).parametrize()
 def test_the_platform_gets_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
-    callers["target"].send(case)
+    callers["platform"].send(case)
 
 
 def test_after_all_requests_the_ledgers_balance(service: Stack, callers: dict[str, Caller]) -> None:

@@ -1,6 +1,7 @@
 """An unreachable or slow database, and functions that are killed: nothing is lost, and nothing happens twice.
 
-The function is killed four times during each kind of request, once at each moment; ``KILLS=40`` makes it 40 times.
+The function of the session routes is killed at four moments of `initialize` and of `finalize`: before and after it
+reads the database, and before and after it writes. It is killed once at each moment, or ten times with ``KILLS=40``.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def hang(_moment: Moment) -> None:
 
 
 def crawl(moment: Moment) -> None:
-    """Answer a little before the caller gives up."""
+    """Answer each call just before the function stops waiting for it."""
     if moment[0] == "before":
         time.sleep(1.8)
 
@@ -107,7 +108,7 @@ def test_without_a_database_requests_are_refused_in_time_and_succeed_when_it_ret
 def test_waiting_for_a_slow_database_ends_before_the_gateway_gives_up(
     service: Stack, people: People, proxy: Proxy
 ) -> None:
-    """The database answers each call in time, but a list that needs many calls is given up."""
+    """The database answers each call in time, but a list needs so many calls that the function gives up."""
     person = people("supervisor", credits=1000)
     session_id = person.open(10_000)
     proxy.on_moment = crawl
@@ -125,7 +126,7 @@ def test_waiting_for_a_slow_database_ends_before_the_gateway_gives_up(
     assert audited(service, person).wallet["charged"] == 1
 
 
-def test_a_session_is_opened_once_even_if_its_function_dies_repeatedly(
+def test_a_session_is_opened_once_even_if_the_function_dies_repeatedly(
     service: Stack, people: People, proxy: Proxy
 ) -> None:
     person = people(credits=2 * KILLS)
@@ -145,7 +146,7 @@ def test_a_session_is_opened_once_even_if_its_function_dies_repeatedly(
     assert books.kinds() == ["grant", *["hold"] * KILLS]
 
 
-def test_a_session_is_settled_once_even_if_its_function_dies_repeatedly(
+def test_a_session_is_settled_once_even_if_the_function_dies_repeatedly(
     service: Stack, people: People, proxy: Proxy
 ) -> None:
     person = people(credits=2 * KILLS)
@@ -164,7 +165,7 @@ def test_a_session_is_settled_once_even_if_its_function_dies_repeatedly(
     assert len(books.usage) == KILLS
 
 
-def test_an_organizations_limits_count_a_session_once_even_if_its_function_dies_repeatedly(
+def test_an_organizations_limits_count_a_session_once_even_if_the_function_dies_repeatedly(
     service: Stack, admin: Person, people: People, proxy: Proxy
 ) -> None:
     owner, member = people(), people()
@@ -186,7 +187,7 @@ def test_an_organizations_limits_count_a_session_once_even_if_its_function_dies_
         return balance["totalCredits"], balance["heldCredits"], budget["committedCredits"], *sums
 
     opened = [new_id("session") for _ in range(KILLS)]
-    # for an organization, initialize reads a batch, as finalize does
+    # for an organization, initialize reads with BatchGetItem, so it has the same moments as finalize
     for number, (session_id, moment) in enumerate(zip(opened, cycle(FINALIZE), strict=False), start=1):
         body = {"sessionId": session_id, "modelId": MODEL, "estimatedTokens": 1000, **payer}
         initialize = partial(member.post, "streaming-sessions/initialize", body)
@@ -239,7 +240,7 @@ def _workers(service: Stack) -> list[int]:
     """Return the processes in which the function runs."""
     name = f"-lambda-{service.stack_name}-{FUNCTION}-"
     if platform.system() == "Linux":  # in a fork, only the working directory names the function
-        folders = ((int(link.parent.name), _target(link)) for link in Path("/proc").glob("[0-9]*/cwd"))
+        folders = ((int(link.parent.name), _folder(link)) for link in Path("/proc").glob("[0-9]*/cwd"))
         return [pid for pid, folder in folders if name in folder and folder.startswith(str(service.aws.log.parent))]
     columns = ["-o", "pid=", "-o", "ppid=", "-o", "command="]
     listed = subprocess.run(["ps", "-axww", *columns], capture_output=True, text=True, check=True).stdout
@@ -247,8 +248,8 @@ def _workers(service: Stack) -> list[int]:
     return [int(pid) for pid, parent, command in found if int(parent) == service.aws.process.pid and name in command]
 
 
-def _target(link: Path) -> str:
-    """Return where a link points, or nothing if its process has ended or is somebody else's."""
+def _folder(link: Path) -> str:
+    """Return a process's working directory, or "" if the process has ended or belongs to another user."""
     try:
         return str(link.readlink())
     except OSError:

@@ -1,8 +1,9 @@
 """DynamoDB in this process: moto's table and moto's evaluation of expressions, one call at a time.
 
-Moto's backend is called without its HTTP layer. Two things differ from moto, to match DynamoDB: a transaction with a
-known token is answered without being applied again, and all conditions of a transaction are checked before anything is
-written (moto writes first, and for each item copies the whole table, to be able to roll back).
+Moto's backend is called without its HTTP layer. This module implements transactions itself, because moto's differ from
+DynamoDB's. Here, a transaction with a known token is answered without being applied again, and all conditions of a
+transaction are checked before anything is written. (Moto writes first. To be able to roll back, it copies the whole
+table for each item.)
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Database:
         self.written: list[Key] = []
 
     def perform(self, operation: str, request: dict[str, Any]) -> Answer:
-        """Carry out a call like DynamoDB. Raises ClientError like botocore."""
+        """Carry out a call as DynamoDB does. Raises ClientError as botocore does."""
         match operation:
             case "GetItem":
                 found = self._find(request["Key"])
@@ -123,7 +124,7 @@ class Database:
         return {}
 
     def _judge(self, write: dict[str, Any]) -> Answer:
-        """Check a write's condition. Return the reason that a cancelled transaction gives for this write."""
+        """Check a write's condition. Return the write's entry in ``CancellationReasons``: code None if it holds."""
         pk, sk = _key(write)
         current = self._backend.get_item(TABLE, {"pk": {"S": pk}, "sk": {"S": sk}})
         condition = get_filter_expression(
@@ -172,6 +173,6 @@ def _backend() -> DynamoDBBackend:
         (backend,) = [regions["us-east-1"] for regions in dynamodb_backends.values() if regions["us-east-1"].tables]
         stored = backend.tables[TABLE]
     backend.tables[TABLE] = stored  # the backend was emptied when the mock ended
-    # Moto would sort all items, which only a Scan needs. A Query, the only caller here, sorts its own result.
+    # Moto's all_items sorts the items for Scan. Here only Query calls it, and Query sorts what it finds.
     stored.all_items = lambda: [item for part in stored.items.values() for item in part.values()]  # type: ignore[method-assign]
     return backend

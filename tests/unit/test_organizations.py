@@ -1,4 +1,4 @@
-"""Organizations: the last owner stays, members are counted, and a closed organization no longer changes."""
+"""Organizations: who may change members, the last owner stays, and a closed organization no longer changes."""
 
 import pytest
 
@@ -80,7 +80,7 @@ def test_only_owners_and_platform_administrators_can_change_who_is_an_owner(
 @pytest.mark.parametrize(
     ("before", "after"), [(None, "admin"), ("member", "admin"), ("admin", "member"), ("admin", None)]
 )
-def test_an_admin_changes_everybody_below_an_owner(before: Role | None, after: Role | None) -> None:
+def test_an_admin_can_change_all_members_except_owners(before: Role | None, after: Role | None) -> None:
     require_may_change(Member("o1", "u1", "admin", 1), before, after)
 
 

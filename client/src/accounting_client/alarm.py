@@ -1,7 +1,4 @@
-"""Starts the heartbeat thread of a sync session some time after the stream has begun.
-
-Most streams end before that and need no thread of their own.
-"""
+"""Starts the heartbeat threads of sync sessions late, because most streams end before they need a thread."""
 
 from __future__ import annotations
 
@@ -26,7 +23,10 @@ class _Beating(Protocol):
 
 
 class Alarm:
-    """One thread, which runs while sessions wait for heartbeat threads. Sessions that no longer exist are skipped."""
+    """A thread that starts the heartbeat threads of all sessions, each when it is due. It ends when no session waits.
+
+    The alarm does not keep a session in memory. A session that was garbage-collected is skipped.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -45,9 +45,9 @@ class Finalized:
     """What a session cost, in credits.
 
     ``overrun`` is the part that exceeded the hold; ``debt`` is the part of the overrun that the wallet could not cover.
-    ``usage`` is the usage by class, None if only a number of tokens is known. If the sweeper had
-    ended the session, ``late_credits`` is what this call charged in addition to the sweeper's charge, negative if this
-    call refunded credits; otherwise it is None. ``ignored`` are the request's fields that the service does not know.
+    ``usage`` is the usage by class, None if only a number of tokens is known. ``late_credits`` is None unless the
+    sweeper had ended the session. If it had, ``late_credits`` is what this call charged in addition to the sweeper's
+    charge; a negative number was refunded. ``ignored`` are the request's fields that the service does not know.
     """
 
     session_id: str
@@ -70,7 +70,7 @@ class Finalized:
 
 @dataclass(frozen=True)
 class Aborted:
-    """What an aborted session cost, in credits. The fields are as in `Finalized`."""
+    """What an aborted session cost: ``partial_credits``. The other fields are as in `Finalized`."""
 
     session_id: str
     status: str
@@ -91,12 +91,15 @@ class Aborted:
 
 @dataclass(frozen=True)
 class Session:
-    """A session in a list. While it is active, ``used_credits`` is what the tokens of its last heartbeat cost.
+    """A session. ``reported_tokens`` is what its last heartbeat reported.
+
+    While the session is active, ``tokens_generated`` and ``usage`` are also what the last heartbeat reported, and
+    ``used_credits`` is what that costs. Once it has ended, they are what it was settled for.
 
     ``status`` is ``active``, ``completed`` or ``failed``; ``outcome`` is ``finalized``, ``aborted`` or ``swept``.
-    ``reported_tokens`` are those of its last heartbeat. ``estimated_usage`` and ``usage`` are None if only a number of
-    tokens is known. ``served_model_id`` is the model that the caller named at the end, if it is not ``model_id``.
-    ``late_credits`` is as in `Finalized`. ``account_id`` is the account that pays.
+    ``estimated_usage`` and ``usage`` are None if only a number of tokens is known. ``served_model_id`` is the model
+    that the caller named at the end, if it is not ``model_id``. ``late_credits`` is as in `Finalized`. ``account_id``
+    is the account that pays.
     """
 
     session_id: str
@@ -147,7 +150,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Preview:
-    """Whether a session would be opened now, and what each limit has left. ``reason`` is None if it passes.
+    """Whether a session would be opened now, and what each limit has left. ``reason`` is None if ``passes`` is True.
 
     ``required_credits`` is what would be held. ``limits`` is empty if the user may not spend from the account at all.
     """
@@ -174,14 +177,15 @@ def initialize(  # noqa: PLR0913 - the fields of the request, by keyword
 ) -> Call[Initialized]:
     """Open a session under a new id, which the caller chooses, and hold the cost of the estimate plus the buffer.
 
-    The estimate is ``estimated_tokens``, one number for all tokens, or ``estimated_usage``, the most that the request
-    can use by class, in canonical form. ``variant`` names a variant of the model's price. ``account_id`` is the account
-    that pays, by default the caller's own. ``run_id`` is a run of this account, whose limit applies to the session.
+    The estimate is either ``estimated_tokens``, one number for all tokens, or ``estimated_usage``, the most that the
+    request can use by class, such as ``{"inputTokens": 4000, "outputTokens": 1000}``. ``variant`` names a variant of
+    the model's price. ``account_id`` is the account that pays, by default the caller's own. ``run_id`` is a run of this
+    account. The run's limit applies to the session.
 
-    While the session is active, a repeat with the same values returns the first answer. Raises InsufficientCredits with
-    ``affordable_tokens`` or ``affordable_output_tokens``, ModelUnknown, SessionExists if an active session with this id
-    has other values, and SessionEnded if the session with this id has ended. Also raises BudgetExceeded, RunEnded,
-    AccountNotFound, OrganizationClosed.
+    While the session is active, a repeat with the same values returns the first answer. Raises SessionExists if an
+    active session with this id has other values, and SessionEnded if the session with this id has ended. Raises
+    InsufficientCredits and BudgetExceeded; the largest estimate that fits is in their ``affordable_tokens`` or
+    ``affordable_output_tokens``. Also raises ModelUnknown, RunEnded, AccountNotFound, OrganizationClosed.
     """
     body = json_fields(
         session_id=session_id,
@@ -209,8 +213,8 @@ def preview_session(  # noqa: PLR0913 - the fields of the request, by keyword
 ) -> Call[Preview]:
     """Whether ``initialize`` would open a session with these values now. No credits are held.
 
-    ``user_id`` asks about another user: supervisors may ask about anybody, managers of the organization in
-    ``account_id`` about its members. ``key_id`` is an API key of the user.
+    ``user_id`` asks about another user. Supervisors may ask about anybody. Owners and admins of the organization in
+    ``account_id`` may ask about its members. ``key_id`` is an API key of the user.
 
     Raises UserNotFound, MemberNotFound, ApiKeyNotFound, ModelUnknown.
     """
@@ -235,16 +239,16 @@ def heartbeat(
     usage_format: UsageFormat | None = None,
     account_id: str | None = None,
 ) -> Call[Heartbeat]:
-    """Report what the stream has used so far. The service raises the hold if this exceeds it.
+    """Report what the stream has used so far. If that costs more than the hold, the service raises the hold.
 
     ``usage`` is the provider's usage object so far, as you received it, and ``usage_format`` its format.
     ``tokens_generated`` counts output tokens if there is a ``usage``, or if the session began with an estimated usage.
-    If there are both, the larger number of output tokens applies.
+    With ``usage`` and ``tokens_generated``, the larger number of output tokens applies.
 
     ``account_id`` is the account that pays. The service does not use it in a heartbeat.
 
     Raises SessionNotActive and, if the hold can't be raised, InsufficientCredits, BudgetExceeded, RunEnded,
-    AccountNotFound or OrganizationClosed. Stop the stream then.
+    AccountNotFound or OrganizationClosed. Stop the stream after any of these.
     """
     used = _used(usage, usage_format)
     return _report(
@@ -269,11 +273,11 @@ def finalize(  # noqa: PLR0913 - the fields of the request, by keyword
 
     What was used is ``actual_tokens``, or the provider's ``usage`` as you received it, with its ``usage_format``.
     ``model_id`` is the model that really served the stream, if it is not the session's. ``metadata`` is kept with the
-    usage. With ``success=False``, the session is ``failed`` instead of ``completed``. ``account_id`` is the
-    account that pays, if the caller knows it: the answer is then faster.
+    usage. With ``success=False``, the session is ``failed`` instead of ``completed``. ``account_id`` is the account
+    that pays. It is optional, but makes the answer faster.
 
-    A repeat with the same values returns the first answer. Raises SessionNotActive if there is no such session, or if
-    it ended in another way, and ModelUnknown.
+    A repeat with the same values returns the first answer. Raises ModelUnknown. Raises SessionNotActive if there is no
+    such session, or if a call with other values has settled it.
     """
     reported = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata, "success": success}
     reported["account_id"] = account_id
@@ -301,7 +305,7 @@ def abort(
 def end_session(user_id: str, session_id: str, reason: str) -> Call[Session]:
     """As a supervisor, end a user's active session: its last heartbeat's tokens are charged, the rest is refunded.
 
-    If no heartbeat arrived, nothing or the session's estimate is charged, as the service's ``SweepCharges`` says.
+    If no heartbeat arrived, nothing is charged, or the session's estimate if the service has ``SweepCharges=estimate``.
     Raises SessionNotActive, UserNotFound.
     """
     where = path("/api/streaming-sessions/{}/{}/end", user_id, identifier(session_id))
@@ -345,7 +349,7 @@ def all_active_sessions(*, page_size: int = 100) -> Listing[Session]:
 def recent_sessions_page(
     user_id: str | None = None, *, limit: int | None = None, cursor: str | None = None
 ) -> Call[Page[Session]]:
-    """As a supervisor, a page of the sessions of everybody or of one user, active and ended, newest first.
+    """As a supervisor, a page of the active and ended sessions of everybody or of one user, newest first.
 
     ``limit`` is 1 to 100, by default 20. Raises UserNotFound.
     """
@@ -355,7 +359,7 @@ def recent_sessions_page(
 
 
 def recent_sessions(user_id: str | None = None, *, page_size: int = 100) -> Listing[Session]:
-    """As a supervisor, the sessions of everybody or of one user, active and ended, newest first.
+    """As a supervisor, the active and ended sessions of everybody or of one user, newest first.
 
     Raises UserNotFound.
     """

@@ -30,7 +30,7 @@ class Imported(NamedTuple):
 
 
 def repeated(key: IdempotencyKey | None, now: int) -> Imported | None:
-    """The first answer, if the request is a repeat, else None. Raises IdempotencyConflict."""
+    """The result of the first request, if this request repeats it, else None. Raises IdempotencyConflict."""
     known = idempotency.find(key, now) if key else None
     return _replayed(key, known) if key and known else None
 
@@ -45,8 +45,9 @@ def import_rules(
 ) -> Imported:
     """Write the rules of a list that change a price; with ``dry_run``, write nothing.
 
-    ``rules`` has the rules by their index in the list. Raises Invalid with all problems of the list, those in
-    ``problems`` included; nothing is written then. Also raises IdempotencyConflict and Contention.
+    ``rules`` has the list's valid rules by their index, and ``problems`` what is wrong with the other rules. If there
+    are problems, or the valid rules have further problems, this writes nothing and raises Invalid with all of them.
+    Also raises IdempotencyConflict and Contention.
     """
 
     def attempt() -> Imported:
@@ -69,7 +70,7 @@ def import_rules(
 
 
 def _difference(rules: Mapping[int, PriceRule], problems: Sequence[Problem]) -> Difference:
-    """How the list differs from the stored rules. Raises Invalid with all problems of the list."""
+    """How the list differs from the stored rules. If the list has problems, raises Invalid with all of them."""
     before = [
         {each: prices.rule_at(each, rule.effective_from) for each in (rule.model_id, *rule.aliases)}
         for rule in rules.values()
@@ -104,6 +105,6 @@ def _to_text(found: Difference) -> str:
 
 
 def _attributes(rule: PriceRule) -> Item:
-    """A rule's item without its keys and empty attributes, because one record holds many rules."""
+    """A rule's item without keys and empty attributes, to save space: one idempotency record holds many rules."""
     keys = ("pk", "sk", "kind_pk", "kind_sk")
     return {name: value for name, value in prices.to_item(rule).items() if value is not None and name not in keys}

@@ -11,7 +11,7 @@ from cachetools import TLRUCache
 class Cache[**P, T]:
     """Results of ``read`` by name, each at most ``seconds`` old. Threads may share it.
 
-    It keeps at most ``most`` results or, with ``size``, results whose sizes add up to at most ``most``.
+    ``most`` limits the number of kept results or, if ``size`` is given, the sum of their sizes.
     """
 
     def __init__(
