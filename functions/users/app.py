@@ -44,7 +44,10 @@ type Role = Literal["user", "supervisor", "admin"]
 
 
 class Sync(RequestModel):
-    """A user as the platform knows them. Without ``role``, a new user gets ``user``, and an existing user's role stays."""
+    """A user as the platform knows them.
+
+    Without ``role``, a new user gets the role ``user``, and an existing user's role stays.
+    """
 
     user_id: UserId
     email: EmailAddress

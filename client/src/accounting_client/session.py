@@ -1,4 +1,4 @@
-"""A streaming session without asyncio: a thread sends heartbeats. No matter how the stream ends, the session is settled."""
+"""A streaming session without asyncio: a thread sends heartbeats. The session is settled no matter how it ends."""
 
 from __future__ import annotations
 
