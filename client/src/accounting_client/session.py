@@ -1,4 +1,7 @@
-"""A streaming session without asyncio: a thread sends heartbeats. The session is settled no matter how it ends."""
+"""A streaming session without asyncio: a thread sends heartbeats.
+
+No matter how the stream ends, the session is settled.
+"""
 
 from __future__ import annotations
 
