@@ -84,7 +84,7 @@ def users(*, role: Role | None = None, page_size: int = 100) -> Listing[User]:
 def sync_user(user_id: str, email: str, username: str, role: Role | None = None) -> Call[SyncedUser]:
     """Create or update a user. Raises UserErased.
 
-    Without ``role``, a known user's role stays, and a new user's role is ``user``. The call sends the service key, and
+    Without ``role``, a new user gets ``user``, and an existing user's role stays. The call sends the service key, and
     no token.
     """
     body = json_fields(user_id=user_id, email=email, username=username, role=role)
