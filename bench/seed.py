@@ -97,7 +97,7 @@ def write_records(made: Sequence[UsageRecord]) -> None:
 
 
 def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
-    """Return the items with the sums of each day. The sums of a model in a service are spread over several."""
+    """Return the items of each day's sums. The sums of a model in a service are spread over several items."""
     items: dict[tuple[str, str], Item] = {}
     for place, record in enumerate(made):
         key = rollups.key_of(record, record.account_id, place % rollups.PARTS)
