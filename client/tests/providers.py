@@ -28,8 +28,10 @@ class Plan:
 
     The text is the first ``words`` words of ``says``, or generated words if ``says`` is None. A stream waits for
     `Provider.go` after ``pause_after`` words, and breaks off after ``cut_after`` words. An answer that is not streamed
-    waits if ``pause_after`` is not None. If ``reports_usage`` is False, only embeddings report usage; an Anthropic
-    message that is not streamed reports zeros.
+    waits if ``pause_after`` is not None.
+
+    If ``reports_usage`` is False, answers have no usage, with two exceptions: embeddings still report their usage, and
+    an Anthropic message that is not streamed reports zeros.
     """
 
     words: int = 4
