@@ -1,6 +1,6 @@
 """Credits: balances, costs, and the commands of supervisors."""
 
-import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
 from typing import Annotated, Self
 

@@ -1,6 +1,6 @@
 """Price rules of models. Each rule has a beginning and may have an end. A model without a rule has a default price."""
 
-import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
 from typing import Annotated, Self
 
