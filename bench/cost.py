@@ -70,8 +70,8 @@ measured here, divided by the share of a core that a function of {MEMORY_GIGABYT
 ({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), plus {DATABASE_SECONDS * 1000:.0f} ms for each call to DynamoDB. Log
 bytes are measured; the gateway's access log adds {ACCESS_LOG_BYTES} a request, and Lambda adds no lines. The authorizer
 runs once a session (its answers are cached for 5 minutes). The system's statistics count usage records in batches.
-A batch has {BATCH} records, of {ACTIVE_USERS} users and {MODELS} models. One of four partitions gets as many in five
-minutes, if there are a million sessions a month and each active user begins a session a minute."""
+A batch has {BATCH} records, of {ACTIVE_USERS} users and {MODELS} models. This is what one of four partitions gets in
+five minutes, if there are a million sessions a month and each active user begins a session a minute."""
 PRICES = """\
 List prices of 2025/2026: DynamoDB on-demand writes 0.625 and reads 0.125 USD per million units; Lambda
 arm64 0.0000133334 USD per GB-second and 0.20 per million requests; API Gateway REST 3.50 per million requests;

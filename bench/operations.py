@@ -49,7 +49,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Turn:
-    """One repeat of an operation. ``user`` calls, and ``target`` is the user whose credits a supervisor changes.
+    """One repeat of an operation. ``user`` is the caller. ``target`` is the user whose credits a supervisor changes.
 
     ``seeded`` has the values that the requests take from the seeded data, such as a key's id.
     """
@@ -62,7 +62,7 @@ class Turn:
 
     @cached_property
     def session_id(self) -> str:
-        """Return the id of the turn's session. The first request makes the id, as in the Python client."""
+        """Return the id of the turn's session: a UUIDv7, as in the Python client."""
         return uuid7(clock())
 
 

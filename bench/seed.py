@@ -47,8 +47,8 @@ def api_key(user_id: str) -> dict[str, str]:
     made = api_keys.create(user_id, "bench", ("credits:read",), expires_at=None, now=now, idempotency_key=None)
     from accounting.store.api_keys import note_use
 
-    # The service stores a use only if the stored time is a minute old. This time is a day ahead, so the measured
-    # requests store no use.
+    # The service does not store a use within a minute after the last stored use. The use stored here is a day ahead, so
+    # the measured requests store none.
     note_use(made.key, now + DAY)
     return {"keyId": made.key.id, "keyText": str(made.text)}
 
@@ -97,7 +97,7 @@ def write_records(made: Sequence[UsageRecord]) -> None:
 
 
 def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
-    """Return the items with the sums of each day. As in the service, a pair of service and model has several items."""
+    """Return the items of each day's sums. The sums of a model in a service are spread over several items."""
     items: dict[tuple[str, str], Item] = {}
     for place, record in enumerate(made):
         key = rollups.key_of(record, record.account_id, place % rollups.PARTS)

@@ -56,7 +56,7 @@ def description(claims: Claims) -> str:
         "user id": user.id,
         "e-mail": user.email or "none (not in the token, or not verified)",
         "name": user.username or "none",
-        "role": user.role or f"none: the token acts as {DEFAULT_ROLE}, and the stored role of the user stays",
+        "role": user.role or f"none (this token acts as {DEFAULT_ROLE}, and does not change the user's stored role)",
         "accepted until": f"{ends:%Y-%m-%dT%H:%M:%SZ}",
     }
     return "\n".join(f"{name + ':':<16}{value}" for name, value in lines.items())

@@ -6,10 +6,10 @@ genai-prices on purpose:
 - A price for each request is multiplied by the usage's `requests`; genai-prices always counts one request.
 - Audio from the cache costs what other input from the cache costs; a usage does not tell them apart.
 - A rule leaves out prices of images, video, documents, file searches, citations, characters and hours, because a usage
-  does not count them. `left_out` names these prices. A usage counts the tokens of images and video as other input or
-  output, and they cost the same.
+  has no separate counts of them. `left_out` names these prices. Tokens of images and video cost what other tokens of
+  input or output cost.
 - A model whose price depends on the time of day has no rule.
-- A rule leaves out variants that only several values together select.
+- A rule names each variant by one value. It leaves out variants whose `when` in genai-prices has several values.
 
 If a cache write for an hour has no price of its own, it costs what other cache writes cost, as in genai-prices. Its
 rate is written into the rule, because otherwise this service would charge what other input costs.

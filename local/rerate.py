@@ -4,7 +4,8 @@ It reads these variables of the environment:
 
 - SINCE and UNTIL: dates or instants in UTC. UNTIL is now by default.
 - MODEL: the id of one model. By default, the records of all models count.
-- TABLE: a table's name. boto3 finds the credentials and the region. By default, the table of `make run`.
+- TABLE: a table's name. By default, the table of `make run` is read. For any other table, boto3 finds the credentials
+  and the region.
 
 It does not scan the table. For each day, it reads the users of the day from the index of the system-wide statistics,
 and then their records of the day. So it sees a record only after the statistics have counted it, which takes up to
@@ -63,7 +64,7 @@ class Cost:
 
 @dataclass
 class Report:
-    """Costs by model and day. `left_out` counts the records without a cost, by reason."""
+    """Costs by model and day. `left_out` counts the records that could not be priced, by reason."""
 
     costs: defaultdict[tuple[str, str], Cost] = field(default_factory=lambda: defaultdict(Cost))
     left_out: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -101,7 +102,7 @@ def main() -> int:
             attach("start the service with `make run`, or name another table in TABLE")
         records = _records(since, until, os.environ.get("MODEL") or None)
         now = clock()
-        # If the model's price has no such variant, the price without a variant applies, as in a settlement.
+        # If the model's price lacks the record's variant, the price without a variant applies, as in a settlement.
         report = rerate(records, cache(lambda model_id, variant: prices.card_since(model_id, now, variant)[1]))
     except Refused as refused:
         return explain(refused)

@@ -87,8 +87,8 @@ def seed(users: int, records: int) -> None:
     with step("Audit") as note, _without_metrics():
         note(_audited())
     with step(f"{records:,} usage records"):
-        # The records come last, because the table's stream sends them to the rollups function. The function counts
-        # nothing, because they are already counted, but it would take processor time from the other steps.
+        # The records come last. The table's stream sends them to the rollups function, which would take processor time
+        # from the other steps. The function does not count these records again.
         _write(map(usage.to_item, books.records))
 
 

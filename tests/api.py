@@ -35,7 +35,7 @@ DOCS_PATHS = [
 PUBLIC: set[Route] = {route for route, operation in _OPERATIONS.items() if operation.get("security") == []}
 """The routes that take no token and answer everybody the same."""
 HEADS: set[Route] = {("HEAD", path) for _, path in PUBLIC}
-"""The public routes with ``HEAD``. They answer like ``GET``, but without a body, so the document leaves them out."""
+"""The public routes with the method ``HEAD``. The document lists only their ``GET``, which answers with a body."""
 INTERNAL: set[Route] = {
     route for route, operation in _OPERATIONS.items() if operation.get("security") == [{"internalKey": []}]
 }

@@ -86,7 +86,7 @@ def _assert_allocations_are_numbered(account_id: AccountId, wallet: Wallet) -> N
 def _assert_usage_records_match_charges_and_day_sums(account_id: AccountId, ledger: list[Entry]) -> None:
     stored = _items(keys.wallet(account_id), "USAGE#")
     records = [usage.from_item(account_id, item) for item in stored if "paid_by" not in item]
-    # A settlement can also write a ``repay`` entry. It names the same usage record, but charges nothing.
+    # A settlement can also write a ``repay`` entry, which names the same usage record but charges nothing.
     charging = [entry for entry in ledger if entry.kind in ("settle", "release", "charge")]
     charges = [(entry.usage_id, entry.charged) for entry in charging]
     assert len(set(charges)) == len(charges)

@@ -11,7 +11,7 @@ from tests.e2e.client import MODEL
 
 @dataclass(frozen=True)
 class Raw:
-    """A text that is put into a body as it is, because ``json.dumps`` never writes it. Some texts are not JSON."""
+    """A text that is put into a body unchanged, without ``json.dumps``. Some of these texts are not JSON."""
 
     text: str
 

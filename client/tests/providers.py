@@ -28,8 +28,10 @@ class Plan:
 
     The text is the first ``words`` words of ``says``, or generated words if ``says`` is None. A stream waits for
     `Provider.go` after ``pause_after`` words, and breaks off after ``cut_after`` words. An answer that is not streamed
-    waits if ``pause_after`` is not None. If ``reports_usage`` is False, only embeddings report usage; an Anthropic
-    message that is not streamed reports zeros.
+    waits if ``pause_after`` is not None.
+
+    If ``reports_usage`` is False, answers have no usage, with two exceptions: embeddings still report their usage, and
+    an Anthropic message that is not streamed reports zeros.
     """
 
     words: int = 4
@@ -153,8 +155,8 @@ class Provider:
                     self.wfile.write(content)
 
             def _stream(self, plan: Plan, events: Iterator[tuple[int | None, Json | str]]) -> None:
-                self.close_connection = True
                 self.send_response(200)
+                self.send_header("Connection", "close")  # otherwise, the next request could meet the close
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()

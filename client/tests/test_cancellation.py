@@ -1,4 +1,4 @@
-"""Streams cancelled by their caller, a time limit or a framework are settled, and only once."""
+"""If a caller, a time limit or a framework cancels a stream, the client settles it exactly once."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def consume(client: AsyncAccountingClient, until: int, reached: asyncio.Ev
             await asyncio.sleep(60)
 
 
-def test_a_stream_whose_task_is_cancelled_is_charged_for_what_was_generated() -> None:
+def test_cancelling_a_task_charges_what_its_stream_has_generated() -> None:
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         inside = asyncio.Event()
         task = asyncio.create_task(stay_in_stream(client, inside))
@@ -87,7 +87,7 @@ def test_a_stream_whose_task_is_cancelled_is_charged_for_what_was_generated() ->
     assert cancelling(scenario).received == [("initialize", 100), ("abort", 30)]
 
 
-def test_a_session_whose_task_is_cancelled_twice_is_settled_before_the_client_is_closed() -> None:
+def test_cancelling_a_task_twice_still_settles_its_session_before_the_client_closes() -> None:
     async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
         inside = asyncio.Event()
         task = asyncio.create_task(stay_in_stream(client, inside))
@@ -102,7 +102,7 @@ def test_a_session_whose_task_is_cancelled_twice_is_settled_before_the_client_is
     assert cancelling(scenario).received == [("initialize", 100), ("abort", 30)]
 
 
-def test_a_session_cancelled_while_it_opens_releases_its_hold() -> None:
+def test_a_hold_is_released_if_the_task_is_cancelled_while_the_session_opens() -> None:
     async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
         async def stream() -> None:
             async with client.streaming_session("m", 100):
@@ -117,7 +117,7 @@ def test_a_session_cancelled_while_it_opens_releases_its_hold() -> None:
     assert cancelling(scenario).received == [("initialize", 100), ("abort", 0)]
 
 
-def test_a_session_cancelled_while_it_finalizes_is_finalized() -> None:
+def test_cancelling_a_task_during_finalize_still_finalizes_the_session() -> None:
     async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
         async def stream() -> None:
             async with client.streaming_session("m", 100) as session:
@@ -136,7 +136,7 @@ def test_a_session_cancelled_while_it_finalizes_is_finalized() -> None:
     assert cancelling(scenario).received == [("initialize", 100), ("finalize", 30)]
 
 
-def test_a_generator_that_is_closed_early_is_charged_for_what_was_generated() -> None:
+def test_closing_a_generator_early_charges_what_it_has_generated() -> None:
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         chunks: Any = answer(client)
         async for number in chunks:
@@ -147,7 +147,7 @@ def test_a_generator_that_is_closed_early_is_charged_for_what_was_generated() ->
     assert cancelling(scenario).received == [("initialize", 100_000), ("abort", 50)]
 
 
-def test_a_generator_that_is_garbage_collected_is_charged_for_what_was_generated() -> None:
+def test_garbage_collection_of_a_generator_charges_what_it_has_generated() -> None:
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         async for number in answer(client):
             if number == 4:
@@ -157,7 +157,7 @@ def test_a_generator_that_is_garbage_collected_is_charged_for_what_was_generated
     assert cancelling(scenario).received == [("initialize", 100_000), ("abort", 50)]
 
 
-def test_a_stream_that_exceeds_a_time_limit_is_charged_for_what_was_generated() -> None:
+def test_exceeding_a_time_limit_charges_what_the_stream_has_generated() -> None:
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         async def stream() -> None:
             async with asyncio.timeout(None) as limit, client.streaming_session("m", 100) as session:

@@ -171,7 +171,7 @@ def test_a_settlement_is_taken_over_once_after_its_process_is_gone(
     assert other.claim(KEY.sender) == []
 
 
-def test_a_stream_that_a_killed_process_left_open_is_aborted_without_a_count_of_tokens(
+def test_an_open_stream_of_a_killed_process_is_aborted_without_a_count_of_tokens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "OPEN_LEASE_SECONDS", -1)
@@ -221,7 +221,7 @@ def test_a_users_own_token_is_refused_because_a_restart_would_lose_it(tmp_path: 
     assert rows(tmp_path / "outbox") == []
 
 
-def test_a_settlement_that_fails_until_the_client_is_closed_is_sent_by_the_next_client(
+def test_the_next_client_sends_a_settlement_that_the_closed_client_could_not_send(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bank, brief = Bank(), Retries(total_seconds=0.2, first_seconds=0.01)

@@ -265,7 +265,7 @@ def test_an_output_is_shortened_to_what_the_user_can_pay_for(sdk: Sdk, stream: b
     assert (sdk.bank.only().outcome, sdk.output) == ("finalize", 5)
 
 
-def test_a_call_that_the_provider_refuses_costs_nothing(sdk: Sdk) -> None:
+def test_a_call_costs_nothing_if_the_provider_refuses_it(sdk: Sdk) -> None:
     sdk.provider.plans(status=500)
 
     def body(talk: Talk) -> None:
@@ -278,7 +278,7 @@ def test_a_call_that_the_provider_refuses_costs_nothing(sdk: Sdk) -> None:
 
 
 @pytest.mark.parametrize("then", ["close", "break in with", "raise in with"])
-def test_a_reader_who_leaves_pays_for_what_was_read(sdk: Sdk, then: str) -> None:
+def test_leaving_a_stream_early_costs_only_what_was_read(sdk: Sdk, then: str) -> None:
     sdk.provider.plans(words=6, pause_after=4)
 
     def body(talk: Talk) -> None:
@@ -293,7 +293,7 @@ def test_a_reader_who_leaves_pays_for_what_was_read(sdk: Sdk, then: str) -> None
     assert sdk.settled["metadata"] == {"estimated": True}
 
 
-def test_a_reader_who_leaves_after_the_last_part_pays_for_the_reported_usage_if_it_has_arrived(sdk: Sdk) -> None:
+def test_leaving_after_the_last_part_costs_the_reported_usage_if_it_has_arrived(sdk: Sdk) -> None:
     counts: list[int] = []
 
     def body(talk: Talk) -> None:
@@ -338,9 +338,9 @@ def test_a_stream_that_breaks_off_is_settled_for_what_was_read(sdk: Sdk) -> None
     assert sdk.output >= 3
 
 
-def test_a_stream_without_a_usage_is_settled_by_count_and_marked(sdk: Sdk) -> None:
+def test_if_no_usage_is_reported_the_counted_tokens_are_charged_and_marked_as_estimated(sdk: Sdk) -> None:
     sdk.provider.plans(words=6, reports_usage=False)
-    sdk.bank.rejects_usage = True  # as the service rejects a usage without counts
+    sdk.bank.rejects_usage = True  # the real service also rejects a usage without counts
 
     sdk.run(lambda talk: talk.read())
 
@@ -351,7 +351,7 @@ def test_a_stream_without_a_usage_is_settled_by_count_and_marked(sdk: Sdk) -> No
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_usage_that_the_service_rejects_is_settled_by_count_and_marked(sdk: Sdk, stream: bool) -> None:
+def test_if_a_usage_is_rejected_the_counted_tokens_are_charged_and_marked_as_estimated(sdk: Sdk, stream: bool) -> None:
     sdk.bank.rejects_usage = True
 
     sdk.run(lambda talk: talk.read() if stream else talk.ask())
@@ -360,7 +360,7 @@ def test_a_usage_that_the_service_rejects_is_settled_by_count_and_marked(sdk: Sd
     assert sdk.settled["actualTokens"] >= 4
 
 
-def test_a_service_that_is_down_keeps_the_model_from_being_called(sdk: Sdk) -> None:
+def test_the_model_is_not_called_if_the_service_is_down(sdk: Sdk) -> None:
     sdk.bank.is_down = True
 
     def body(talk: Talk) -> None:
@@ -448,7 +448,7 @@ def test_a_raw_response_is_refused_before_anything_is_sent(sdk: Sdk, raw: str) -
     assert (sdk.provider.asked, sdk.bank.sessions) == ([], {})
 
 
-def test_a_task_that_is_cancelled_pays_for_what_was_read(provider: Provider) -> None:
+def test_a_cancelled_task_pays_for_what_was_read(provider: Provider) -> None:
     for api in APIS:
         provider.plans(words=6, pause_after=3)
         bank = Bank()
@@ -480,7 +480,7 @@ def test_a_task_that_is_cancelled_pays_for_what_was_read(provider: Provider) -> 
         assert sdk.output >= 1
 
 
-def test_a_call_that_is_cancelled_before_its_answer_pays_for_its_input(provider: Provider) -> None:
+def test_cancelling_a_call_before_it_is_answered_costs_only_the_input(provider: Provider) -> None:
     provider.plans(pause_after=0)
     sdk = Sdk("chat", "async", provider, Bank())
 
@@ -501,7 +501,7 @@ def test_a_call_that_is_cancelled_before_its_answer_pays_for_its_input(provider:
     assert (sdk.settled["tokensGenerated"], sdk.settled["metadata"]) == (0, {"estimated": True})
 
 
-def test_a_hold_that_cannot_be_raised_stops_the_stream(provider: Provider) -> None:
+def test_the_stream_stops_if_its_hold_cannot_be_raised(provider: Provider) -> None:
     provider.plans(words=200, pause_after=100)
     sdk = Sdk("chat", "sync", provider, Bank())
     sdk.bank.trouble["heartbeat"] = [httpx.Response(402, json={"code": "INSUFFICIENT_CREDITS", "message": "no"})]
@@ -593,7 +593,7 @@ def test_combining_a_sync_and_an_async_client_raises_type_error(make: Any) -> No
         accounted(make(api_key="k"), other(BASE_URL))
 
 
-def test_the_client_that_is_wrapped_stays_as_it_was() -> None:
+def test_wrapping_a_client_does_not_change_it() -> None:
     plain = openai.AzureOpenAI(api_key="k", azure_endpoint="https://a.example.com", api_version="1")
     assert plain.chat is not None
     wrapped: Any = accounted(plain, AccountingClient(BASE_URL))

@@ -273,7 +273,7 @@ def test_a_hold_that_cannot_be_raised_stops_the_stream_at_its_next_tokens(stream
 @pytest.mark.parametrize(
     ("answer", "kind"), [(refusal(404, "SESSION_NOT_ACTIVE"), SessionNotActive), (refusal(403, "FORBIDDEN"), Forbidden)]
 )
-def test_a_stream_whose_session_was_ended_is_stopped(stream: Run, answer: httpx.Response, kind: Any) -> None:
+def test_a_refused_heartbeat_stops_the_stream(stream: Run, answer: httpx.Response, kind: Any) -> None:
     service = Accountant()
     service.trouble["heartbeat"] = [answer]
 
@@ -296,7 +296,7 @@ def test_heartbeats_that_fail_for_a_while_do_not_stop_the_stream(
 
 
 @pytest.mark.parametrize("moment", ["trouble", "afterwards"])
-def test_a_settlement_whose_answer_is_lost_is_repeated(stream: Run, moment: str) -> None:
+def test_a_settlement_is_repeated_if_its_answer_is_lost(stream: Run, moment: str) -> None:
     service = Accountant()
     getattr(service, moment)["finalize"] = [LOST] * 5
 
@@ -405,7 +405,7 @@ def test_only_integers_are_counted_as_tokens(stream: Run, tokens: Any) -> None:
     assert service.outcome == ("abort", 30)
 
 
-def test_a_session_whose_id_was_used_before_is_not_entered(stream: Run) -> None:
+def test_a_session_is_not_entered_if_its_id_was_used_before(stream: Run) -> None:
     """The service answers the second opening with its first answer, and holds no more credits."""
     service = Accountant()
     stream(service, counting(30), session_id="mine")
@@ -416,7 +416,9 @@ def test_a_session_whose_id_was_used_before_is_not_entered(stream: Run) -> None:
 
 
 @pytest.mark.parametrize("session_id", [None, "mine"])
-def test_a_session_whose_opening_was_repeated_is_entered(stream: Run, session_id: str | None) -> None:
+def test_a_session_is_entered_if_its_opening_is_repeated_after_a_lost_answer(
+    stream: Run, session_id: str | None
+) -> None:
     service = Accountant()
     service.afterwards["initialize"] = [LOST]
 
@@ -436,14 +438,14 @@ def test_a_session_that_has_ended_is_not_entered(stream: Run) -> None:
     assert service.steps() == ["initialize"]
 
 
-UNTIMELY = [0, -1, -0.001, float("nan"), float("inf"), 1e12, True, "10", Decimal(10)]
+INVALID_SECONDS = [0, -1, -0.001, float("nan"), float("inf"), 1e12, True, "10", Decimal(10)]
 
 
 @pytest.mark.parametrize(
     ("name", "seconds"),
-    [*product(["heartbeat_seconds", "settle_seconds"], UNTIMELY), ("settle_seconds", None)],
+    [*product(["heartbeat_seconds", "settle_seconds"], INVALID_SECONDS), ("settle_seconds", None)],
 )
-def test_a_time_that_no_timer_can_wait_is_refused_before_anything_is_held(stream: Run, name: str, seconds: Any) -> None:
+def test_an_invalid_number_of_seconds_is_refused_before_anything_is_held(stream: Run, name: str, seconds: Any) -> None:
     service = Accountant()
 
     with pytest.raises(ValueError, match=f"{name} must be a number of seconds, more than 0"):
@@ -538,7 +540,7 @@ def test_a_session_settled_inside_the_block_is_not_settled_again_at_its_end() ->
         assert service.steps() == ["initialize", settle]
 
 
-def test_a_session_whose_block_was_never_left_is_aborted_when_the_client_closes() -> None:
+def test_closing_the_client_aborts_a_session_whose_block_was_never_left() -> None:
     service = Accountant()
     with httpx.Client(transport=httpx.MockTransport(service)) as http, AccountingClient(BASE_URL, http=http) as client:
         with client.with_token("one") as one:

@@ -98,7 +98,7 @@ class Wire:
                 self.wfile.write(content)
                 wire.answered[step] += 1
 
-            do_GET = do_POST = do_PUT = do_DELETE = do  # noqa: N815 - as the server calls them
+            do_GET = do_POST = do_PUT = do_DELETE = do  # noqa: N815 - http.server needs these names
 
             def log_message(self, *_: Any) -> None:
                 pass

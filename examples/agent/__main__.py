@@ -27,7 +27,10 @@ SETTINGS: dict[str, Any] = {
 
 
 def work(accounting: AccountingClient) -> int:
-    """Call the model once a step, until the run's credits do not cover the next step. Return how many steps ran."""
+    """Call the model at most MOST_STEPS times. Stop when the run's credits do not cover the next call.
+
+    Return the number of answered calls.
+    """
     run = accounting.begin_run(f"agent-{uuid4()}", LIMIT_CREDITS)
     paid = AccountingCallback(accounting, run_id=run.run_id)
     llm = ChatOpenAI(**SETTINGS)

@@ -68,8 +68,8 @@ class SetMember(RequestModel):
 class OrganizationView(ResponseModel):
     """An organization.
 
-    ``role`` is the caller's role in the organization. It is left out if the caller is not a member, in the list for
-    administrators, and in the answers to creating and closing an organization.
+    ``role`` is the caller's role in the organization. It is left out if the caller is not a member. It is also left out
+    in the list for administrators, and in the answers to creating and closing an organization.
     """
 
     organization_id: str
@@ -189,7 +189,7 @@ def close(organization_id: IdentifierInPath, body: CloseOrganization | None = No
     """Close an organization. Nothing new is paid from its account; open sessions still settle.
 
     Its credits move to the account ``transferTo`` and keep their expiry. Without ``transferTo``, they are removed.
-    Repeat the request to move or remove credits that sessions have refunded since.
+    Later refunds of open sessions are moved or removed within minutes. Repeat the request to do this at once.
     """
     transfer_to = body.transfer_to if body else None
     closed = closing.close(organization_id, transfer_to, actor=api.caller.actor, now=clock())

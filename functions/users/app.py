@@ -44,7 +44,10 @@ type Role = Literal["user", "supervisor", "admin"]
 
 
 class Sync(RequestModel):
-    """A user as the platform knows them. Without ``role``, a known user's role stays, and a new user's is ``user``."""
+    """A user as the platform knows them.
+
+    Without ``role``, a new user gets the role ``user``, and an existing user's role stays.
+    """
 
     user_id: UserId
     email: EmailAddress
@@ -176,7 +179,7 @@ def user_of(user_id: UserInPath) -> UserView:
 
 @api.post("/api/users/<user_id>/disable", access=ADMINS)
 def disable(user_id: UserInPath, body: Disable | None = None) -> UserView:
-    """Disable a user: refuse all requests of the user, with API keys too, except requests that end open sessions."""
+    """Disable a user: refuse all requests of the user and of their API keys, except requests that end open sessions."""
     reason = (body and body.reason) or ""
     return UserView.of(operations.disable(api.subject, by=api.caller.user_id, reason=reason, now=clock()))
 

@@ -27,7 +27,10 @@ def answer_for(path: str) -> dict[str, Any]:
 
 
 def imports(text: str) -> list[tuple[str, str]]:
-    """A pair for each imported file: its path if it is imported at once, its path if later. One of them is empty."""
+    """A pair of texts for each imported file, one of them empty.
+
+    The first is the file's path if it is imported at once, the second its path if it is imported later.
+    """
     return re.findall(r'^import [^"]+ from "([^"]+)";$|import\("([^"]+)"\)', text, re.MULTILINE)
 
 

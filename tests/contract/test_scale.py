@@ -9,7 +9,7 @@ CONSTANT = 1e6
 
 
 @pytest.mark.parametrize("shape", [SHAPE, CONSTANT])
-def test_at_60_commands_a_second_99_of_100_take_at_most_300_ms(shape: float) -> None:
+def test_99_percent_of_commands_take_at_most_300_ms_at_a_rate_of_60_a_second(shape: float) -> None:
     found = run(60, seconds=120, shape=shape)
 
     assert len(found.latencies) > 7_000

@@ -135,7 +135,7 @@ def test_every_command_on_the_page_works_in_order(
 
 
 def assert_the_authorizers_find_their_secrets(terminal: Terminal, port: str) -> None:
-    """Check that the authorizers' secrets accept the sample events.
+    """Check that the token and the key in the sample events match the authorizers' secrets.
 
     The secrets are read over the bridge, by their names in sam-local-env.json.
     """

@@ -101,7 +101,7 @@ BROKEN_ENVIRONMENT = {
 
 
 def test_a_killed_service_continues_from_its_last_save_and_counts_everything_once(project: Project) -> None:
-    """The start ignores unusable AWS and proxy variables, and closes the folder to the machine's other users."""
+    """Unusable AWS and proxy variables are ignored, and the first start removes other users' access to secrets."""
     local = project.folder / ".local"
     (local / "state").mkdir(exist_ok=True)
     opened = local / "state/opened"
@@ -165,7 +165,7 @@ def until(wanted: Callable[[], bool]) -> bool:
 
 
 def readable_by_others(folder: Path) -> list[Path]:
-    """Return the files and folders with secrets to which other users have any access."""
+    """Return the files and folders that contain secrets but give other users access."""
     local = folder / ".local"
     secret = [local / name for name in ("state", "scratch")]
     secret += [path for each in secret for path in each.rglob("*")]

@@ -112,7 +112,7 @@ def test_a_streamed_answer_is_paid_for(service: Stack, people: People, proxy: Pr
     assert books.balance["heldCredits"] == 0
 
 
-def test_a_user_without_enough_credits_gets_the_affordable_estimate_and_no_stream(
+def test_a_user_without_enough_credits_gets_a_refusal_with_the_affordable_tokens(
     people: People, proxy: Proxy, provider: Provider
 ) -> None:
     provider.plans()
@@ -259,7 +259,7 @@ def test_a_caller_who_leaves_pays_for_what_was_generated(
     assert audited(service, person).balance["heldCredits"] == 0
 
 
-def test_the_session_of_a_dead_proxy_is_swept_and_charged_its_last_heartbeat(
+def test_a_dead_proxys_session_is_swept_and_charged_up_to_its_last_heartbeat(
     service: Stack, people: People, provider: Provider
 ) -> None:
     person = people(credits=100)

@@ -93,7 +93,7 @@ def test_made_up_key_ids_are_refused_and_cause_one_fetch(http: httpx.Client, ser
     assert server.asked == ["/one", "/one"], "nothing that the token points to is fetched"
 
 
-def test_while_the_provider_is_silent_only_tokens_with_unknown_keys_are_refused(
+def test_only_tokens_with_unknown_keys_are_refused_while_the_provider_is_silent(
     http: httpx.Client, server: KeyServer
 ) -> None:
     assert bearer(http, signed(EC)).is_success

@@ -73,7 +73,7 @@ def requests(lines: list[Line]) -> list[dict[str, Any]]:
 
 
 def of_request(service: Stack, answer: httpx.Response, since: int) -> tuple[list[Line], list[dict[str, Any]]]:
-    """Return every line since a time, and the request lines of one request. ``answer`` is the refusal that it got."""
+    """Return every line since a time, and the ``request`` lines of the request that ``answer`` refuses."""
     request_id = answer.json()["requestId"]
     lines = lines_with(service, lambda line: line.json().get("correlation_id") == request_id, since)
     return lines, [found for found in requests(lines) if found.get("correlation_id") == request_id]
@@ -194,7 +194,7 @@ def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: Peop
     for newline in ("\n", "\r\n", "\r", "\u2028", "\x85"):
         text = f"x{newline}{line}{newline}"
         notes = {"userId": admin.id, "credits": 1, "notes": text}
-        # U+0085 is a control character, which even notes refuse. U+2028 counts as ordinary, so even user ids accept it.
+        # U+0085 is a control character, so even notes refuse it. U+2028 is not one, so even user ids accept it.
         assert admin.post("credits/allocate", notes, User_Agent=mark).status_code == (400 if newline == "\x85" else 201)
         bad = {"sessionId": text, "modelId": MODEL, "estimatedTokens": 1}
         assert_refused(admin.post("streaming-sessions/initialize", bad), 400, "VALIDATION_ERROR")

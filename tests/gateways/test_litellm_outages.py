@@ -41,7 +41,7 @@ def test_a_settlement_reaches_a_service_that_was_down_when_the_stream_ended(
     assert record["credits"] == 3
 
 
-def test_a_proxy_that_is_killed_settles_from_its_outbox_when_it_runs_again(
+def test_a_killed_proxy_settles_from_its_outbox_when_it_runs_again(
     service: Stack, people: People, provider: Provider, credential: str, tmp_path: Path
 ) -> None:
     person = people(credits=100)

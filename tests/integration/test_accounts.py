@@ -92,7 +92,7 @@ def test_the_id_of_an_open_session_is_refused_for_another_account(user: MakeUser
     assert stream("s1").replayed
 
 
-def test_abort_sweep_late_usage_and_a_forced_end_settle_on_the_paying_account(user: MakeUser) -> None:
+def test_a_session_is_settled_on_the_paying_account_however_it_ends(user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 100)
     for name in ("aborted", "swept", "forced"):

@@ -107,7 +107,7 @@ def test_16_identical_initializations_hold_once(user: MakeUser) -> None:
     assert assert_books_balance("u1").held == 6
 
 
-def test_16_identical_finalizes_settle_once_and_answer_the_same(user: MakeUser) -> None:
+def test_16_identical_finalize_requests_settle_once_and_get_the_same_answer(user: MakeUser) -> None:
     user("u1", 60)
     initialize("s1")
 
@@ -188,7 +188,7 @@ def test_two_new_users_who_claim_one_address_are_both_accepted() -> None:
     assert users.resolve("one@example.com").user.id == "u1", "the newest token gets the address"
 
 
-def test_many_different_concurrent_commands_leave_books_that_balance(user: MakeUser) -> None:
+def test_the_books_balance_after_many_different_concurrent_commands(user: MakeUser) -> None:
     user("u1", 300)
     for number in range(8):
         initialize(f"s{number}")
@@ -213,7 +213,7 @@ def test_many_different_concurrent_commands_leave_books_that_balance(user: MakeU
     assert_books_balance("u1")
 
 
-def test_the_furthest_of_concurrent_heartbeats_counts(user: MakeUser) -> None:
+def test_of_many_concurrent_heartbeats_the_furthest_is_charged(user: MakeUser) -> None:
     user("u1", 500)
     initialize("s1")
 

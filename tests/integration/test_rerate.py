@@ -112,7 +112,7 @@ def test_a_sweep_without_late_usage_is_priced_like_any_record() -> None:
     assert rerate.rerate([swept], card_of).costs == {("m", day(NOW)): Cost(1, 5, 4)}
 
 
-def test_the_tool_reads_all_users_records_and_writes_nothing(
+def test_the_tool_reads_the_records_of_all_users_and_writes_nothing(
     user: MakeUser,
     dynamodb: Any,
     table_name: str,

@@ -88,7 +88,7 @@ def test_a_refund_keeps_the_expiry_of_its_lot(user: MakeUser) -> None:
     assert credits.balance(ACCOUNT, NOW + DAY).available == 0
 
 
-def test_credits_that_expired_while_held_return_once_for_a_day(user: MakeUser) -> None:
+def test_credits_that_expired_while_held_get_grace_only_once(user: MakeUser) -> None:
     user("u1", 4, days=1)
     initialize(now=NOW + DAY - 1)
 
@@ -163,7 +163,7 @@ def test_a_heartbeat_that_fits_the_hold_only_records_progress(user: MakeUser) ->
     assert assert_books_balance("u1").held == 4
 
 
-def test_a_heartbeat_beyond_the_hold_raises_it_with_the_buffer(user: MakeUser) -> None:
+def test_a_heartbeat_beyond_the_hold_raises_the_hold_to_the_new_cost_plus_the_buffer(user: MakeUser) -> None:
     user("u1", 100)
     initialize()
 
@@ -227,7 +227,7 @@ def test_raising_the_hold_does_not_undo_a_later_heartbeat(user: MakeUser, monkey
     assert (session.tokens, session.last_seen_at) == (30_000, NOW + 2)
 
 
-def test_an_abort_without_tokens_charges_a_heartbeat_that_came_meanwhile(
+def test_if_an_abort_reports_no_tokens_it_charges_those_of_a_concurrent_heartbeat(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user("u1", 100)

@@ -398,7 +398,7 @@ def test_truncated_is_false_if_everything_is_shown(user: MakeUser) -> None:
     assert next(iter(found.sums.by_model)) == "m59", "the most credits come first"
 
 
-def test_a_map_over_its_limit_in_bytes_is_cut_and_truncated_says_so(
+def test_a_map_over_its_limit_in_bytes_is_cut_and_reported_as_truncated(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(domain, "MAP_BYTES", 40)
@@ -485,7 +485,7 @@ def test_a_record_that_is_twice_in_a_batch_is_counted_once(user: MakeUser) -> No
     assert system_usage.statistics(NOW, NOW + 1, top=1, now=NOW).sums.credits == 7
 
 
-def test_the_users_with_the_most_credits_come_first_and_truncated_says_that_there_are_more(user: MakeUser) -> None:
+def test_users_with_the_most_credits_come_first_and_the_answer_says_that_there_are_more(user: MakeUser) -> None:
     made = []
     for who in range(6):
         user(f"u{who}")

@@ -174,7 +174,7 @@ def test_a_record_without_usage_stores_no_counts_by_class_in_the_sums(user: Make
 
 
 def write_every_kind(seed: int) -> list[UsageRecord]:
-    """Write and return three days of records: of given credits, model calls, sessions and late usage."""
+    """Write and return three days of records: of model calls, sessions, late usage, and events with a fixed cost."""
     rng = random.Random(seed)
     begin = NOW - NOW % DAY
     organization_with(ORGANIZATION, "u1")

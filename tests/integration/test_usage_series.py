@@ -118,7 +118,7 @@ def test_top_0_leaves_out_the_users_and_keeps_the_series(user: MakeUser, by: sys
     assert (without.sums, without.by_day, without.series) == (whole.sums, whole.by_day, whole.series)
 
 
-def test_a_series_of_rankings_that_are_not_cut_takes_no_further_read(user: MakeUser, calls: Calls) -> None:
+def test_a_series_needs_no_further_read_if_rankings_are_not_cut(user: MakeUser, calls: Calls) -> None:
     user()
     made = [usage.record(Event("u1", "chat", "m", 3, {}, False), now=BEGIN, key=None).record]
     system_usage.count(made)

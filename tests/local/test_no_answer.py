@@ -42,7 +42,7 @@ class ProxyPage(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a proxy. It refuses every request with an HTML page."""
+    """The address of a proxy that answers every request with an HTML page."""
     with ThreadingHTTPServer(("127.0.0.1", 0), ProxyPage) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
@@ -72,7 +72,7 @@ def raising(error: Exception) -> Callable[..., NoReturn]:
 
 
 @pytest.mark.parametrize("status", [200, 403, 502])
-def test_prices_shows_what_a_proxy_answered(
+def test_make_prices_shows_what_a_proxy_answered(
     proxy: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(ProxyPage, "status", status)
@@ -84,7 +84,7 @@ def test_prices_shows_what_a_proxy_answered(
     assert (f"{proxy}/api/pricing/import" if status == 200 else f"{status} ") in shown
 
 
-def test_prices_names_a_base_url_that_is_not_a_url(
+def test_make_prices_refuses_a_base_url_that_is_not_a_url(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in {"CREDITS_PER_USD": "1000", "BASE_URL": "http://service:port", "TOKEN": "token"}.items():
@@ -94,7 +94,7 @@ def test_prices_names_a_base_url_that_is_not_a_url(
     assert capsys.readouterr().err.startswith("error: BASE_URL is not a URL")
 
 
-def test_screenshots_shows_what_a_proxy_answered(
+def test_make_screenshots_shows_what_a_proxy_answered(
     proxy: str, stack_json: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stack_json.write_text(json.dumps({"baseUrl": proxy}))
@@ -104,14 +104,14 @@ def test_screenshots_shows_what_a_proxy_answered(
 
 
 @pytest.mark.usefixtures("stack_json")
-def test_screenshots_says_that_the_service_does_not_answer(capsys: pytest.CaptureFixture[str]) -> None:
+def test_make_screenshots_says_that_the_service_does_not_answer(capsys: pytest.CaptureFixture[str]) -> None:
     assert screenshots.main() == 1
     assert capsys.readouterr().err.startswith("error: the service does not answer")
 
 
 @pytest.mark.usefixtures("stack_json")
 @pytest.mark.parametrize("error", NO_CONNECTION)
-def test_the_demo_says_that_the_service_does_not_answer(
+def test_make_demo_says_that_the_service_does_not_answer(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "_show", raising(error))
@@ -121,7 +121,7 @@ def test_the_demo_says_that_the_service_does_not_answer(
 
 
 @pytest.mark.parametrize("error", NO_CONNECTION)
-def test_run_says_that_the_local_aws_does_not_answer(
+def test_make_run_says_that_the_local_aws_does_not_answer(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)

@@ -4,8 +4,8 @@ The models are those of four providers, with tiers and variants. Costs are equal
 more decimals than a rate can have. The rate is then rounded, and a million tokens may cost up to half a millionth of a
 credit more or less.
 
-Each usage here has one request and no audio from the cache, because rules treat these differently on purpose (see
-`local.price_lists`).
+Each usage here has one request and no audio from the cache. For several requests and for cached audio, rules differ
+from genai-prices on purpose (see `local.price_lists`).
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def crawl(moment: Moment) -> None:
 
 
 @pytest.mark.parametrize("broken", [cut, hang], ids=["out of reach", "silent"])
-def test_without_a_database_requests_are_refused_in_time_and_succeed_when_it_returns(
+def test_requests_are_refused_in_time_while_the_database_is_gone_and_succeed_when_it_is_back(
     service: Stack, people: People, proxy: Proxy, broken: Callable[[Moment], None]
 ) -> None:
     person = people(credits=1000)

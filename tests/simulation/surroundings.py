@@ -24,11 +24,16 @@ from tests.simulation.database import TABLE
 from tests.simulation.scheduler import Pool, Scheduler
 
 PATIENCE_SECONDS = (commit.CONTENTION_SECONDS, commit.CONTENTION_SECONDS, 0.1)
-"""How long a command tries: one of these. The last is so short that even the few callers here get CONTENTION."""
+"""In each simulation, ``commit.CONTENTION_SECONDS`` is one of these.
 
+The last is so short that even the few callers here get CONTENTION.
+"""
 
 NAMES_OF_USER = (1, 2, system_usage.MAX_NAMES_OF_USER)
-"""To how many names a user gives merit: one of these. Two are low, so that even the few names here exceed them."""
+"""In each simulation, ``system_usage.MAX_NAMES_OF_USER`` is one of these.
+
+The first two are so low that even the few names here exceed them.
+"""
 
 
 @contextmanager

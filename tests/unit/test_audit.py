@@ -1,4 +1,4 @@
-"""A ledger that commands wrote is proved. The proof fails after any change, except if only reasons were erased."""
+"""The proof of a ledger succeeds as long as nobody changes the ledger, except to erase reasons."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -154,7 +154,7 @@ def test_a_duplicate_entry_is_found_as_inserted_and_the_rest_is_still_read() -> 
     )
 
 
-def test_if_a_ledger_ends_too_soon_the_first_entry_after_its_end_is_found_missing() -> None:
+def test_if_the_last_entries_are_missing_the_finding_names_the_first_of_them() -> None:
     wallet, entries = history(2)
     last = wallet.entry_seq
 

@@ -39,7 +39,7 @@ MIDNIGHT = from_iso("2027-01-16")
 RUN = Run(ACME, "r1", "u1", 40, created_at=AT, expires_at=AT + DAY, committed=4)
 
 
-def test_the_subjects_of_a_spender_are_the_user_all_members_and_the_key() -> None:
+def test_a_spender_has_subjects_for_the_user_and_for_all_members_and_for_the_key() -> None:
     assert SPENDER.subjects == ("member:u1", "members", "key:k1")
     assert Spender("u1", ACME).subjects == ("member:u1", "members")
     assert Spender("u1", personal("u1"), "k1").subjects == ("member:u1", "key:k1")
@@ -59,7 +59,7 @@ def test_the_subjects_of_a_spender_are_the_user_all_members_and_the_key() -> Non
         ("", None, None),
     ],
 )
-def test_a_subject_names_a_member_a_key_or_all_members(subject: str, member: str | None, key: str | None) -> None:
+def test_a_subject_is_one_member_or_one_key_or_all_members(subject: str, member: str | None, key: str | None) -> None:
     assert (member_in(subject), key_in(subject)) == (member, key)
     assert of_member(member) == subject if member is not None else True
     assert of_key(key) == subject if key is not None else True
@@ -126,7 +126,7 @@ def test_credits_may_reach_the_limit_exactly(limit: int, credits: int, most: int
     assert most_before(limit, credits) == most
 
 
-def test_zero_credits_fit_even_beyond_the_limit() -> None:
+def test_zero_credits_fit_even_if_the_limit_is_exceeded() -> None:
     assert most_before(10, 0) == most_before(0, 0) == UNLIMITED == 10**30
 
 

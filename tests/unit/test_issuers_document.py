@@ -17,7 +17,7 @@ CLAIMS = {"userId": "oid", "email": "email", "emailVerified": True, "name": "nam
 
 
 def issuers(*changes: dict[str, Any]) -> Any:
-    """Parse a document that lists ``VALID`` once with each of the changes. The value ``...`` removes a name."""
+    """Parse a document with an issuer for each change: ``VALID`` with that change. The value ``...`` removes a name."""
     listed = [{name: value for name, value in (VALID | change).items() if value is not ...} for change in changes]
     return parse(json.dumps(listed))
 
@@ -94,7 +94,7 @@ def test_anything_but_a_list_of_issuers_is_refused(text: str) -> None:
         parse(text)
 
 
-def test_a_repeated_name_is_refused() -> None:
+def test_a_json_object_that_repeats_a_name_is_refused() -> None:
     text = json.dumps([VALID])
     assert parse(text)
 

@@ -50,7 +50,7 @@ def test_a_token_names_its_user_and_role(
 
 
 @pytest.mark.parametrize("role", [None, "", "user"])
-def test_without_a_role_a_token_has_the_role_user(
+def test_the_default_role_of_a_token_is_user(
     running: list[httpx.Response],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -37,14 +37,14 @@ def test_lots_are_read_back_unchanged_and_in_the_order_of_spending(lots: list[Lo
     assert [lot.order for lot in read] == [lot.order for lot in lots]
 
 
-def test_the_text_has_a_row_for_each_lot_with_differences_from_the_previous_row() -> None:
+def test_each_lot_is_stored_as_a_row_of_differences_from_the_previous_row() -> None:
     first, second = Lot(1, 35, NOW + 30 * DAY, NOW), Lot(3, 36, NOW + DAY, NOW + 7_000, grace=True)
 
     assert stored.to_text([second, first]) == "tro8w0,z,1jk00;7,10,1unt,2,1"
     assert stored.to_text([]) == ""
 
 
-def test_values_that_a_newer_version_of_the_service_added_to_a_lot_are_kept() -> None:
+def test_a_lot_keeps_the_values_that_a_newer_version_of_the_service_added() -> None:
     text = "tro8w0,a,1jk00,1,0,gift,7;1uo0,5,1jk00"
 
     lots = stored.from_text(text)
@@ -91,7 +91,7 @@ def test_merged_holds_are_in_the_order_of_spending() -> None:
     assert merged([second], [first, second._replace(credits=4)]) == (first, second._replace(credits=7))
 
 
-def test_the_parts_of_a_hold_that_expire_soonest_are_used_first() -> None:
+def test_a_charge_first_uses_the_parts_that_expire_soonest() -> None:
     soon, late = Lot(2, 5, NOW + DAY, NOW), Lot(1, 3, NOW + 2 * DAY, NOW)
 
     assert split([late, soon], 0) == (8, [soon, late])

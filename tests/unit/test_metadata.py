@@ -84,7 +84,7 @@ def test_an_integer_is_kept_whatever_its_size(number: str) -> None:
 @pytest.mark.parametrize(
     ("text", "number"), [('{"x": 0e-999}', 0), ('{"x": 1.10}', 1.1), ('{"x": 1e308}', 1e308), ('{"x": 5e-324}', 5e-324)]
 )
-def test_a_number_that_can_be_read_back_from_a_double_is_accepted(text: str, number: float) -> None:
+def test_a_number_is_accepted_if_a_double_can_reproduce_it(text: str, number: float) -> None:
     assert sent(text) == {"x": number}
 
 

@@ -1,4 +1,4 @@
-"""Organizations: who may change members, the last owner stays, and a closed organization no longer changes."""
+"""The rules of organizations for changing members, for keeping an owner, and for closing."""
 
 import pytest
 

@@ -84,7 +84,7 @@ def test_an_alias_of_another_model_is_reported_as_taken() -> None:
     assert added == Difference([RULE], [], [], [TakenAlias("a", other, RULE), TakenAlias("b", other, RULE)])
 
 
-def test_a_list_may_add_change_and_repeat_rules_at_once() -> None:
+def test_one_list_may_have_new_changed_and_unchanged_rules() -> None:
     names = ("first", "second", "third")
     first, second, third = (PriceRule(name, per_thousand(1), BEGINS) for name in names)
     pricier = second._replace(card=per_thousand(2), effective_from=1)
@@ -132,7 +132,7 @@ def test_an_id_may_belong_to_only_one_model_of_a_list() -> None:
     ]
 
 
-def test_a_rule_is_valid_if_no_stored_rule_has_one_of_its_ids_at_its_time() -> None:
+def test_a_rule_is_valid_if_no_stored_rule_with_one_of_its_ids_begins_at_the_same_time() -> None:
     assert list(problems_with_stored({0: RULE}, dict.fromkeys(place for _, place in places(RULE)))) == []
 
 
@@ -146,7 +146,7 @@ def test_a_stored_rule_of_the_same_model_and_time_is_reported_once() -> None:
     ]
 
 
-def test_each_id_that_a_stored_rule_of_another_model_has_is_a_problem() -> None:
+def test_each_id_taken_by_a_stored_rule_of_another_model_is_reported() -> None:
     stored = dict.fromkeys((place for _, place in places(RULE)), PriceRule("other", per_thousand(1), BEGINS))
 
     problem = "is already an id of other, in a rule that begins at this time"
@@ -157,7 +157,7 @@ def test_each_id_that_a_stored_rule_of_another_model_has_is_a_problem() -> None:
     ]
 
 
-def test_a_refusal_names_every_problem_and_explains_the_first() -> None:
+def test_the_message_of_a_refusal_is_the_first_problem_and_its_details_list_all_problems() -> None:
     refused = refusal([Problem(2, "aliases.0", "is taken"), Problem(4, "", "must be an object")])
 
     assert isinstance(refused, Invalid)
@@ -174,7 +174,7 @@ def test_a_refusal_names_every_problem_and_explains_the_first() -> None:
     }
 
 
-def test_a_refusal_lists_all_problems_and_names_only_the_first_20_fields() -> None:
+def test_the_details_of_a_refusal_list_at_most_20_errors_but_all_problems() -> None:
     details = refusal([Problem(index, "modelId", "is wrong") for index in range(21)]).details
 
     assert [error["field"] for error in details["errors"]] == [f"rules.{index}.modelId" for index in range(20)]

@@ -173,7 +173,9 @@ def test_fitting_output_never_costs_more_than_the_credits(card: RateCard, usage:
 
 
 @given(CARDS, usages(), st.integers(0, 10**7))
-def test_output_within_is_the_most_output_that_the_credits_pay_for(card: RateCard, usage: Usage, credits: int) -> None:
+def test_the_result_of_output_within_is_the_most_output_that_the_credits_pay_for(
+    card: RateCard, usage: Usage, credits: int
+) -> None:
     most = card.output_within(credits, usage)
     parts = usage.reasoning + usage.output_audio
 
@@ -210,7 +212,7 @@ IN_PARTS = Usage(input=10, output=7, reasoning=4, output_audio=2)
 @pytest.mark.parametrize(
     ("credits", "most"), [(0, -1), (9, -1), (10, 0), (14, 0), (15, 1), (31, 4), (32, 6), (33, 6), (34, 7), (40, 10)]
 )
-def test_output_within_assumes_the_highest_rate_of_the_parts_if_the_credits_do_not_pay_for_all_parts(
+def test_output_within_uses_the_higher_rate_of_reasoning_and_audio_if_the_credits_do_not_cover_both(
     credits: int, most: int
 ) -> None:
     assert PER_TOKEN.output_within(credits, IN_PARTS) == most
@@ -219,9 +221,8 @@ def test_output_within_assumes_the_highest_rate_of_the_parts_if_the_credits_do_n
 @pytest.mark.parametrize(
     ("credits", "most"), [(0, -1), (9, -1), (10, 0), (14, 0), (15, 1), (33, 4), (34, 7), (38, 7), (39, 8)]
 )
-def test_fitting_output_prices_further_output_at_the_highest_rate_and_all_output_if_the_usage_does_not_fit(
-    credits: int, most: int
-) -> None:
+def test_fitting_output_uses_the_highest_output_rate(credits: int, most: int) -> None:
+    """The rate applies to output beyond the usage or, if the credits do not cover the usage, to all output."""
     assert PER_TOKEN.fitting_output(credits, IN_PARTS) == most
 
 

@@ -53,7 +53,7 @@ def test_a_new_session_stores_its_first_hold_and_the_tokens_that_fit_it() -> Non
     assert session == SESSION._replace(parts=hold.parts, initial_credits=3, fitting_tokens=1_000)
 
 
-def test_as_many_tokens_fit_as_the_hold_pays_for() -> None:
+def test_a_hold_pays_for_the_fitting_tokens_but_not_for_one_more() -> None:
     assert sessions.fitting(SESSION).fitting_tokens == 1_333
     assert SESSION.cost(Report(1_333)) == 4
     assert SESSION.cost(Report(1_334)) == 5
@@ -63,7 +63,7 @@ def test_an_active_session_has_used_what_its_last_heartbeat_reported() -> None:
     assert SESSION._replace(tokens=334).used_credits == 2
 
 
-def test_a_session_ends_at_the_price_that_it_began_with() -> None:
+def test_a_session_is_settled_at_the_price_that_it_began_with() -> None:
     session = ended(SESSION)
 
     assert (session.active, session.status, session.outcome) == (False, "completed", "finalized")
@@ -98,7 +98,7 @@ def test_an_active_session_has_not_been_settled() -> None:
         _ = SESSION.settled
 
 
-def test_only_the_same_end_is_a_repeat() -> None:
+def test_only_a_settlement_with_the_same_values_is_a_repeat() -> None:
     session = ended(SESSION)
 
     assert session.settled_by("finalized", Report(500), True)
@@ -154,7 +154,7 @@ def test_a_session_expires_by_inactivity_or_by_age() -> None:
     assert session.expires_at(timeout=100, max_life=120) == NOW + 120
 
 
-def test_rescheduling_a_session_changes_only_when_it_is_due() -> None:
+def test_rescheduling_a_session_changes_only_its_due_time() -> None:
     assert sessions.rescheduled(SESSION, NOW + 99) == SESSION._replace(due_at=NOW + 99)
 
 
@@ -170,13 +170,13 @@ def test_a_number_becomes_a_report_and_a_report_is_used_unchanged() -> None:
     assert SESSION.counted(Report(7)) == SESSION.report_to_price(Report(7)) == Report(7)
 
 
-def test_only_the_same_values_repeat_an_initialize() -> None:
+def test_an_initialize_is_a_repeat_only_if_its_values_are_the_same() -> None:
     assert SESSION.same_request("m", 1_000)
     assert not SESSION.same_request("m", 1_001)
     assert not SESSION.same_request("n", 1_000)
 
 
-def test_a_session_whose_hold_was_raised_holds_both_amounts_and_has_a_new_revision() -> None:
+def test_a_session_has_the_parts_of_both_holds_and_a_new_revision_after_its_hold_was_raised() -> None:
     reported = sessions.reported(SESSION, Report(2_000), NOW + 9)
     session = sessions.raised(reported, hold_of(Lot(1, 1, NOW + 1, NOW), Lot(2, 2, NOW + 2, NOW)))
 

@@ -1,4 +1,7 @@
-"""Sessions priced by class: what heartbeats change, which output still fits the hold, and final charges."""
+"""Sessions priced by class: what heartbeats change, which output still fits the hold, and final charges.
+
+In the names of the tests, a number is a count of tokens, and a usage has a count for each class of tokens.
+"""
 
 import pytest
 
@@ -86,7 +89,7 @@ def test_an_older_usage_does_not_replace_a_newer_one() -> None:
     assert beat(newer, Report(300, Usage(11_000, 300))).tokens == 900
 
 
-def test_an_older_usage_does_not_replace_a_newer_one_with_the_inputs_of_the_estimate() -> None:
+def test_an_older_usage_is_ignored_even_if_the_newer_one_has_the_inputs_of_the_estimate() -> None:
     newer = session()._replace(tokens=40, usage_output=40)
 
     assert not newer.accepts_usage_of(Report(5, Usage(20, 5)))
@@ -130,11 +133,11 @@ def test_a_session_that_began_with_a_number_counts_output_after_its_first_usage(
     assert after.counted(Report(60, Usage(700, 60))) == Report(60, Usage(700, 60))
 
 
-def test_a_number_in_a_session_that_began_with_a_usage_counts_output() -> None:
+def test_a_number_means_output_tokens_if_the_session_began_with_a_usage() -> None:
     assert session().counted(Report(670)) == Report(670)
 
 
-def test_a_number_at_the_end_of_a_session_that_began_with_a_number_is_priced_as_a_number() -> None:
+def test_a_final_number_is_priced_as_a_number_if_the_session_began_with_a_number() -> None:
     numbers = session()._replace(estimated_usage=None, usage=None)
     reported = beat(numbers, Report(30, Usage(480, 30)))
 
@@ -163,7 +166,7 @@ def test_a_sweep_after_a_heartbeat_charges_the_inputs_and_the_reported_output(es
     assert reported.cost(reported.swept_report(charge_estimate=estimate)) == 12
 
 
-def test_a_number_at_the_end_of_a_session_that_began_with_a_usage_counts_output() -> None:
+def test_a_final_number_is_priced_as_output_if_the_session_began_with_a_usage() -> None:
     assert session().cost(session().report_to_price(Report(1_000))) == 14
 
 

@@ -220,7 +220,7 @@ def test_rankings_of_several_days_add_up() -> None:
     assert total(days) == {A: Standing(7, 2), B: Standing(5, 4), C: Standing(10, 3)}
 
 
-def test_names_missing_from_a_cut_ranking_are_read_separately() -> None:
+def test_names_missing_from_a_truncated_ranking_are_read_separately() -> None:
     days = [
         Ranking(0, {A: Standing(5)}, truncated=True),
         Ranking(DAY, {B: Standing(5)}, truncated=False),

@@ -60,7 +60,7 @@ def test_sums_add_up() -> None:
     assert sums == Sums(6, 4, {"chat": 2, "images": 2}, {"m": 3, "n": -1})
 
 
-def test_sums_count_usage_by_class_in_total_and_by_model() -> None:
+def test_sums_count_each_class_of_usage_in_total_and_for_each_model() -> None:
     sums = Sums()
     sums.add(record("chat", "m")._replace(usage=Usage(100, 20, cached_input=60, requests=2)))
     sums.add(record("chat", "m")._replace(usage=Usage(-40, 5, requests=0)))

@@ -158,7 +158,7 @@ def test_a_providers_object_is_stored_unchanged() -> None:
     assert storable(sent) == {**sent, "cost": 0.00014}
 
 
-def test_a_fraction_that_cannot_be_read_back_from_a_double_is_stored_as_text() -> None:
+def test_a_fraction_is_stored_as_text_if_a_double_cannot_reproduce_it() -> None:
     for fraction in ("0.12345678901234567890123", "1E+400", "1E-400", "NaN"):
         found = storable({"cost": Decimal(fraction)})
         assert found == {"cost": fraction}

@@ -1,4 +1,4 @@
-"""All objects of a type share its default mappings, so changing such a mapping raises an error."""
+"""Default mappings are read-only, because all objects of a type share them."""
 
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from accounting.operations.settling import Particulars
         (Wallet, "more"),
     ],
 )
-def test_the_default_of_a_mapping_cannot_be_changed(value: type[NamedTuple], field: str) -> None:
+def test_a_default_mapping_cannot_be_changed(value: type[NamedTuple], field: str) -> None:
     default = value._field_defaults[field]
 
     with pytest.raises(TypeError, match="does not support item assignment"):

@@ -433,7 +433,7 @@ def late(book: Book, difference: int, at: int = NOW) -> decisions.Settlement:
     return book.apply(decisions.settle_late(book.wallet, difference, grace_milliseconds=GRACE, cause=cause))
 
 
-def test_late_usage_writes_an_entry_without_a_hold() -> None:
+def test_late_usage_is_charged_although_its_hold_has_ended() -> None:
     book = Book(("a", 10, NOW + DAY))
     book.settle(book.hold(5), 2)
 

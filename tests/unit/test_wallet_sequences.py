@@ -1,4 +1,7 @@
-"""After random sequences of commands, the wallet's lots and sums equal a count of single coins, one for each credit."""
+"""Random sequences of commands run on a wallet and on ``Coins``, a simple model that has one coin for each credit.
+
+The wallet's lots and sums must always equal the model's.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -107,7 +110,7 @@ class Wallets(RuleBasedStateMachine):
 
     @property
     def next_lot(self) -> int:
-        """The number of the next grant."""
+        """The number of the lot that the next grant adds."""
         return self.wallet.allocations + 1
 
     def cause(self, passed: int) -> Cause:

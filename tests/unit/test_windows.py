@@ -79,7 +79,7 @@ def test_a_week_begins_on_monday(zone: str, at: str, expected: tuple[str, str, s
     assert window("week", zone, at) == expected
 
 
-def test_the_window_total_never_resets() -> None:
+def test_a_window_of_kind_total_never_resets() -> None:
     assert window_at("total", "UTC", 0) == window_at("total", BERLIN, 10**12) == Window("total", 0, None)
 
 
@@ -115,7 +115,7 @@ def test_every_instant_is_in_its_window_in_every_zone(zone: str, kind: WindowKin
     assert found.resets_at - found.starts_at <= longest
 
 
-def test_a_day_that_began_goes_on_when_the_clock_of_st_johns_is_set_back_over_midnight() -> None:
+def test_the_new_day_continues_when_the_clock_of_st_johns_is_set_back_over_midnight() -> None:
     """At 00:01, the clock went back to 23:01 of the day before."""
     zone = "America/St_Johns"
     change = from_iso("2010-11-07T02:31:00Z")
@@ -126,7 +126,7 @@ def test_a_day_that_began_goes_on_when_the_clock_of_st_johns_is_set_back_over_mi
     assert names == ["2010-11-06", *["2010-11-07"] * 4]
 
 
-def test_a_month_that_began_goes_on_when_the_clock_of_st_johns_is_set_back_into_the_month_before() -> None:
+def test_the_new_month_continues_when_the_clock_of_st_johns_is_set_back_into_the_old_month() -> None:
     zone = "America/St_Johns"
     change = from_iso("2009-11-01T02:31:00Z")
 
@@ -135,7 +135,7 @@ def test_a_month_that_began_goes_on_when_the_clock_of_st_johns_is_set_back_into_
     assert {window_at("month", zone, change + minutes * 60_000) for minutes in (-1, 0, 59, 61)} == {november}
 
 
-def test_a_day_that_began_goes_on_when_the_clock_of_casey_is_set_back_three_hours() -> None:
+def test_the_new_day_continues_when_the_clock_of_casey_is_set_back_three_hours() -> None:
     """The clock went back from 02:00 on March 5 to 23:00 on March 4."""
     zone = "Antarctica/Casey"
     change = from_iso("2010-03-04T15:00:00Z")

@@ -73,7 +73,7 @@ def both(url: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def outcome(client: Any) -> Any:
-    """The result of a read: the answer, the code and number of retries of a ClientError, or another error's class."""
+    """Read an item. Return the answer, or the code and retries of a ClientError, or the class of any other error."""
     try:
         answered = client.get_item(**KEY)
     except ClientError as error:
@@ -147,7 +147,7 @@ def test_an_answer_that_boto3_reads_as_empty_counts_as_lost(
 ) -> None:
     ours, theirs = both(peer.url, monkeypatch)
     peer.does(deed)
-    assert outcome(theirs) == {}, "boto3 no longer reads this as empty: the wire need not be stricter"
+    assert outcome(theirs) == {}, "boto3 no longer reads this as empty, so the wire need not be stricter than boto3"
 
     assert outcome(ours) is ConnectionClosedError
 

@@ -39,7 +39,7 @@ logger = logging.getLogger("accounting_client")
 SESSION = "accounting_session_id"
 """The name of the session's id in the proxy's metadata of a request."""
 FURTHER_CALLS_SECONDS = 600.0
-"""How long after the end of a request its further calls of models, such as a guardrail's, are still charged."""
+"""A guardrail, for example, may call a model after its request has ended. For this long, such calls are charged."""
 CALLERS_FAULT = {400, 402, 403, 404, 409}
 """The statuses of refusals that are passed to the proxy's caller. Any other status is not the caller's fault."""
 IDS = ("user_id", "user_email", "team_id", "team_alias", "org_id", "key_alias", "end_user_id")
@@ -53,8 +53,8 @@ Named = str | Callable[["UserAPIKeyAuth"], str | None]
 class _Call:
     """A request of the proxy, and the session that accounts for it.
 
-    ``answer_id`` is the id of the model's first answer, None until it is settled. ``caller_left`` is whether the caller
-    left before the end of the stream.
+    ``answer_id`` is the id of the model's first answer, or None if that answer is not settled yet. ``caller_left`` is
+    whether the caller left before the end of the stream.
     """
 
     session: AsyncStreamingSession
@@ -66,7 +66,10 @@ class _Call:
 
 
 class StreamRefused(Exception):
-    """Ends a stream. The proxy puts these fields into the stream's last event, where it can't use an HTTPException."""
+    """Ends a stream. The proxy puts the fields of this exception into the stream's last event.
+
+    It can't use an HTTPException there.
+    """
 
     def __init__(self, refused: AccountingError) -> None:
         super().__init__(refused.message)
@@ -236,10 +239,9 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM is not 
         return None
 
     def _forget_with(self, logging_obj: object, call: _Call) -> None:
-        """Forget a request once LiteLLM drops ``logging_obj``. Abort its session unless it is settled.
+        """Once LiteLLM drops ``logging_obj``, abort the request's session unless it is settled. Forget the request.
 
-        After a settled request, a further call may still end, so the request is remembered for
-        ``FURTHER_CALLS_SECONDS`` more.
+        A settled request is forgotten only after ``FURTHER_CALLS_SECONDS``, so that its further calls can be charged.
         """
         loop = asyncio.get_running_loop()
 

@@ -44,7 +44,10 @@ class Progress:
         return None if self.usage is None else with_more_output(self.usage, self.usage_format, self.beyond)
 
     def at(self, tokens: int) -> Progress:
-        """The progress at ``tokens`` in total. ``self`` is the progress at the newest usage, or empty without one."""
+        """The progress at ``tokens`` in total.
+
+        ``self`` is the progress at the newest usage. Until the first usage, it is empty.
+        """
         if self.usage is None:
             return Progress(tokens, tokens)
         beyond = max(0, tokens - self.tokens)
@@ -61,7 +64,7 @@ class Progress:
 
 
 class Meter:
-    """Counts a stream's tokens. ``refusal`` is the service's refusal of a heartbeat: the stream must stop.
+    """Counts a stream's tokens. If the service refuses a heartbeat, ``refusal`` is set, and the stream must stop.
 
     The hold was made for ``estimated_tokens``. If the estimate is by class, these are its output tokens, and
     ``estimated_inputs`` are its input tokens.
@@ -119,13 +122,14 @@ class Meter:
     def answered(self, heartbeat: Heartbeat, report: Progress) -> None:
         """Note the answer to the heartbeat that sent ``report``, and after how many tokens the next heartbeat is due.
 
-        If the service raised the hold for a number of tokens, the estimate shows how many tokens the new hold pays for.
-        If the service raised the hold for a usage, only the new hold's buffer is known to pay for more tokens. The next
-        heartbeat is due after the tokens that the buffer surely pays for.
-
-        If the service did not raise the hold, the hold pays for more tokens than computed here, because the estimate's
-        cost was rounded up. How many more is unknown. The next heartbeat is due after the tokens that the buffer surely
-        pays for, or after half of ``tokens_generated`` if that is more.
+        - The service raised the hold for a number of tokens: the next heartbeat is due after the tokens that the new
+          hold surely pays for.
+        - The service raised the hold for a usage: the new hold pays for the usage, and its buffer pays for more tokens.
+          The next heartbeat is due when the stream has used the tokens that the buffer surely pays for.
+        - The service did not raise the hold, although the hold surely paid for fewer tokens than were reported: the
+          estimate's cost was rounded up, so the hold pays for more tokens, but how many is unknown. The next heartbeat
+          is due after as many more tokens as the buffer surely pays for, or after half of ``tokens_generated`` if that
+          is more.
         """
         tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
         weight = tokens + self._beyond_estimate(report)
@@ -142,7 +146,10 @@ class Meter:
             self.refusal = error
 
     def require_no_refusal(self) -> None:
-        """If a heartbeat was refused, raise a copy of the refusal, because an exception keeps its traceback."""
+        """Raise the refusal if a heartbeat was refused.
+
+        Each call raises a new copy, because an exception that is raised again keeps its old traceback.
+        """
         if self.refusal is not None:
             raise copy.copy(self.refusal) from self.refusal
 
@@ -158,8 +165,9 @@ class Meter:
     def _surely_within(self, credits: int) -> int:
         """Tokens that ``credits`` surely pay for. They may pay for more, because the estimate's cost was rounded up.
 
-        For an estimate by class, these are output tokens. Each is taken to cost an equal share of the whole estimate,
-        input included. That is never less than its price, so a hold that covers the estimate pays for them.
+        For an estimate by class, these are output tokens. An output token is taken to cost the whole estimate,
+        including its input, divided by the estimated output tokens. The real price is never higher. If ``credits``
+        cover the whole estimate, they therefore pay for the input and for these output tokens.
         """
         if self._opened.estimated_credits == 0:
             return MAX_TOKENS

@@ -71,8 +71,8 @@ class Route:
 class Provider:
     """A provider's API. ``free`` matches ``POST`` routes that are passed on without a hold.
 
-    ``released`` are errors of calls that used nothing. ``uncertain`` are those of their subclasses after which the call
-    may have used something.
+    A call that failed with one of the ``released`` errors used nothing, unless the error is also one of ``uncertain``.
+    After an ``uncertain`` error, the call may have used something.
     """
 
     routes: Mapping[str, Route]
@@ -94,7 +94,7 @@ class Provider:
         return route
 
     def used_nothing(self, error: BaseException) -> bool:
-        """Whether a call used nothing if it failed with this error before any part of the answer arrived."""
+        """Whether this error means that the call used nothing. Ask only if no part of the answer has arrived."""
         return isinstance(error, self.released) and not isinstance(error, self.uncertain)
 
 
@@ -204,7 +204,7 @@ class AccountedCall(Generic[S]):
     def read(self, part: object) -> bool:
         """Count a part of a stream; return whether to hide it from the reader.
 
-        Raises the refusal of a heartbeat, if there was one.
+        If the service has refused a heartbeat, raises that refusal.
         """
         try:
             tokens = -(-len(self.route.text_of_part(part) or "") // LETTERS_A_TOKEN)
@@ -219,13 +219,13 @@ class AccountedCall(Generic[S]):
         return False
 
     def count(self) -> None:
-        """Add the uncounted tokens to the session. Raises the refusal of a heartbeat, if there was one."""
+        """Add the uncounted tokens to the session. If the service has refused a heartbeat, raises that refusal."""
         tokens, self.uncounted = self.uncounted, 0
         if tokens:
             self.session.add_tokens(tokens)
 
     def note(self, used: Used) -> bool:
-        """Count a part; return whether to hide it. Raises the refusal of a heartbeat, if there was one."""
+        """Count a part; return whether to hide it. If the service has refused a heartbeat, raises that refusal."""
         self.has_begun = True
         self.is_complete = self.is_complete or used.is_last
         self.uncounted += used.tokens
@@ -276,7 +276,7 @@ def get(value: object, *names: str) -> Any:
 
 
 def tokens_in(*texts: object) -> int:
-    """About how many tokens the texts have."""
+    """The approximate number of tokens in the texts."""
     return sum(-(-len(text) // LETTERS_A_TOKEN) for text in texts if isinstance(text, str))
 
 

@@ -1,4 +1,7 @@
-"""A streaming session without asyncio: a thread sends heartbeats. The session is settled however the stream ends."""
+"""A streaming session without asyncio: a thread sends heartbeats.
+
+No matter how the stream ends, the session is settled.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ThreadHold(Hold):
-    """A hold whose heartbeats a thread sends.
+    """A hold with a thread that sends its heartbeats.
 
     The thread starts once the session has been open for ``_watch_seconds``, or earlier if a heartbeat is needed. Most
     streams end before that and need no thread.

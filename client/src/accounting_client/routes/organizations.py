@@ -31,7 +31,11 @@ class Organization:
 
 @dataclass(frozen=True)
 class ClosedOrganization:
-    """A closed organization: the credits that left it now, and those that open sessions still hold."""
+    """A closed organization.
+
+    This call moved ``moved_credits`` to another account, or removed ``removed_credits``. Open sessions still hold
+    ``held_credits``.
+    """
 
     organization_id: str
     account_id: str
@@ -77,7 +81,7 @@ def create_organization(name: str, owner_id: str, *, idempotency_key: str | None
 
 
 def organizations_page(*, limit: int | None = None, cursor: str | None = None) -> Call[Page[Organization]]:
-    """A page of the organizations that the caller is a member of, the latest joined first.
+    """A page of the organizations that the caller is a member of. The organization joined last comes first.
 
     An administrator gets all organizations, newest first. ``limit`` is 1 to 100, by default 100.
     """
@@ -86,7 +90,7 @@ def organizations_page(*, limit: int | None = None, cursor: str | None = None) -
 
 
 def organizations(*, page_size: int = 100) -> Listing[Organization]:
-    """The organizations that the caller is a member of, the latest joined first.
+    """The organizations that the caller is a member of. The organization joined last comes first.
 
     An administrator gets all organizations, newest first.
     """
@@ -107,7 +111,7 @@ def rename_organization(organization_id: str, name: str) -> Call[Organization]:
 def close_organization(organization_id: str, *, transfer_to: str | None = None) -> Call[ClosedOrganization]:
     """As an administrator, close an organization. Its credits go to the account ``transfer_to``, or are removed.
 
-    Raises AccountNotFound. Raises OrganizationClosed if it is already closed, with another ``transfer_to``.
+    Raises AccountNotFound. Raises OrganizationClosed if it was closed before with another ``transfer_to``.
     """
     target = path("/api/organizations/{}/close", identifier(organization_id))
     return Call("POST", target, as_(ClosedOrganization), body=json_fields(transfer_to=transfer_to), repeatable=True)

@@ -84,7 +84,7 @@ def users(*, role: Role | None = None, page_size: int = 100) -> Listing[User]:
 def sync_user(user_id: str, email: str, username: str, role: Role | None = None) -> Call[SyncedUser]:
     """Create or update a user. Raises UserErased.
 
-    Without ``role``, a known user's role stays, and a new user's role is ``user``. The call sends the service key, and
+    Without ``role``, a new user gets ``user``, and an existing user's role stays. The call sends the service key, and
     no token.
     """
     body = json_fields(user_id=user_id, email=email, username=username, role=role)
@@ -112,7 +112,7 @@ def enable_user(user_id: str) -> Call[User]:
 def erase_user(user_id: str) -> Call[Erasure]:
     """As an administrator, erase a user's personal data and disable them for good. Raises UserNotFound.
 
-    The service needs at least two minutes, and no further call. ``finished_at`` of a repeat with the user's id shows
-    whether everything is erased.
+    Name and address are erased at once. The rest is erased at least two minutes later, without another call. To see
+    whether everything is erased, repeat the call with the user's id, and read ``finished_at``.
     """
     return Call("POST", path("/api/users/{}/erase", user_id), as_(Erasure), body={}, repeatable=True)

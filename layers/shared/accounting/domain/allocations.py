@@ -24,7 +24,7 @@ class Allocation(NamedTuple):
 
 
 def expiry(now: int, days: int, at: int | None) -> int:
-    """When a lot granted at ``now`` expires: at ``at`` if it is given, else after ``days``; epoch milliseconds.
+    """The expiry of a lot granted at ``now``: ``at`` if it is given, else ``days`` after ``now``; epoch milliseconds.
 
     The result is rounded up to a whole second. Raises Invalid if ``at`` is not in the future, or is more than
     ``MAX_EXPIRY_DAYS`` away.

@@ -63,7 +63,7 @@ UNCLASSIFIED = "unclassified"
 """The name in sums for tokens that were reported only as a number."""
 
 COUNTS = (*Usage._fields, UNCLASSIFIED)
-"""The names of everything that sums of usage count."""
+"""The names of all counts in sums of usage."""
 
 
 def counts_in(usage: Usage | None, unclassified: int) -> dict[str, int]:

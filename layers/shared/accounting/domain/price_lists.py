@@ -126,7 +126,7 @@ def places(rule: PriceRule) -> Iterator[tuple[str, tuple[str, int]]]:
 
 
 def refusal(problems: Sequence[Problem]) -> Invalid:
-    """The refusal of a list: ``problems`` has all problems, ``errors`` the first ``_MAX_ERRORS``."""
+    """The refusal of a list. ``problems`` lists all problems, and ``errors`` lists the first ``_MAX_ERRORS``."""
     errors = [{"field": f"rules.{each.index}.{each.field}".rstrip("."), "problem": each.problem} for each in problems]
     return Invalid(
         f"{errors[0]['field']}: {errors[0]['problem']}",

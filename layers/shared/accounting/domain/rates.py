@@ -22,8 +22,8 @@ _THOUSANDS = 1000
 class Rates(NamedTuple):
     """Rates by class.
 
-    A part whose rate is None has the rate of its whole (see ``WHOLES``): ``cached_input`` has the rate of ``input``.
-    Requests and web searches whose rate is None are free.
+    If the rate of a part is None, the rate of its whole applies (see ``WHOLES``). For example, the rate of ``input``
+    applies if ``cached_input`` is None. Requests and web searches whose rate is None are free.
     """
 
     input: int | None = None
@@ -83,9 +83,12 @@ class RateCard(NamedTuple):
         """One rate for input and output."""
         return cls(Rates(rate, rate))
 
-    def over(self, base: "RateCard") -> "RateCard":
-        """This card, with base rates that are None taken from ``base``. The tiers of ``base`` are left out."""
-        return RateCard(self.rates.over(base.rates), self.tiers)
+    def over(self, other: "RateCard") -> "RateCard":
+        """This card, with the base rate of ``other`` for every class that has no base rate here.
+
+        The tiers of ``other`` are left out.
+        """
+        return RateCard(self.rates.over(other.rates), self.tiers)
 
     def all_rates(self) -> Iterator[Rates]:
         """The rates of the base and of every tier."""
@@ -151,7 +154,7 @@ class RateCard(NamedTuple):
         return -1 if left < 0 else _within(left, highest_rate)
 
     def fitting_output(self, credits: int, usage: Usage) -> int:
-        """The most output tokens for which ``credits`` suffice.
+        """The most output tokens that ``credits`` cover after the usage's inputs, whatever class further tokens have.
 
         If ``credits`` cover the usage, each further output token counts at the highest output rate. If they do
         not, all output tokens count at that rate. If ``credits`` do not cover the inputs, the result is -1.

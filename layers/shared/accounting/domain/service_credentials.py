@@ -1,6 +1,6 @@
 """Service credentials: what a service may do for users, and which of its secrets are valid.
 
-A credential has one secret. After a rotation, the previous secret stays valid for a while. Each secret has a
+A credential has one current secret. After a rotation, one older secret stays valid for a while. Each secret has a
 generation, a number that is never used again. Only the SHA-256 of a secret is stored.
 """
 
@@ -67,10 +67,11 @@ class ServiceCredential(NamedTuple):
         return self.previous if self.previous and now < self.previous.ends_at else None
 
     def rotated(self, secret_hash: str, *, ends_at: int, keep_previous: bool, now: int) -> "ServiceCredential":
-        """The credential with a new secret. One older secret stays valid until ``ends_at``; all others end at once.
+        """The credential with a new secret. One older secret stays valid until ``ends_at``.
 
-        For example, generation 3 replaces generation 2: generation 2 stays valid or, with ``keep_previous``,
-        generation 1. Raises Invalid if ``keep_previous`` finds no previous secret that is still valid.
+        For example, generation 3 replaces generation 2, and generation 1 is still valid. Then generation 2 stays valid,
+        and generation 1 ends now. With ``keep_previous``, generation 1 stays valid, and generation 2 ends now. Raises
+        Invalid if ``keep_previous`` is true and no previous secret is still valid.
         """
         kept = PreviousSecret(self.generation, self.secret_hash, ends_at)
         if keep_previous:

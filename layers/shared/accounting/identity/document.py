@@ -46,8 +46,8 @@ class ClaimNames(_Part):
     """Which claims have the user's id, e-mail address, name and role: names, or paths such as ``realm_access.roles``.
 
     ``user_id_prefix`` is put before the value of the claim that ``user_id`` names. ``email_verified`` names the claim
-    that says whether the address is verified, or is true if the issuer verifies every address. ``email`` requires
-    ``email_verified``, because a grant to an address goes to the user who has that address.
+    that says whether the address is verified. If the issuer verifies every address, ``email_verified`` is True instead.
+    ``email`` requires ``email_verified``, because a grant to an address goes to the user who has that address.
     """
 
     user_id: Path = "sub"
@@ -65,7 +65,7 @@ class ClaimNames(_Part):
 
 
 class Issuer(_Part):
-    """An identity provider. The claim ``audience_claim`` of its tokens must name one of ``audience``."""
+    """An identity provider. Its tokens must have one of ``audience`` in the claim that ``audience_claim`` names."""
 
     issuer: Text
     jwks_url: Annotated[Text, AfterValidator(_key_address)]

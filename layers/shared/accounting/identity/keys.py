@@ -24,9 +24,9 @@ FRESH_SECONDS = 600
 USABLE_SECONDS = 12 * 3600
 """How long keys can be used if the issuer does not answer."""
 RETRY_SECONDS = 60
-"""The shortest wait after a failed fetch, and between two fetches for unknown key ids."""
+"""The shortest wait between two fetches for unknown key ids, and after a failed fetch if there are older keys."""
 FIRST_RETRY_SECONDS = 10
-"""The shortest wait after a failed fetch if no earlier fetch has succeeded."""
+"""The shortest wait after a failed fetch if there are no older keys."""
 FETCH_SECONDS = 2
 MAX_BYTES = 1_000_000
 MAX_KEYS = 100

@@ -67,7 +67,8 @@ def _shut(organization_id: str, transfer_to: AccountId | None, now: int) -> Orga
 def _target_stays_open(organization: Organization, target: AccountId | None) -> list[Write]:
     """A condition for the transaction: the account that receives the credits stays open. Raises Invalid.
 
-    Without it, two organizations that close at once could send their credits in a circle.
+    Without this condition, two organizations could close at the same time, each in favor of the other. Their credits
+    would then move back and forth.
     """
     if target is None:
         return []

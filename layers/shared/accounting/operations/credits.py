@@ -164,7 +164,10 @@ class AllocationPage(NamedTuple):
 
 
 def list_allocations(wallet: Wallet, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
-    """A page of an account's grants: from number ``last`` down or, if ``last`` is None, after the ``skip`` newest."""
+    """A page of an account's grants.
+
+    The page starts with grant number ``last``. If ``last`` is None, the page leaves out the ``skip`` newest grants.
+    """
     last = wallet.allocations - skip if last is None else min(last, wallet.allocations)
     page = allocations.page(wallet.account_id, last=last, limit=limit)
     left: dict[int, int] = {}

@@ -43,7 +43,7 @@ def import_rules(
     now: int,
     key: IdempotencyKey | None,
 ) -> Imported:
-    """Write the rules of a list that change a price; with ``dry_run``, write nothing.
+    """Of the rules of a list, write those that change a price. With ``dry_run``, write nothing.
 
     ``rules`` has the list's valid rules by their index, and ``problems`` what is wrong with the other rules. If there
     are problems, or the valid rules have further problems, this writes nothing and raises Invalid with all of them.

@@ -86,8 +86,8 @@ def finalize(  # noqa: PLR0913 what a session is settled with
 
     After a sweep, charge or refund the difference from what the sweep charged, once. ``account_id`` is a guess at the
     account that pays; a wrong guess costs a second read. ``actor`` is the service that acts for the user, or by default
-    the user. Raises SessionNotActive if there is no such session or a call with other values has settled it,
-    ModelUnknown, Contention.
+    the user. Raises ModelUnknown and Contention. Raises SessionNotActive if there is no such session, or if a call with
+    other values has settled it.
     """
     end = End("finalized", success, Report.of_number(used), actor or user_id, particulars=particulars)
     return _settle_once(user_id, session_id, end, now, account_id)
@@ -115,8 +115,8 @@ def abort(
 def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: int) -> Answer:
     """End an active session as the sweeper would, regardless of its age. The ledger gets ``actor`` and ``reason``.
 
-    The session is charged ``Session.swept_report``. Raises SessionNotActive if there is no such session or its caller
-    has settled it, Contention.
+    The session is charged ``Session.swept_report``. Raises Contention. Raises SessionNotActive if there is no such
+    session, or if its caller has settled it.
     """
 
     def end(snapshot: Snapshot) -> Answer:
@@ -209,9 +209,9 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
 
 
 def _counter_writes(session: Session, ended: Session, record: UsageRecord) -> list[Write]:
-    """Replace what the session has committed to its budgets and its run with the final charge.
+    """Make the session's budgets and its run count the final charge.
 
-    It has committed its hold or, if it was swept, the sweep's charge.
+    Until now they count the session's hold or, after a sweep, the sweep's charge.
     """
     before = session.allocated_credits if session.active else session.settled.credits
     more = ended.settled.credits - before

@@ -1,7 +1,7 @@
 """For commands that hold or charge credits (**commit** them): how many credits fit, and the writes that count them.
 
 A command writes the wallet, the budgets' counters and the run in one transaction. The conditions of these writes decide
-whether the credits fit. The values that were read before only determine which writes to try.
+whether the credits fit. The values that the command read first are used only to choose which writes to try.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -57,7 +57,7 @@ def read_with_session(spender: Spender, session_id: str) -> Snapshot:
 
 
 def admit(snapshot: Snapshot, now: int) -> None:
-    """Raise the reason if the spender may commit no credits at all.
+    """Raise an error if the spender may not commit any credits.
 
     ``allowance.refusal`` comes first, so that a spender who may not see the account learns nothing about it.
     """

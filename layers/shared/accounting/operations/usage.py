@@ -84,8 +84,8 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     Raises InsufficientCredits, BudgetExceeded, RunEnded, OrganizationClosed, UserDisabled, ModelUnknown,
     IdempotencyConflict, Contention. Raises AccountNotFound if the user may not spend from the account. Raises Invalid
     if the model's price does not have the variant, if the account does not have the run, or if an event with a run does
-    not deduct. After any of these errors, nothing is recorded. If nothing is deducted and the user's personal account
-    pays, a user may still record for up to 30 seconds after being disabled.
+    not deduct. After any of these errors, nothing is recorded. For up to 30 seconds after a user is disabled, an
+    event that deducts nothing can still be recorded for the user's personal account.
     """
     try:
         return _record(event, now, key)
@@ -107,7 +107,8 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
     if not reads_wallet and users.is_disabled(event.user_id):
         raise UserDisabled
     cause = Cause(event.actor or event.user_id, now, usage_id=made.id, key_id=event.key_id, run_id=event.run_id)
-    # Records without a deduction do not conflict on the wallet. Their part is random, so they rarely conflict on sums.
+    # Records without a deduction do not change the wallet, so they can conflict only on the sums of the day. The sums
+    # are stored in several parts, and a random part makes conflicts rare.
     part = 0 if deducts else rollups.any_part()
 
     def charge_and_record(snapshot: Snapshot) -> Recorded:

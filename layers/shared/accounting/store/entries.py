@@ -12,10 +12,10 @@ _FIELDS = tuple(name for name in Entry._fields if name not in ("account_id", "se
 
 
 def put(entry: Entry) -> Write:
-    """Add an entry.
+    """Add an entry. Refused if its number is taken.
 
-    The same transaction writes the wallet only if its version has not changed, and then the entry's number is free. So
-    only a defect can cause a refusal, and the write carries no error.
+    Only a defect can cause this refusal, so the write carries no error: the same transaction requires an unchanged
+    wallet, and the next number of an unchanged wallet is free.
     """
     return Write(table.put(to_item(entry), condition="attribute_not_exists(pk)"))
 
@@ -50,7 +50,7 @@ def _stored(entry: Entry) -> Item:
 
 
 def first_since(account_id: AccountId, at: int, last: int) -> int:
-    """The number of the first entry made at or after ``at``, ``last + 1`` if there is none.
+    """The number of the first entry made at or after ``at``. If there is none, ``last + 1``.
 
     The order of numbers is also the order in time, so this reads only about log2(``last``) entries.
     """

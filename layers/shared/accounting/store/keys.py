@@ -1,4 +1,4 @@
-"""Every key of the table. Other modules build only the ends of ranges of keys.
+"""Builds every key of the table. Other modules build only lower and upper bounds for queries of a range of keys.
 
 Most functions return the attributes of one key: ``pk`` and ``sk`` of the table, or the two attributes of an index.
 docs/data-model.md explains what each entity's keys are for.
@@ -135,7 +135,7 @@ def usage(account_id: AccountId, at: int, record_id: str) -> Key:
 def day_rollup(account_id: AccountId, day: str, digest: str, part: int = 0) -> Key:
     """An account's sums of a day for one combination of service, model, payer and API key (see ``rollups.key_of``).
 
-    Concurrent writers can write different parts, each an item; readers add the parts up.
+    The sums are spread over parts, so that concurrent writers can write different items. Readers add the parts up.
     """
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"DAY#{day}#{digest}#{part}"}
 
@@ -325,7 +325,7 @@ def system_account(day: str, account_id: AccountId) -> Key:
 
 
 def system_account_rank(day: str, account_id: AccountId, credits: int) -> Key:
-    """Where the accounts that pay for others on a day are found by their credits."""
+    """Where the ranking of accounts that pay for others finds an account: by day, then by credits."""
     return {
         "kind_pk": f"SYSTEMACCOUNTS#{day}#{_shard(account_id) % PAYER_SHARDS}",
         "kind_sk": f"{_rank(credits)}#{account_id}",
@@ -393,7 +393,7 @@ def sessions_of_owner(user_id: str) -> list[Range]:
 def sessions_by_id(user_id: str, since: int, until: int, before: str | None) -> tuple[str, str, str]:
     """The partition of a user's sessions, and the first and the last key that a UUIDv7 between two times can have.
 
-    The last key is not after the position ``before``, if there is one.
+    If a position ``before`` is given, the last key is not after this position.
     """
     first, last = session_ids.prefix_at(since), session_ids.prefix_at(until)
     if before:
@@ -454,7 +454,7 @@ def system_user_ranks(day: str) -> list[str]:
 
 
 def system_account_ranks(day: str) -> list[str]:
-    """The partitions of ``by_kind`` in which the accounts that pay for others on a day are ranked by credits."""
+    """The partitions of ``by_kind`` that rank accounts that pay for others, by their credits of a day."""
     return [f"SYSTEMACCOUNTS#{day}#{shard}" for shard in range(PAYER_SHARDS)]
 
 

@@ -1,9 +1,9 @@
 """An account's sums for each UTC day, service and model. They change in the transaction that adds the usage record.
 
-Each pair of service and model has up to ``PARTS`` items. A record that deducts credits counts in the first. Any other
-record counts in a random one, so that the writers of such records rarely wait for each other. In a user's personal
-account, usage that another account paid for (``paid_by``) or that has an API key (``key_id``) counts in separate items,
-up to ``PARTS`` for each payer and key.
+Each pair of service and model has up to ``PARTS`` items. The first item counts the records that deduct credits. Any
+other record is counted in a random item, so that the writers of such records rarely wait for each other. A user's
+personal account has separate items for usage that another account paid for (``paid_by``) and for usage with an API key
+(``key_id``): up to ``PARTS`` for each combination of payer and key.
 
 The size of an item does not depend on the number of services and models.
 """
@@ -45,7 +45,7 @@ def sums_in(item: Item) -> Sums:
 
 
 def key_of(record: UsageRecord, account_id: AccountId, part: int = 0) -> keys.Key:
-    """The key of the item that counts the record for ``account_id``: the payer, or the user's own account."""
+    """The key of the item that counts the record for ``account_id``, which is the payer or the user's own account."""
     names = [record.service, record.model_id, record.other_payer(account_id), _key_id(record, account_id)]
     while len(names) > 2 and names[-1] is None:
         names.pop()

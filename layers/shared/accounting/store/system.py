@@ -1,7 +1,7 @@
 """The system's sums of each day: the total, and the sums and ranks of users, paying accounts, services and models.
 
-Marks show which records the sums include. A record's mark has 8 characters. The marks of one slot, which is five
-minutes, are stored together in a few items, so that a batch of records writes few items of marks.
+Marks show which records the sums include. A record's mark has 8 characters. A slot is five minutes. The marks of a
+slot's records are stored together in a few items, so that a batch of records writes few items of marks.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,7 +42,7 @@ _FULL = 500 * MARK_LENGTH
 """An item with this many characters of marks, or more, gets no further marks."""
 
 _MARKS_KEPT = 3 * DAY
-"""How long marks are kept: longer than the DynamoDB stream can deliver a record, so no record is counted twice."""
+"""How long marks are kept. The DynamoDB stream can repeat a record for 24 hours, and the mark must exist that long."""
 
 
 class Marks(NamedTuple):
@@ -104,7 +104,10 @@ def mark_of(record: UsageRecord) -> str:
 
 
 def put(place: Place, after: Sum) -> Write:
-    """Replace the sum at a place. Refused with StaleRead unless the stored version is ``after.version``."""
+    """Replace the sum at a place. ``after`` has the new values, and the version that was read.
+
+    Refused with StaleRead if the stored sum has another version.
+    """
     item = {
         **after.more,
         **_key(place),
@@ -154,9 +157,10 @@ def names_of(of_day: int) -> Ranking[NameId]:
 
 
 def cached_ranking[Id](ranking_of: Callable[[int], Ranking[Id]], of_day: int, records: int) -> Ranking[Id]:
-    """The ranking of a day that has ended, from the process's cache if the day still has as many ``records``.
+    """The ranking of a day that has ended. ``records`` is the day's current number of records.
 
-    A ranking changes only if more records of the day are counted.
+    The process keeps the ranking while this number stays the same, because a ranking changes only if more records of
+    the day are counted.
     """
     return _kept.get(f"{ranking_of.__name__} {of_day} {records}", ranking_of, of_day)
 

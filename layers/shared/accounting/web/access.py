@@ -150,4 +150,4 @@ SUPERVISORS = Access(Who.SUPERVISORS)
 ADMINS = Access(Who.ADMINS)
 SELF_OR_ADMINS = Access(Who.SELF_OR_ADMINS)
 PLATFORM = Access(Who.PLATFORM)
-"""The gateway's authorizer for the internal key enforces this."""
+"""``Api`` does not check these requests: the gateway's authorizer has checked their internal key."""

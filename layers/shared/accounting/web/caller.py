@@ -58,7 +58,7 @@ class Caller(NamedTuple):
     def account(self, asked: AccountId | None) -> AccountId:
         """The account of a request: ``asked`` if the request names one, else the API key's, else the caller's own.
 
-        Raises Forbidden if the API key is for another account. Whether the caller may use the account is not checked.
+        Raises Forbidden if the API key is for another account. The user's access to the account is not checked here.
         """
         account_id = asked or self.key_account or self.own_account
         self.require_key_for(account_id)
@@ -97,10 +97,12 @@ class Caller(NamedTuple):
             raise UserDisabled
 
     def _role_now(self, *wanted: str) -> str:
-        """The caller's role now, if the token's role is ``wanted``; else the token's role. Raises UserDisabled.
+        """The token's role or, if that is one of the ``wanted`` roles, the role that the caller has now.
 
         The gateway may cache a token for minutes. Meanwhile, a newer token or a sync may lower the user's role, so a
         wanted role is checked against the profile. Any other role needs no check: the profile cannot raise it.
+
+        Raises UserDisabled.
         """
         if self.role not in wanted:
             self.require_enabled()
@@ -153,8 +155,8 @@ def caller_of(authorizer: Mapping[str, Any], now: int, on_behalf_of: Sequence[st
     revoked, so they are checked again. ``on_behalf_of`` are the request's ``X-On-Behalf-Of`` headers, which only a
     service's request needs.
 
-    Raises TokenExpired, ApiKeyInvalid, ServiceCredentialInvalid, TokenRequired if the context has no identity, and
-    Invalid if a service does not name exactly one user.
+    Raises TokenRequired if the context has no identity. Raises TokenExpired, ApiKeyInvalid or ServiceCredentialInvalid
+    if a check fails. Raises Invalid if a service does not name exactly one user.
     """
     service_id = authorizer.get("serviceId")
     if service_id:
@@ -182,7 +184,7 @@ def caller_of(authorizer: Mapping[str, Any], now: int, on_behalf_of: Sequence[st
 def _service(service_id: str, generation: int, now: int) -> ServiceCredential:
     """The service's credential. ``generation`` is the number of the secret that the service sent.
 
-    Raises ServiceCredentialInvalid unless this secret is valid. A change takes effect within 30 seconds.
+    Raises ServiceCredentialInvalid unless this secret is valid. A deletion or rotation takes effect within 30 seconds.
     """
     service = service_credentials.find_cached(service_id, generation)
     if service is None:

@@ -48,9 +48,9 @@ class Route:
     responses: dict[int, OpenAPIResponse] | None = None
 
     def __post_init__(self) -> None:
-        """Raise TypeError if only some roles may call the route about other users, but no ``user_id`` names them.
+        """Raise TypeError if only some roles may call the route about other users, but it has no ``user_id``.
 
-        Without ``user_id``, every caller would count as the subject.
+        Without ``user_id``, every request would be about its caller, and the role would never be checked.
         """
         if self.access.who in SELF_OR_OTHERS and self.access.subject is named_user and not self.names_user:
             raise TypeError(f"{self.method} {self.rule}: {self.handler.__name__} has no argument user_id")
@@ -86,7 +86,10 @@ class Route:
         return self.rule.split("/")[2]
 
     def unknown_body(self, event: APIGatewayProxyEvent) -> list[str]:
-        """The fields in a body that the route does not take. Raises Invalid if the body is not JSON."""
+        """The fields in a body that are refused because the route takes no body.
+
+        Raises Invalid if such a body is not JSON.
+        """
         if self.method == "GET" or self.body:
             return []
         return sorted(event.json_body or {})

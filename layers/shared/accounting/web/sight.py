@@ -16,9 +16,9 @@ from accounting.web.caller import Caller
 class Sight:
     """Who may name an account that is not their own.
 
-    ``least`` is the lowest role in an organization that is enough; None if no role is. ``others`` decides about every
-    other caller, and about every caller who names another user's account. It raises Forbidden to refuse the caller.
-    If it is None, these callers are refused.
+    A member whose role is ``least`` or higher may name the organization's account. If ``least`` is None, no role
+    suffices. ``others`` decides about all other callers, and about callers who name another user's account. It raises
+    Forbidden to refuse a caller. If ``others`` is None, all these callers are refused.
     """
 
     least: Role | None
@@ -59,7 +59,7 @@ class Sight:
 
 
 def exists(account_id: AccountId) -> bool:
-    """Whether the account's organization or user is known."""
+    """Whether the organization or user that owns the account exists."""
     organization_id = accounts.organization_of(account_id)
     if organization_id is not None:
         return organizations.get(organization_id) is not None

@@ -12,8 +12,8 @@ from accounting.web.caller import Caller
 def named_by(caller: Caller, reference: str) -> Reference:
     """The user that a caller means by an id or an e-mail address.
 
-    Callers who give their own id or address always mean themselves. Their address may now belong to another user, or be
-    another user's id, but the caller does not reach that user's data.
+    Callers who give their own id or address always mean themselves. So they never reach the data of another user who
+    now has the same address, or whose id equals that address.
     """
     return ById(caller.user_id) if caller.is_self(reference) else reference
 

@@ -59,8 +59,8 @@ def newest(
 ) -> tuple[list[Item], str | None]:
     """A page of several ranges of an index, merged in descending order: ``limit`` items at most, after ``skip`` others.
 
-    Items of different ranges are compared by position (``keys.position``). The second value is ``before`` for the next
-    page, None on the last page.
+    Items of different ranges are compared by position (``keys.position``). The second value is the ``before`` of
+    the next page, or None on the last page.
     """
     page_size = min(MAX_BATCH, skip + limit + 2)
     merged = merge(*(positions(index, part, before, page_size) for part in ranges), key=itemgetter(0), reverse=True)
@@ -94,8 +94,8 @@ def positions(index: str, part: Range, before: str | None, page_size: int) -> It
 def forward(index: str, pk: str, low: str, high: str, *, page_size: int | None = MAX_BATCH) -> Iterator[list[Item]]:
     """The items in a partition of an index with ``low < sort key <= high``, in ascending order, in batches.
 
-    No item comes twice, even if the caller could not handle it. One request reads up to 1 MB and at most ``page_size``
-    items; if ``page_size`` is None, only the 1 MB counts.
+    The read never goes back: an item that the caller could not handle does not come again. One request reads up to 1 MB
+    and at most ``page_size`` items; if ``page_size`` is None, only the 1 MB counts.
     """
     names = keys.INDEX_KEYS[index]
     found = _query(names, pk, low, high, page_size, IndexName=index, ScanIndexForward=True)
