@@ -26,5 +26,6 @@ def _end_quietly(kind: type[BaseException], error: BaseException, traceback: Tra
     os._exit(INTERRUPTED)  # all `finally` blocks and context managers have run by now
 
 
-if sys.argv[:1] == ["-m"]:  # `python -m local.<program>` begins, and Ctrl-C may come during its imports
+if sys.argv[:1] == ["-m"]:
+    # `python -m local.<program>` has not imported the program yet. Ctrl-C may come during its imports.
     end_quietly_on_interrupt()

@@ -15,7 +15,7 @@ UMASK = 0o077
 
 
 def folder(path: Path) -> None:
-    """Create a folder if it does not exist, and in any case close it to other users."""
+    """Create a folder, or use the one that exists. Remove other users' access to it."""
     path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     path.chmod(FOLDER_MODE)
 
@@ -26,7 +26,7 @@ def opener(path: str, flags: int) -> int:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file. It appears complete, and is never readable by other users."""
+    """Write a file. The file gets its name only when it is complete, and other users can never read it."""
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     with open(unfinished, "x", opener=opener) as file:
@@ -35,7 +35,7 @@ def write(path: Path, text: str) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Close a file, or a folder and everything in it, to other users. Do nothing if the path does not exist."""
+    """Remove other users' access to a file, or to a folder and everything in it. A missing path is ignored."""
     for each in (path, *path.rglob("*")):
         if each.exists() and not each.is_symlink():
             each.chmod(each.stat().st_mode & ~UMASK)

@@ -155,8 +155,8 @@ class Provider:
                     self.wfile.write(content)
 
             def _stream(self, plan: Plan, events: Iterator[tuple[int | None, Json | str]]) -> None:
-                self.close_connection = True
                 self.send_response(200)
+                self.send_header("Connection", "close")  # otherwise, the next request could meet the close
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()

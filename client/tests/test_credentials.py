@@ -119,7 +119,7 @@ def test_a_coroutine_function_may_return_the_token() -> None:
     asyncio.run(run())
 
 
-def test_many_tasks_whose_token_expired_fetch_one_new_token() -> None:
+def test_when_a_token_expires_many_tasks_fetch_a_new_one_only_once() -> None:
     tokens = Tokens()
 
     async def run() -> None:
@@ -131,7 +131,7 @@ def test_many_tasks_whose_token_expired_fetch_one_new_token() -> None:
     assert tokens.made == 2
 
 
-def test_many_threads_whose_token_expired_fetch_one_new_token() -> None:
+def test_when_a_token_expires_many_threads_fetch_a_new_one_only_once() -> None:
     tokens = Tokens()
     with httpx.Client(transport=httpx.MockTransport(accepting_only("t2"))) as http:
         client = AccountingClient(BASE_URL, tokens, http=http)
@@ -143,7 +143,7 @@ def test_many_threads_whose_token_expired_fetch_one_new_token() -> None:
     assert tokens.made == 2
 
 
-def test_the_service_key_is_sent_only_with_reports_of_usage(ask: Ask) -> None:
+def test_with_a_token_the_service_key_is_sent_only_in_reports_of_usage(ask: Ask) -> None:
     service = Played(ok(HEARTBEAT), ok(BALANCE))
 
     ask(service, lambda client: client.heartbeat("s", 5), service_key="key")

@@ -89,7 +89,7 @@ def test_a_cumulative_usage_replaces_the_earlier_report(accounted: Run) -> None:
     assert service.bodies_of("finalize")[0]["usage"] == STARTED | {"output_tokens": 25}
 
 
-def test_a_stream_cut_after_its_first_usage_is_settled_with_the_output_counted(accounted: Run) -> None:
+def test_a_broken_stream_is_settled_for_its_usage_and_the_tokens_counted_later(accounted: Run) -> None:
     def body(session: Any) -> Iterator[float]:
         yield from using(STARTED, "anthropic", then=30)(session)
         raise ConnectionResetError("the model hung up")
@@ -207,7 +207,9 @@ def test_a_hold_that_cannot_be_raised_stops_the_stream_at_its_next_usage(account
     assert len(service.tokens_of("heartbeat")) == 1
 
 
-def test_a_rejected_usage_is_settled_by_the_tokens_counted(accounted: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stream_with_a_rejected_usage_is_settled_by_the_tokens_counted(
+    accounted: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     service = Accountant()
     service.trouble["finalize"] = [rejected("usage.total_tokens")]
 
@@ -228,7 +230,7 @@ def test_a_rejected_usage_is_settled_by_the_tokens_counted(accounted: Run, caplo
     assert "usage.total_tokens" in caplog.text
 
 
-def test_if_no_tokens_were_counted_a_rejected_usage_is_settled_by_its_output(accounted: Run) -> None:
+def test_without_counted_tokens_a_stream_is_settled_by_the_output_of_its_rejected_usage(accounted: Run) -> None:
     service = Accountant()
     service.trouble["finalize"] = [rejected("usage")]
 
@@ -277,7 +279,7 @@ def test_after_a_rejected_usage_a_heartbeat_without_usage_is_sent_at_once(accoun
     [rejected("actualTokens"), rejected("metadata", "usage.total_tokens"), refusal(400, "HTTP_400")],
     ids=["by a service that knows no usage", "together with the metadata", "by a firewall"],
 )
-def test_a_usage_rejected_for_any_reason_is_settled_by_number_of_tokens(accounted: Run, trouble: Any) -> None:
+def test_a_stream_is_settled_by_number_of_tokens_if_its_usage_is_rejected(accounted: Run, trouble: Any) -> None:
     service = Accountant()
     service.trouble["finalize"] = [trouble]
 
@@ -287,7 +289,7 @@ def test_a_usage_rejected_for_any_reason_is_settled_by_number_of_tokens(accounte
 
 
 @pytest.mark.parametrize("settle", ["finalize", "abort"])
-def test_settling_sends_the_model_that_served_and_the_metadata(ask: Ask, settle: str) -> None:
+def test_settling_sends_the_metadata_and_the_model_that_served_the_stream(ask: Ask, settle: str) -> None:
     ended = ABORTED | {"sessionId": "s", "actualCredits": 0, "estimatedCredits": 0}
     service = Played(ok(OPENED | {"sessionId": "s"}), ok(ended))
 

@@ -1,6 +1,6 @@
 """The ledger: an account's grants and entries, the proof of its balance, and the sums of all accounts."""
 
-import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
 from contextlib import suppress
 from dataclasses import asdict

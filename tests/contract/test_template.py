@@ -109,7 +109,7 @@ def test_each_function_has_its_own_logs_with_a_retention(function: str) -> None:
     }
 
 
-def test_lambda_logs_its_own_lines_only_from_the_level_warn_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lambda_itself_logs_only_warnings_and_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [each for each in transformed(monkeypatch).values() if each["Type"] == "AWS::Lambda::Function"]
     assert len(made) == len(function_names())
 
@@ -181,7 +181,7 @@ def test_every_parameter_has_a_description_and_a_default() -> None:
         assert "Default" in parameter, name
 
 
-def test_the_table_is_backed_up_encrypted_and_streamed_and_outlives_the_stack() -> None:
+def test_the_table_has_backups_encryption_and_a_stream_and_outlives_the_stack() -> None:
     (table,) = resources("AWS::DynamoDB::Table").values()
     found = table["Properties"]
 
@@ -297,7 +297,7 @@ def test_the_preflight_of_every_path_has_only_the_headers_that_sam_can_set(monke
     assert "The answer to `OPTIONS` has none of these headers" in page
 
 
-def test_the_gateway_compresses_long_answers_but_not_those_of_initialize(
+def test_the_gateway_compresses_only_answers_longer_than_those_of_initialize(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     least = transformed(monkeypatch)["Api"]["Properties"]["MinimumCompressionSize"]
@@ -330,7 +330,7 @@ def test_preflights_name_the_allowed_origin_or_none() -> None:
     assert properties("AWS::Serverless::Api")["Auth"]["AddDefaultAuthorizerToCorsPreflight"] is False
 
 
-def test_pages_may_send_every_header_that_a_route_reads_from_its_callers() -> None:
+def test_web_pages_may_send_every_header_that_a_route_reads_from_its_callers() -> None:
     allowed = properties("AWS::Serverless::Api")["Cors"]["AllowHeaders"].strip("'").split(",")
 
     assert allowed == ["Authorization", "Content-Type", IDEMPOTENCY_KEY, ON_BEHALF_OF]

@@ -74,8 +74,8 @@ class Provider:
 
             def do_POST(self) -> None:
                 provider.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.close_connection = True
                 self.send_response(200)
+                self.send_header("Connection", "close")  # otherwise, the next request could meet the close
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()

@@ -15,7 +15,7 @@ def session_in(run_id: str) -> dict[str, Any]:
     return {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": 1_000, "runId": run_id}
 
 
-def test_a_run_limits_its_spending_until_it_is_stopped(people: People) -> None:
+def test_a_run_limits_its_spending_and_accepts_nothing_new_once_it_is_stopped(people: People) -> None:
     person = people(credits=100)
     run_id = new_id("run")
     account = f"user:{person.id}"

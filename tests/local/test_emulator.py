@@ -188,7 +188,7 @@ print("the same")
 """
 
 
-def test_the_code_that_replaces_ministacks_has_the_same_results() -> None:
+def test_the_faster_code_has_the_same_results_as_the_code_of_ministack() -> None:
     compared = subprocess.run(
         [EMULATOR_PYTHON, "-c", COMPARED, ROOT], capture_output=True, text=True, check=False, timeout=120
     )

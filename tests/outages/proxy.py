@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 type Moment = tuple[str, str]
-"""``before`` or ``after`` the database handles a call, and the name of the operation."""
+"""The point in a call (``before`` or ``after`` the database handles it), and the name of the call's operation."""
 
 
 class Cut(Exception):

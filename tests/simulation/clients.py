@@ -29,7 +29,10 @@ STALE_SECONDS = 3600
 RETRY_SECONDS = (0.1, 1, 30, 900, 4500)
 APPOINTMENT_SECONDS = 900
 LATENESS_SECONDS = 0.3
-"""Pauses of ``APPOINTMENT_SECONDS`` or longer end at most ``LATENESS_SECONDS`` after a multiple of it, as sweeps do."""
+"""A pause of ``APPOINTMENT_SECONDS`` or more ends at a multiple of ``APPOINTMENT_SECONDS``, or up to this much later.
+
+Sweeps begin at such times, too, so clients and sweeps often act at the same time.
+"""
 LARGEST_SKEW_MILLISECONDS = 3000
 
 

@@ -7,7 +7,7 @@ from tests.simulation.simulation import Simulation, Violation
 
 SEEDS = range(1, 41)
 MOST_SEEDS = 30
-"""At least one of this many seeds must catch a sabotage: a condition removed from the service's writes.
+"""A sabotage removes a condition from the service's writes. One of the first ``MOST_SEEDS`` seeds must catch it.
 
 Measured: about one seed in eight catches the sabotage ``heartbeat``, and at least one in three catches any other.
 """

@@ -67,7 +67,7 @@ def test_a_result_whose_read_took_too_long_is_returned_but_not_cached(table: Tab
     assert cached.get("a") == 2
 
 
-def test_the_result_none_is_cached(table: Table) -> None:
+def test_a_read_that_returned_none_is_not_repeated(table: Table) -> None:
     def none(name: str) -> None:
         table.read(name)
 
@@ -76,7 +76,7 @@ def test_the_result_none_is_cached(table: Table) -> None:
     assert (cached.get("a"), cached.get("a"), table.reads) == (None, None, ["a"])
 
 
-def test_only_a_young_result_is_returned_without_a_read(table: Table) -> None:
+def test_the_method_cached_never_reads_and_returns_only_a_young_result(table: Table) -> None:
     cached = Cache(table.read, MAX_AGE_SECONDS)
 
     assert (cached.cached("a"), table.reads) == (None, [])
@@ -136,7 +136,7 @@ def test_the_cache_is_bounded_by_the_sizes_of_its_results(table: Table) -> None:
     assert table.reads == ["a"]
 
 
-def test_other_arguments_are_passed_to_the_read(table: Table) -> None:
+def test_arguments_after_the_name_are_passed_to_the_read(table: Table) -> None:
     assert Cache(table.read, MAX_AGE_SECONDS).get("a", 7) == 7
 
 

@@ -77,7 +77,7 @@ def test_when_others_have_waited_longer_everything_is_read_again_after_a_pause(w
     assert world.now > 0
 
 
-def test_a_budget_without_room_refuses_a_command_that_has_waited_for_the_wallet(world: World) -> None:
+def test_counters_that_were_not_read_again_keep_their_values(world: World) -> None:
     counter, allowance = Counter("member", 1, "total"), Allowance(Spender("u1", ACCOUNT))
     wallets = iter(StaleRead(wallet=Wallet(ACCOUNT, version=number)) for number in range(AT_ONCE + 1))
     world.busy = False

@@ -25,7 +25,7 @@ def rotated(
 
 
 def valid(credential: ServiceCredential, now: int) -> list[str]:
-    """The tests' secrets that the credential accepts at this time."""
+    """Which of the secrets in these tests the credential accepts at ``now``."""
     generations = {secret: credential.generation_of(secret) for secret in ("one", "two", "three", "other")}
     return [secret for secret, number in generations.items() if number is not None and credential.accepts(number, now)]
 
@@ -76,7 +76,7 @@ def test_rights_are_put_in_the_documented_order_without_repeats() -> None:
     assert in_documented_order(RIGHTS) == RIGHTS
 
 
-def test_an_acting_service_is_a_service_that_is_not_the_user() -> None:
+def test_the_acting_service_is_an_actor_that_is_a_service_and_not_the_user() -> None:
     assert ONE.actor == "service:id"
     assert acting_service("service:id", "u1") == "service:id"
     for actor in ("u1", "system", "boss"):

@@ -187,7 +187,8 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
             session.abort()
 
     def _open(self, run_id: UUID, prompt: object, event: Mapping[str, Any]) -> None:
-        # LangChain's async methods call this in another thread. If they are cancelled, the call is not settled.
+        # LangChain's async methods call this in another thread. They are refused: if their call is cancelled, LangChain
+        # may not report its end, and the session would not be settled.
         if not self._this_thread.__dict__.pop("is_calling", False):
             raise RuntimeError("an AccountingCallback is for invoke, stream and batch: use AsyncAccountingCallback")
         asked = self._asked(prompt, event)
@@ -213,8 +214,8 @@ class AsyncAccountingCallback(_Calls["AsyncAccountingClient", AsyncStreamingSess
     def ignore_chat_model(self) -> bool:
         """False. Raises RuntimeError in LangChain's sync methods.
 
-        LangChain reads this before each call. Its sync methods only log what `_open` raises, but they raise what this
-        property raises.
+        LangChain reads this before each call. Despite `raise_error`, its sync methods only log what `_open` raises, but
+        they raise what this property raises.
         """
         try:
             asyncio.get_running_loop()

@@ -118,7 +118,10 @@ class Outbox:
         self._write(RENEW, (now + OPEN_LEASE_SECONDS, now + LEASE_SECONDS, self._owner))
 
     def claim(self, sender: str) -> list[tuple[Key, Ending]]:
-        """Take over this sender's sessions whose leases have ended. The ending of an open stream is an abort."""
+        """Take over this sender's sessions whose leases have ended, and return how to settle each.
+
+        A session that is still open is to be aborted.
+        """
         now = time.time()
         found: list[tuple[Key, Ending]] = []
         try:
@@ -139,7 +142,7 @@ class Outbox:
         return found
 
     def close(self) -> None:
-        """Leave the open rows to the next process, without waiting for the end of their leases."""
+        """End the leases of this process's rows, so that the next process can take them over at once."""
         self._write(RELEASE, (self._owner,))
         with self._lock:
             self._is_closed = True

@@ -42,7 +42,7 @@ class Parts:
             for part in parts:
                 try:
                     is_hidden = call.read(part)
-                except BaseException:  # the hold can't be raised, or somebody has ended the session
+                except BaseException:  # the hold can't be increased, or somebody has ended the session
                     self._close()
                     self._settle()
                     raise
@@ -90,7 +90,7 @@ class AsyncParts:
             async for part in parts:
                 try:
                     is_hidden = call.read(part)
-                except BaseException:  # the hold can't be raised, or somebody has ended the session
+                except BaseException:  # the hold can't be increased, or somebody has ended the session
                     try:
                         await self._close()
                     finally:
@@ -230,7 +230,7 @@ class AsyncAccounted(_Wrapped):
 def wrapped(client: Any, kind: type, accounting: Accounting[Any]) -> Any:
     """A copy of an SDK's client whose calls are accounted for. ``kind`` is `Accounted` or `AsyncAccounted`.
 
-    Raises TypeError if only the SDK's client or only the accounting client is for asyncio.
+    Raises TypeError if one of the two clients is for asyncio and the other is not.
     """
     is_async = issubclass(kind, AsyncAccounted)
     if is_async != hasattr(accounting.client, "aclose"):

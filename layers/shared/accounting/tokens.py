@@ -2,8 +2,8 @@
 
 Tokens of other issuers are read in ``identity``, which uses the functions of this module for their claims.
 
-A claim that is null counts as absent. So does an unusable optional claim about the user: a token with an odd name still
-lets its user in. If a claim makes the token invalid, the refusal names the claim.
+A claim that is null counts as absent. An optional claim about the user also counts as absent if its value is unusable:
+a token whose ``username`` is too long is still valid. If a claim makes the token invalid, the refusal names the claim.
 """
 
 import time
@@ -30,7 +30,7 @@ SIGNATURE_ONLY: Any = {
 }
 """With these options, PyJWT checks no claims.
 
-It would check them before nulls are removed, and its refusals would not name the claim.
+This module checks them after it has removed nulls, and its refusals name the claim.
 """
 
 

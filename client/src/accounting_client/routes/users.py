@@ -112,7 +112,7 @@ def enable_user(user_id: str) -> Call[User]:
 def erase_user(user_id: str) -> Call[Erasure]:
     """As an administrator, erase a user's personal data and disable them for good. Raises UserNotFound.
 
-    The service needs at least two minutes, and no further call. ``finished_at`` of a repeat with the user's id shows
-    whether everything is erased.
+    Name and address are erased at once. The rest is erased at least two minutes later, without another call. To see
+    whether everything is erased, repeat the call with the user's id, and read ``finished_at``.
     """
     return Call("POST", path("/api/users/{}/erase", user_id), as_(Erasure), body={}, repeatable=True)

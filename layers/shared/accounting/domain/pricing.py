@@ -10,7 +10,7 @@ from accounting.domain.model_usage import Usage
 from accounting.domain.rates import RATE_SCALE, RateCard
 
 RATE_OF_PRICE = 1000 * RATE_SCALE
-"""The rate if 1,000 tokens cost one credit. The short form of a price is a multiple of this rate."""
+"""The rate of one credit for 1,000 tokens. A price in the short form, multiplied by this number, is a rate."""
 
 DEFAULT_CARD = RateCard.flat(RATE_OF_PRICE)
 """The rates of a model that has no rule and is not in ``DEFAULT_CARDS``: 1 credit for 1,000 tokens."""
@@ -27,8 +27,8 @@ class PriceRule(NamedTuple):
     """A model's price from ``effective_from`` (inclusive) to ``effective_to`` (exclusive), in epoch milliseconds.
 
     ``variants`` are cards by name (``batch``, ``priority``); rates that they leave out come from ``card``. ``aliases``
-    are other ids of the model. ``max_output_tokens`` is the most output that a client reserves for a request without a
-    limit. ``source`` and ``source_version`` show where the rule comes from.
+    are other ids of the model. ``max_output_tokens`` is the most output that a client reserves for a request that
+    does not limit its output. ``source`` and ``source_version`` show where the rule comes from.
     """
 
     model_id: str
@@ -83,7 +83,7 @@ class Estimate(NamedTuple):
 
 
 def require_order(effective_from: int, effective_to: int | None) -> None:
-    """Raise Invalid unless a rule ends after it begins, or never ends."""
+    """Raise Invalid if the rule ends at or before its beginning. A rule without ``effective_to`` never ends."""
     if effective_to is not None and effective_to <= effective_from:
         raise Invalid.field("effectiveTo", "must be after effectiveFrom")
 

@@ -63,7 +63,7 @@ class User(NamedTuple):
     def is_no_newer_than_ahead(self, issued_at: int) -> bool:
         """Whether a token issued at ``issued_at`` (epoch milliseconds) is not newer than ``ahead``.
 
-        Such a token may be older than it claims.
+        Such a token may be older than it claims, because its issuer's clock may have been ahead.
         """
         return bool(self.ahead) and issued_at <= self.ahead * 1000
 
@@ -100,11 +100,11 @@ class Description(NamedTuple):
     def applied_to(self, known: User | None, now: int) -> User:
         """The user with this description applied; ``known`` itself if nothing changes.
 
-        An older statement never replaces a newer one, so the time of a newer statement is stored even if its content is
-        the same. Of statements with the same time, the last to arrive counts. No statement counts as later than its
-        arrival, because the clock of a token's issuer may be ahead. The e-mail in a disabled user's token is ignored;
-        otherwise it would strengthen the user's claim to the address. A token of an erased user changes nothing. Raises
-        UserErased if a sync describes an erased user.
+        An older statement never replaces a newer one. To recognize older statements, the time of a newer statement is
+        stored even if its content is the same. Of statements with the same time, the last to arrive counts. No
+        statement counts as later than its arrival, because the clock of a token's issuer may be ahead. The e-mail in a
+        disabled user's token is ignored; otherwise it would strengthen the user's claim to the address. A token of an
+        erased user changes nothing. Raises UserErased if a sync describes an erased user.
         """
         if known is not None and known.erased:
             if self._is_sync:
@@ -134,7 +134,7 @@ class Description(NamedTuple):
         return min(self.role_at, (second + 1) * 1000)
 
     def _decides_role(self, role: str, user: User, second: int) -> bool:
-        """Whether this statement about the role is newer than the last one.
+        """Whether this statement about the role replaces the last one.
 
         A token whose ``iat`` is not later than ``ahead`` may be older than the last statement. Such a token can only
         lower a role, and only a role that another token stated.
@@ -238,7 +238,8 @@ def _bounded(former: list[str]) -> tuple[str, ...]:
 def must_claim(known: User | None, user: User, pointer: Pointer | None) -> bool:
     """Whether ``user`` must claim their address. ``known`` is the user before the change, or None for a new user.
 
-    A user must claim the address that a new statement names, unless they had the address before and hold it.
+    After a new statement about the e-mail address, the user must claim the address. There are two exceptions: the
+    address is not valid, or it did not change and the user holds it.
     """
     if user.address is None or (known and (known.email, known.email_at) == (user.email, user.email_at)):
         return False
@@ -284,8 +285,8 @@ def heir(address: str, candidates: Iterable[User]) -> User | None:
 
 
 def is_meant_by_id(namesake: User | None, pointer: Pointer | None) -> bool:
-    """Whether a text that is a user's id means that user, even if it is also an address of another user.
+    """Whether a text means ``namesake``, whose id it is, and not the holder of ``pointer``, whose address it is.
 
-    The first to hold a text keeps it; at the same instant the id wins.
+    If the text was an address before it became an id, it means the holder. At the same instant, the id wins.
     """
     return namesake is not None and (pointer is None or pointer.since >= namesake.created_at)

@@ -78,7 +78,10 @@ def of_all(*, before: str | None, limit: int) -> tuple[list[Organization], str |
 
 
 def _both(items: Iterator[Item | None]) -> Iterator[tuple[Item, Item]]:
-    """The pairs of an organization and a membership in which both exist. ``items`` has the two in turn."""
+    """Each organization with the user's membership in it. A pair that lacks one of the two is left out.
+
+    In ``items``, each organization is followed by its membership.
+    """
     for organization in items:
         member = next(items)
         if organization and member:
@@ -173,7 +176,9 @@ def remove_member(before: Member) -> Write:
 
 
 def bump_wallet(account_id: AccountId) -> Write:
-    """Change the wallet's version, so that every hold in progress is decided again. ``terms`` counts the change.
+    """Change the wallet's version, so that every hold in progress is decided again.
+
+    The new ``terms`` show that members have changed, so the next decision reads the membership again.
 
     The write is never refused, because the wallet was created with the organization and is never deleted.
     """

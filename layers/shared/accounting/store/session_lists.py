@@ -38,8 +38,9 @@ def recent_of_user(user_id: str, *, now: int, before: str | None, limit: int) ->
     """A page of the user's sessions, active and ended, newest first.
 
     The page merges two ranges: the sessions with an entry in ``by_owner``, and the sessions whose ids are UUIDv7s. A
-    session is in both ranges if its id is a UUIDv7 whose time is not the session's start. The second range skips such
-    sessions. If very many are skipped, a page may be shorter than ``limit`` although more sessions follow.
+    session is in both ranges if its id is a UUIDv7 whose time is not the session's start. Such a session is taken from
+    the first range and skipped in the second. If very many are skipped, a page may be shorter than ``limit`` although
+    more sessions follow.
     """
     page_size = limit + 2
     (of_owner,) = keys.sessions_of_owner(user_id)
@@ -64,7 +65,8 @@ def _by_id(user_id: str, now: int, before: str | None, page_size: int) -> Iterat
     """Yield the positions and items of the user's sessions in a range of ids, in descending order. Reads lazily.
 
     The range has every UUIDv7 that a stored session can have, and the other ids that sort between these UUIDv7s. If a
-    query ends at one of the other ids, the next query begins at the nearest UUIDv7 below, and skips those in between.
+    query ends at one of the other ids, the next query begins at the nearest lower UUIDv7. The ids between the two are
+    skipped, because none of them is a UUIDv7.
     """
     since = now - settings().session_retention - settings().session_max_life
     until = now + session_ids.TOLERANCE + 1

@@ -9,7 +9,7 @@ type Item = dict[str, Any]
 
 
 def pack(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert texts, integers and booleans to attribute values. None is left out; other values stay as they are.
+    """Convert texts, integers and booleans to attribute values. Leave out values that are None. Keep others unchanged.
 
     boto3's own codec knows every type, but takes a tenth of a request's processor time.
     """

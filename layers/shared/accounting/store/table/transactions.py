@@ -1,6 +1,7 @@
-"""Writes: of one item, or of a transaction, which writes all of its items or none.
+"""Writes one item, or several items in a transaction, which writes all of them or none.
 
-A transaction has a token, so that the client can send it again after a lost answer and it still happens only once.
+A transaction has a token. If an answer is lost, the same transaction can be sent again with the same token, and
+DynamoDB carries it out only once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
