@@ -47,7 +47,12 @@ openapi: ready ## Write the HTTP API as an OpenAPI document: functions/docs/open
 reference: ready ## Write docs/reference from the code, after a change to a route, an error, a parameter or a metric
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.reference
 
-test: ready ## Run the service's tests: unit, contract, integration, simulation, end to end, client (ARGS="tests/unit": some)
+# Compile the tests, and the packages that they import, in one process. Otherwise each of the four would compile them.
+.PHONY: compiled
+compiled: ready
+	@[ .local/compiled -nt .venv/.locked ] || { $(BIN)/pytest --collect-only --quiet >/dev/null && touch .local/compiled; }
+
+test: compiled ## Run the service's tests: unit, contract, integration, simulation, end to end, client (ARGS="tests/unit": some)
 	$(BIN)/pytest --numprocesses 4 --dist loadgroup $(ARGS)
 
 test-tools: ready ## Run the tests of the tools: documented commands, benchmarks, local AWS, the API's page in a browser, LiteLLM

@@ -55,7 +55,10 @@ EFFORT = Effort(REPEATS, MOST_SECONDS)
 
 
 class Workload(NamedTuple):
-    """Operations to measure, what was seeded for them, and their user. Without ``user``, each operation has its own."""
+    """Operations to measure, what was seeded for them, and their user.
+
+    If ``user`` is empty, each operation has a user of its own.
+    """
 
     operations: Sequence[str]
     seeded: dict[str, str]

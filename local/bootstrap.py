@@ -61,7 +61,7 @@ def make_environments(wanted: dict[Path, Path] | None = None) -> None:
 
 
 def outdated(wanted: dict[Path, Path]) -> dict[Path, str]:
-    """Return the environments that do not match their lock and the Python version, each with a digest of both."""
+    """Return the environments that are out of date, each with a digest of its lock and the Python version."""
     digests = {
         environment: hashlib.sha256(f"{PYTHON_VERSION}\n".encode() + lock.read_bytes()).hexdigest()
         for environment, lock in wanted.items()

@@ -172,7 +172,7 @@ def _environment(port: int, scratch: Path, state: Path | None, *, enforce_iam: b
         "IOT_MTLS_ENABLED": "0",
     }
     if state is not None:
-        # MiniStack would write S3's files immediately, not when it saves its other data. So it must not keep them.
+        # S3's files are not kept: MiniStack would write them immediately, but all other data only when it saves.
         environ |= {"PERSIST_STATE": "1", "STATE_DIR": str(state), "S3_PERSIST": "0"}
     return environ
 

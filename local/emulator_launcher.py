@@ -1,6 +1,6 @@
-"""Starts the local AWS (MiniStack) with the gateway responses of REST APIs as AWS serves them.
+"""Starts the local AWS (MiniStack), and makes it serve the gateway responses of REST APIs as AWS does.
 
-The Python of MiniStack's virtual environment runs it: `<python> local/emulator_launcher.py [--die-with-parent]`.
+Run it with the Python of MiniStack's virtual environment: `<python> local/emulator_launcher.py [--die-with-parent]`.
 
 MiniStack serves gateway responses, but (1) does not read them from the OpenAPI document that SAM makes from the
 template, and (2) does not fill in `$context.authorizer.*`, which contains the code of every 401 (TOKEN_EXPIRED, ...).
@@ -131,7 +131,7 @@ def denied_context(request: dict[str, Any]) -> dict[str, str]:
 
 
 def serve_by_uvicorn() -> None:
-    """Serve with uvicorn and httptools. Hypercorn takes more time for a request than MiniStack itself."""
+    """Replace Hypercorn with uvicorn. Hypercorn takes longer for a request than MiniStack's own code does."""
 
     async def serve(application: Any, settings: Settings) -> None:
         host, _, port = settings.bind[0].rpartition(":")

@@ -70,7 +70,7 @@ METRICS = {
     ),
     "CreditsCharged": ("Credits that `usage/record` deducted.", TRAFFIC),
     "BudgetWarnings": (
-        "Warning levels (`warnAtPercent`) that budgets reached. The log line of each names the account and the user.",
+        "Warning levels (`warnAtPercent`) that budgets reached. For each, a log line names the account and the user.",
         "",
     ),
     "CreditsExpired": ("Expired credits that the sweeper or a command removed.", ""),
@@ -90,7 +90,7 @@ METRICS = {
     "WalletsExpired": ("Wallets from which the sweeper removed expired lots.", ""),
     "SweepFailures": (
         "Sessions, wallets and erasures that the sweeper could not finish. The log has the reason.",
-        "It is above 0 in two runs in a row: until the cause is fixed, credits stay held or personal data stays.",
+        "It is above 0 in two consecutive runs: until the cause is fixed, credits stay held or personal data stays.",
     ),
     "UsageRecorded": ("Records written by `usage/record`.", TRAFFIC),
     "RollupFailures": (
@@ -105,7 +105,7 @@ METRICS = {
     ),
     "AuditFailures": (
         "Wallets that the auditor could not read. The log has the reason.",
-        "It is above 0 in two runs in a row.",
+        "It is above 0 in two consecutive runs.",
     ),
     "Contention": (
         "Requests answered 503 `CONTENTION`, most of them after 8 seconds of attempts.",

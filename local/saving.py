@@ -13,8 +13,9 @@ PAUSE_TO_SAVE = 20
 def pause_after(save_seconds: float) -> float:
     """Return how many seconds to wait after a save that took ``save_seconds``.
 
-    A save keeps a processor busy, so the pause is 20 times as long as the save, and at least 2 seconds. A kill should
-    lose only the last seconds, so the pause is at most 5 seconds, or as long as the save if the save took longer.
+    The pause is 20 times as long as the save, but at least 2 and at most 5 seconds. Shorter pauses would keep a
+    processor busy. With longer pauses, a kill would lose more data. There is one exception: after a save of more than
+    5 seconds, the pause is as long as the save.
     """
     most = max(MOST_PAUSE_SECONDS, save_seconds)
     return min(max(LEAST_PAUSE_SECONDS, PAUSE_TO_SAVE * save_seconds), most)

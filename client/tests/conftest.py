@@ -20,7 +20,7 @@ type Service = Callable[[httpx.Request], httpx.Response]
 
 
 class Ask(Protocol):
-    """Calls ``act`` with a client whose requests ``service`` answers, and returns the result.
+    """Calls ``act`` with a client, and returns the result. ``service`` answers the client's requests.
 
     If the result is an iterator, a list of its items is returned.
     """

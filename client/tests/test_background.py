@@ -248,7 +248,7 @@ def test_a_stream_that_began_without_the_service_is_charged_when_the_service_is_
     assert session.result
 
 
-def test_a_stream_without_the_service_or_a_usage_is_charged_for_its_estimated_input_and_counted_tokens(
+def test_a_stream_that_began_without_the_service_is_charged_by_estimate_and_counted_tokens_if_it_has_no_usage(
     play: Play,
 ) -> None:
     bank = play.bank
@@ -268,7 +268,7 @@ def test_a_stream_without_the_service_or_a_usage_is_charged_for_its_estimated_in
     assert settled["metadata"] == {"estimated": True}
 
 
-def test_a_hold_that_was_made_although_its_answer_was_lost_is_settled_like_any_other(play: Play) -> None:
+def test_a_hold_whose_answer_was_lost_is_settled_like_any_other(play: Play) -> None:
     bank = play.bank
 
     answer = bank._initialize
@@ -344,9 +344,9 @@ Limits = Callable[..., list[int]]
 
 @pytest.fixture(params=["sync", "async"])
 def limits(request: pytest.FixtureRequest) -> Limits:
-    """Return a function that calls each change, and lists the output limit of a client after each.
+    """Return a function that runs each of ``changes`` in turn, and lists the client's output limit after each one.
 
-    ``bool`` as a change changes nothing.
+    Pass ``bool`` where nothing should change.
     """
 
     def ask(service: Callable[[httpx.Request], httpx.Response], *changes: Callable[[], object]) -> list[int]:
@@ -392,7 +392,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
-def test_a_price_that_cannot_be_read_reserves_the_default_until_it_can_be_read(
+def test_a_request_reserves_the_default_until_the_price_can_be_read(
     limits: Limits, failure: httpx.Response | httpx.ReadError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bank = Bank()
@@ -409,7 +409,7 @@ def test_a_price_that_cannot_be_read_reserves_the_default_until_it_can_be_read(
     assert bank.asked["price"] == 3, "each request asks once, until the price is known"
 
 
-def test_the_maximum_that_was_known_last_is_reserved_while_the_service_is_down(
+def test_a_request_reserves_the_last_known_maximum_while_the_service_is_down(
     limits: Limits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bank = Bank()

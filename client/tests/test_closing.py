@@ -243,7 +243,7 @@ def test_closing_settles_an_async_session_that_is_still_opening() -> None:
 UNHELD: dict[str, Any] = {"estimated_usage": {"outputTokens": 100}, "on_unreachable": "allow"}
 
 
-def test_a_session_that_is_opening_when_its_client_closes_never_begins_without_a_hold() -> None:
+def test_closing_keeps_a_session_that_is_still_opening_from_beginning_without_a_hold() -> None:
     service, entered = Service(), threading.Event()
     raised: list[str] = []
 
@@ -266,7 +266,7 @@ def test_a_session_that_is_opening_when_its_client_closes_never_begins_without_a
     assert (service.open, len(service.settled)) == (set(), 1)
 
 
-def test_an_async_session_that_is_opening_when_its_client_closes_never_begins_without_a_hold() -> None:
+def test_closing_keeps_an_async_session_that_is_still_opening_from_beginning_without_a_hold() -> None:
     service = Service()
 
     async def handle(request: httpx.Request) -> httpx.Response:
@@ -315,7 +315,7 @@ def test_closing_logs_that_the_outbox_has_the_open_sessions(
     assert "sweeper" not in caplog.text
 
 
-def test_a_session_that_several_threads_give_up_at_once_is_logged_once() -> None:
+def test_a_session_is_logged_once_even_if_several_threads_give_it_up() -> None:
     logged: list[str] = []
 
     class Slow(logging.Handler):

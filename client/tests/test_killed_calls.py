@@ -74,7 +74,7 @@ class Forker:
     def run(self, order: dict[str, Any], kill_after: float | None = None) -> set[str]:
         """Run a process to its end, or kill it after ``kill_after`` calls. 2.5 means in the middle of the third call.
 
-        Return the session ids that the process printed: one for each call whose answer it has read or left.
+        Return the session ids that the process printed: one for each call whose answer it has read or stopped reading.
         """
         process = self._process
         assert process.stdin
@@ -247,7 +247,7 @@ class Failing(Bank):
 
 @pytest.mark.parametrize("end", ["raise", "SIGTERM", "end"])
 @pytest.mark.parametrize("program", [SYNC, ASYNC], ids=["sync", "async"])
-def test_a_program_without_an_outbox_that_ends_inside_streams_logs_each_open_session(
+def test_without_an_outbox_each_open_session_is_logged_when_the_program_ends(
     forker: Forker, program: str, end: str, tmp_path: Path
 ) -> None:
     stderr = tmp_path / "stderr"

@@ -165,7 +165,7 @@ def test_a_provider_that_fails_before_the_first_word_costs_nothing(provider: Pro
 
 
 @streams
-def test_if_a_provider_breaks_off_the_words_until_then_are_charged(provider: Provider, way: str) -> None:
+def test_a_broken_stream_is_charged_for_the_words_that_arrived(provider: Provider, way: str) -> None:
     service = Accountants()
     provider.plans(words=20, cut_after=10)
 
@@ -240,9 +240,7 @@ async def _cancelled(task: asyncio.Task[Any], when: Callable[[], object]) -> Non
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_a_task_that_is_cancelled_while_the_model_thinks_leaves_nothing_held(
-    provider: Provider, streaming: bool
-) -> None:
+def test_nothing_stays_held_if_a_task_is_cancelled_while_the_model_thinks(provider: Provider, streaming: bool) -> None:
     service = Accountants()
     provider.plans(pause_after=0)
 
@@ -257,7 +255,7 @@ def test_a_task_that_is_cancelled_while_the_model_thinks_leaves_nothing_held(
     asyncio.run(run())
 
 
-def test_a_task_that_is_cancelled_before_the_model_is_called_leaves_nothing_held(provider: Provider) -> None:
+def test_nothing_stays_held_if_a_task_is_cancelled_before_the_model_is_called(provider: Provider) -> None:
     """The task waits for LangChain's limiter, and LangChain reports the task's end to no callback."""
     service, limiter = Accountants(), Never()
     provider.plans()
@@ -275,7 +273,7 @@ def test_a_task_that_is_cancelled_before_the_model_is_called_leaves_nothing_held
     assert provider.asked == []
 
 
-def test_a_stream_continues_after_the_task_that_began_it_ends(provider: Provider) -> None:
+def test_a_stream_survives_the_end_of_the_task_that_began_it(provider: Provider) -> None:
     """As with a web server that reads the first piece in one task and the others in another."""
     service = Accountants()
     provider.plans(words=5, output_tokens=9)
@@ -295,7 +293,7 @@ def test_a_stream_continues_after_the_task_that_began_it_ends(provider: Provider
 
 @streams
 def test_a_stream_stops_when_its_hold_cannot_be_raised(provider: Provider, way: str) -> None:
-    service = Accountants(credits=12)  # of 10 tokens each
+    service = Accountants(credits=12)  # each credit pays for 10 tokens
     provider.plans(words=4_000)
 
     with pytest.raises(InsufficientCredits):
@@ -339,7 +337,7 @@ def test_an_answer_from_langchains_cache_costs_nothing(provider: Provider, way: 
 
 
 @whole_answers
-def test_a_model_that_completes_texts_is_accounted(way: str) -> None:
+def test_a_text_completion_model_is_accounted(way: str) -> None:
     service = Accountants()
 
     call(way, service, FakeListLLM(responses=["a text of some letters"]))

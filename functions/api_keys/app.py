@@ -1,6 +1,6 @@
 """API keys: a user's keys for programs that act for the user, within a key's permissions."""
 
-import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
 from http import HTTPStatus
 from typing import Annotated, Self, cast

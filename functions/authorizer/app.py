@@ -20,7 +20,7 @@ from accounting.domain.service_credentials import PREFIX as SERVICE_PREFIX
 from accounting.domain.users import DEFAULT_ROLE
 from accounting.secrets import has_issuers, issuers_document, jwt_secrets
 from accounting.store import api_keys, service_credentials, users
-from accounting.store.table import make_for_snapshot
+from accounting.store.table import create_client_for_snapshot
 from accounting.times import clock
 from accounting.tokens import Claims, verify
 from accounting.web.policy import allow, deny, undecided
@@ -29,7 +29,7 @@ if has_issuers():  # imported at the start, so that the function's snapshot cont
     from accounting.identity import tokens as identity_tokens
 
 logger = Logger()
-make_for_snapshot()
+create_client_for_snapshot()
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -1,6 +1,6 @@
 """Budgets and runs: hard limits on what is spent from an account."""
 
-import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
 from http import HTTPStatus
 from typing import Annotated

@@ -1,6 +1,6 @@
 """Credits: balances, costs, and the commands of supervisors."""
 
-import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
 from typing import Annotated, Self
 
@@ -230,8 +230,8 @@ class LineView(ResponseModel):
 class CalculateView(ResponseModel):
     """The cost of a usage of a model now: the sum of ``lines``, rounded up once.
 
-    ``ruleId`` is the id of the price rule that applied. It is left out if the default price applied, or if the request
-    has only a number of tokens. ``tier`` is the threshold of the context tier that the usage is in.
+    ``ruleId`` is the id of the price rule that applied. It is left out if no price rule applied, or if the request has
+    only a number of tokens. ``tier`` is the threshold of the context tier that the usage is in.
     """
 
     model_id: str

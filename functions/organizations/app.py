@@ -1,6 +1,6 @@
 """Organizations: members who share one account, and the roles in which they use it."""
 
-import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
 from typing import Literal, Self
 

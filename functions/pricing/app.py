@@ -1,6 +1,6 @@
 """Price rules of models. Each rule has a beginning and may have an end. A model without a rule has a default price."""
 
-import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
 from typing import Annotated, Self
 
@@ -48,7 +48,11 @@ class EndRule(RequestModel):
 
 
 class PricesView(ResponseModel):
-    """A page of the prices in force, sorted by model, and the default price of all other models."""
+    """A page of the prices in force, sorted by model.
+
+    ``defaultPrice`` is the price of a model that has neither a rule in force nor a built-in price: credits for 1,000
+    tokens.
+    """
 
     default_price: int | float
     models: list[RuleView]
@@ -124,7 +128,7 @@ class WithdrawnView(ResponseModel):
 
 @api.get("/api/pricing", access=READERS)
 def list_prices(limit: ListLimit = MAX_MODELS_LISTED, cursor: Cursor = None) -> PricesView:
-    """List the prices of all models that have a rule in force, and the default price of all others."""
+    """List the prices of all models that have a rule in force."""
     rules, position = prices.in_force(clock(), after=model_in(cursor), limit=limit)
     return PricesView(
         default_price=price_of(DEFAULT_CARD.number_rate),

@@ -1,6 +1,6 @@
 """Service credentials. They let services of the platform act for users, as the rights of each credential allow."""
 
-import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
 from typing import Literal, Self
 

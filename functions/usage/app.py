@@ -1,6 +1,6 @@
 """Usage: record billable events, and read their statistics."""
 
-import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
 from collections.abc import Mapping
 from typing import Annotated, Self

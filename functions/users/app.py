@@ -1,6 +1,6 @@
 """Users: show, list, sync, disable, enable and erase them. Profiles come from tokens and the platform's sync."""
 
-import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
 from typing import Annotated, Literal, Self
 

@@ -28,7 +28,7 @@ NAMES = {
     "AWS::SecretsManager::Secret": "Name",
     "AWS::WAFv2::WebACL": "Name",
 }
-"""By type, the property that names a resource in its AWS account. Without it, CloudFormation makes a unique name."""
+"""Type → property that names the resource in its AWS account. If it is left out, CloudFormation makes a unique name."""
 WITHOUT_A_NAME = {
     *("AWS::ApiGateway::Account", "AWS::ApiGateway::Deployment", "AWS::ApiGateway::Stage", "AWS::Lambda::Alias"),
     *("AWS::Lambda::EventInvokeConfig", "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission"),
@@ -75,7 +75,7 @@ def test_an_alarm_on_our_metrics_watches_only_its_own_stack() -> None:
         ], alarm["MetricName"]
 
 
-def test_the_dashboard_shows_our_metrics_of_its_own_stack_only() -> None:
+def test_our_metrics_on_the_dashboard_come_only_from_its_own_stack() -> None:
     widgets = json.loads(properties("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"])["widgets"]
     metrics = [found for widget in widgets if (found := widget["properties"].get("metrics"))]
     ours = [each for found in metrics if found[0][0] == "AccountingService" for each in unfolded(found)]

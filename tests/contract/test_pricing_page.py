@@ -71,7 +71,7 @@ class Example:
 EXAMPLES = [Example.read(each) for each in PAGE.partition("## Examples")[2].partition("\n## ")[0].split("\n### ")[1:]]
 
 
-def test_the_examples_cover_four_providers_tiers_variants_and_rounding() -> None:
+def test_the_examples_are_from_four_providers_and_cover_tiers_variants_and_rounding() -> None:
     assert [each.usage_format for each in EXAMPLES] == ["openai", "anthropic", "bedrock", "gemini"]
     assert any(each.rule.card.tier_of(read(each.usage_format, each.usage).input) for each in EXAMPLES)
     assert any(each.variant for each in EXAMPLES)

@@ -111,7 +111,7 @@ def test_a_preflight_request_needs_no_token(http: httpx.Client) -> None:
 
 @pytest.fixture
 def few_admitted(service: Stack) -> Iterator[None]:
-    """Make the stage admit few requests. The template's parameters set its two limits, which this fixture lowers."""
+    """Make the stage admit few requests: lower its two limits, which the template's parameters set."""
     gateway = service.aws.client("apigateway")
     api_id, stage = service.base_url.split("/")[-2:]
 

@@ -122,7 +122,7 @@ def test_a_user_id_in_the_body_or_a_header_does_not_change_who_the_caller_is(
     assert owner.balance() == before
 
 
-def test_users_who_name_themselves_by_address_see_only_themselves(people: People) -> None:
+def test_a_user_who_asks_by_their_own_address_sees_only_their_own_data(people: People) -> None:
     now = int(time.time())
     address = f"{new_id('moved')}@example.com"
     old = people(email=address, iat=now - 100)

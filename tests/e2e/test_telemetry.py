@@ -1,4 +1,4 @@
-"""The functions' metrics, and their logs: no fields of an earlier request, no idempotency key and no error."""
+"""The functions' metrics, and what their logs must not have: an earlier request's fields, idempotency keys, errors."""
 
 from __future__ import annotations
 

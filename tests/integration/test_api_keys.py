@@ -162,7 +162,7 @@ def test_a_user_at_the_limit_gets_no_further_key(monkeypatch: pytest.MonkeyPatch
         create()
 
 
-def test_the_limit_holds_for_keys_created_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_requests_for_keys_do_not_exceed_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "MAX_PER_USER", 5)
     create()
 
@@ -173,7 +173,7 @@ def test_the_limit_holds_for_keys_created_concurrently(monkeypatch: pytest.Monke
     assert len(listed()) == 5
 
 
-def test_first_keys_created_concurrently_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_requests_for_a_users_first_keys_do_not_exceed_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "MAX_PER_USER", 3)
 
     answers = together(*times(8, create))

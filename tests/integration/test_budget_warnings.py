@@ -60,7 +60,7 @@ def test_the_levels_of_a_changed_limit_are_reported_again(caplog: pytest.LogCapt
     assert warnings(caplog) == [("member:u1", 10)]
 
 
-def test_a_level_that_only_an_overrun_reached_is_reported_by_the_next_hold(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_next_hold_reports_a_level_that_an_overrun_reached(caplog: pytest.LogCaptureFixture) -> None:
     budget("member:u1", 100, warn_at=(50,))
     stream("s1")
     finalize("s1", 60_000)

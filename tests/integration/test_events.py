@@ -247,7 +247,7 @@ def test_the_sample_token_is_signed_with_the_secret_that_the_readme_names() -> N
     assert EXAMPLE_SECRET in (EVENTS / "README.md").read_text()
 
 
-def test_every_route_has_a_sample_and_every_sample_a_route() -> None:
+def test_every_route_has_a_sample_and_every_sample_has_a_route() -> None:
     routes = {
         (route["Properties"]["Method"].upper(), route["Properties"]["Path"])
         for function in resources("AWS::Serverless::Function").values()

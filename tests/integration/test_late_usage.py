@@ -102,7 +102,7 @@ def test_a_late_abort_settles_the_difference(tokens: int | None, charged: int, u
     assert assert_books_balance("u1").charged == charged
 
 
-def test_a_session_ended_by_force_accepts_late_usage(user: MakeUser) -> None:
+def test_late_usage_is_accepted_after_a_forced_end(user: MakeUser) -> None:
     user("u1", 100)
     sessions.initialize("u1", "s1", "m", 10_000, now=NOW)
     sessions.heartbeat("u1", "s1", 2_000, now=NOW + 1)
@@ -131,7 +131,7 @@ def test_only_an_active_session_is_ended_by_force(user: MakeUser) -> None:
     assert refused.value.details["outcome"] == "finalized"
 
 
-def test_late_usage_that_the_wallet_cannot_cover_is_debt(user: MakeUser) -> None:
+def test_late_usage_beyond_the_wallets_credits_becomes_debt(user: MakeUser) -> None:
     user()
     open_and_sweep(0, credits_granted=12)
 

@@ -157,7 +157,7 @@ def test_a_usage_at_the_default_price_has_no_rule() -> None:
         ({"tokens": 1, "variant": "Batch"}, "variant"),
     ],
 )
-def test_the_refusal_of_a_usage_that_cannot_be_priced_names_the_field(body: dict[str, Any], field: str) -> None:
+def test_calculate_names_the_field_that_it_refuses(body: dict[str, Any], field: str) -> None:
     answer = calculate(**body)
 
     assert (answer["status"], answer["details"]["errors"][0]["field"]) == (400, field)

@@ -121,7 +121,7 @@ def test_users_erased_since_the_backup_are_listed_and_can_be_erased_again(
     assert restore.restore(dynamodb, backup, table_name, apply=False).erased == ["since"], "every run lists them"
 
 
-def test_an_erasure_that_is_newer_than_the_one_in_the_copy_is_kept_and_its_user_is_listed(
+def test_a_restore_keeps_the_newer_of_two_erasures_and_lists_the_user(
     dynamodb: Any, table_name: str, backup: str, user: MakeUser
 ) -> None:
     """The user was erased, brought back by a restore, copied, and erased again."""
@@ -145,7 +145,7 @@ def test_an_erasure_that_is_newer_than_the_one_in_the_copy_is_kept_and_its_user_
     assert newer["begun_at"] == {"N": str(NOW + DAY)}
 
 
-def test_an_erasure_that_was_unfinished_in_the_copy_is_due_again_after_a_restore(
+def test_an_unfinished_erasure_is_due_again_after_it_is_restored(
     dynamodb: Any, table_name: str, backup: str, user: MakeUser
 ) -> None:
     user("u1", credits_granted=5)
@@ -162,7 +162,7 @@ def test_an_erasure_that_was_unfinished_in_the_copy_is_due_again_after_a_restore
 
 
 class Throttled:
-    """A client of DynamoDB whose batches process one key or item at a time."""
+    """A client of DynamoDB that processes only the first key or item of each batch."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

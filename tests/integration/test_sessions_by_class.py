@@ -132,7 +132,7 @@ def test_changed_inputs_are_priced_anew_and_raise_the_hold() -> None:
     assert assert_books_balance("u1").held == after.allocated_credits
 
 
-def test_a_usage_that_crosses_a_tier_is_priced_as_a_whole_and_the_raise_can_be_refused() -> None:
+def test_crossing_a_tier_reprices_the_whole_input_and_raising_the_hold_can_be_refused() -> None:
     initialize()
 
     with pytest.raises(InsufficientCredits):
@@ -224,7 +224,7 @@ def test_only_the_same_usage_counts_as_a_repeat_of_finalize() -> None:
             settling.finalize("u1", "s1", other, success=True, now=NOW + 9)
 
 
-def test_a_session_served_by_another_model_costs_that_models_price_at_the_sessions_start() -> None:
+def test_a_session_is_charged_at_the_price_that_the_serving_model_had_when_the_session_began() -> None:
     price_rules.add(PriceRule("other", RateCard.flat(10 * THOUSAND), NOW - DAY), now=NOW, key=None)
     initialize()
     price_rules.add(PriceRule("other", RateCard.flat(99 * THOUSAND), NOW + 1), now=NOW + 1, key=None)
@@ -302,7 +302,7 @@ def test_a_variant_is_priced_and_an_unknown_variant_is_refused() -> None:
     assert store.get("u1", "s2") is None
 
 
-def test_a_variant_that_the_serving_model_lacks_costs_the_base_rates() -> None:
+def test_base_rates_apply_if_the_serving_model_lacks_the_variant() -> None:
     price_rules.add(PriceRule("other", RateCard.flat(THOUSAND), NOW - DAY), now=NOW, key=None)
     initialize(variant="batch")
 

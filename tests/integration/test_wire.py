@@ -56,7 +56,7 @@ class Twins:
         own_request = {**request, "ReturnConsumedCapacity": "INDEXES"}
         method = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
         twin_request = self._to_the_twin(own_request)
-        if "ClientRequestToken" in own_request:  # must differ: a token counts for all tables
+        if "ClientRequestToken" in own_request:  # DynamoDB refuses a token that was used with another table
             twin_request["ClientRequestToken"] = own_request["ClientRequestToken"][::-1]
         theirs = _outcome(lambda: getattr(self._theirs, method)(**twin_request))
         ours = _outcome(lambda: self._ours(operation, own_request))
@@ -234,7 +234,7 @@ def test_threads_that_share_the_wire_lose_no_update(table_name: str) -> None:
 
 
 def test_a_first_request_imports_neither_boto3_nor_botocores_client(table_name: str, aws: Emulator) -> None:
-    """The environment has all settings, as on Lambda without SnapStart. Otherwise, botocore must look for them."""
+    """The environment has every setting, as on Lambda without SnapStart, so botocore need not look for any."""
     code = f"""
 import json, sys
 from types import SimpleNamespace

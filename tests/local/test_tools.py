@@ -63,7 +63,7 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_stop_waits_until_a_run_that_just_begins_has_recorded_its_process(lock: Path) -> None:
+def test_stop_waits_until_a_starting_run_has_recorded_its_process(lock: Path) -> None:
     held = Running()
     lock.write_text("")
     process = subprocess.Popen(["sleep", "60"], pass_fds=[held.fileno()])
@@ -84,7 +84,7 @@ def test_stop_waits_until_a_run_that_just_begins_has_recorded_its_process(lock: 
         process.wait()
 
 
-def test_stop_ends_the_other_processes_of_a_process_session_whose_leader_has_ended(lock: Path) -> None:
+def test_stop_ends_processes_whose_session_leader_has_ended(lock: Path) -> None:
     held = Running()
     leader = subprocess.Popen(
         ["sh", "-c", "sleep 60 & echo $!"],

@@ -1,4 +1,4 @@
-"""A second deployed service, for tests that break it, mostly wait, or leave much data.
+"""A second deployed service, for tests that break it, leave much data in it, or spend most of their time waiting.
 
 These tests run in parallel with `tests/e2e`. First, the tests marked `waits` begin together, each in a thread.
 Meanwhile, `test_fuzz.py` runs, which takes about as long as they wait. The tests that break the service begin when all

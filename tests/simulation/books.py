@@ -92,7 +92,7 @@ class AccountBooks:
         assert last is None or entry.at >= last.at, f"out of time order: {entry}"
         self.proof.follow([entry])
         self.ledger.append(entry)
-        # `follow` takes an account's entries before its wallet, so `self.wallet` is from before this entry.
+        # `Books.follow` takes an account's entries before its wallet, so `self.wallet` does not include this entry yet.
         assert not (self.wallet.frozen and entry.kind in ("hold", "charge")), (
             f"credits were taken from a disabled user: {entry}"
         )
@@ -172,7 +172,7 @@ class AccountBooks:
             )
             by_class = [record.usage for record in records if record.usage]
             total = reduce(Usage.plus, by_class) if by_class else None
-            assert total == session.settled.usage, f"a session was recorded with other classes: {records}"
+            assert total == session.settled.usage, f"the records of a session differ from its usage by class: {records}"
         for name, done in (self.entries_of | self.records_of).items():
             assert name in ended or len(done) <= 1, f"a request was carried out {len(done)} times: {done}"
         assert all(self.records[name].credits == credits for name, credits in self.charged.items()), "charged wrongly"

@@ -55,7 +55,7 @@ class Connection(Wire):
         self._seen_indexes: dict[str, Answer] = {}
 
     def attempt(self, operation: str, body: bytes) -> Reply:
-        """Return the reply to an attempt. If a fault leaves no reply, raises what `Wire` would raise, or Killed."""
+        """Return the reply to an attempt. If a fault leaves no reply, raises a timeout as `Wire` does, or Killed."""
         self._scheduler.pause(0)
         self.steps += 1
         request = orjson.loads(body)
@@ -112,7 +112,7 @@ class Connection(Wire):
         return self.delivered_late(operation, request)
 
     def delivered_late(self, operation: str, request: dict[str, Any]) -> Answer:
-        """The request arrives later than the sender waits, and perhaps after its repeats."""
+        """The request arrives after the sender stopped waiting, and perhaps after its repeats."""
         delay = self._scheduler.random.uniform(0, LONGEST_DELAY_SECONDS)
 
         def arrive() -> None:

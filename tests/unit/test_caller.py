@@ -19,7 +19,7 @@ type StoreUser = Callable[..., list[str]]
 
 @pytest.fixture
 def store_user(monkeypatch: pytest.MonkeyPatch) -> StoreUser:
-    """Return a function that stores a user. Its result is a list to which every later look-up adds an id."""
+    """Return a function that stores a user and returns a list. Every later look-up of a user adds an id to the list."""
 
     def store(role: str = "user", role_at: int = 0, disabled_at: int | None = None, email: str = "") -> list[str]:
         looked_up: list[str] = []

@@ -117,7 +117,7 @@ def test_the_same_subject_of_three_issuers_means_three_users() -> None:
 
 
 @pytest.mark.parametrize("issuer", [None, "https://nobody.example", 5, ["https://issuer.example"], {}])
-def test_a_token_of_an_unknown_issuer_must_be_the_platforms_own(issuer: Any) -> None:
+def test_a_token_that_names_an_unknown_issuer_is_verified_as_the_platforms_own(issuer: Any) -> None:
     own = raw({"alg": "HS256"}, {"iss": issuer, "sub": "u1", "type": "access", "exp": NOW + DAY_SECONDS}, SECRET)
 
     assert claims(own) == Claims(Description("u1"), NOW + DAY_SECONDS, None)
@@ -266,7 +266,7 @@ def test_the_highest_mapped_role_in_a_token_counts(role_claims: dict[str, Any], 
     assert claims(RSA.sign(payload_with(**role_claims))).user.role == role
 
 
-def test_roles_addresses_and_names_are_read_only_from_claims_that_the_issuer_names() -> None:
+def test_roles_addresses_and_names_come_only_from_the_claims_in_the_issuers_configuration() -> None:
     (theirs,) = KEYS["https://other.example/keys"]
     token = theirs.sign(claims_of(OTHER, aud=None, azp="the-app", role="admin", email="a@b.example", username="x"))
 
@@ -314,7 +314,7 @@ def test_an_unreachable_provider_is_a_fault_and_not_a_refusal() -> None:
         claims(RSA.sign(payload_with()), keys=lambda address: SigningKeys(address, fails))
 
 
-def test_a_path_leads_through_objects_and_an_exact_name_comes_first() -> None:
+def test_a_claims_path_leads_through_objects_but_a_name_with_dots_takes_precedence() -> None:
     payload = {"a": {"b": {"c": 1}, "b.c": 2}, "https://example.com/role": 3, "x": [{"y": 1}]}
 
     paths = ("a.b", "a.b.c", "https://example.com/role", "x.y", "a.b.c.d", "a.", "")

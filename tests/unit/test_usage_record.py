@@ -20,7 +20,7 @@ def cost(**more: Any) -> int | ModelCall:
     return Record.model_validate({"service": "images", "operation": "draw", **more}).cost()
 
 
-def test_a_record_costs_its_credits_or_what_the_model_used() -> None:
+def test_the_cost_of_a_record_is_its_credits_or_a_model_call() -> None:
     assert cost(credits=5) == 5
     assert cost(credits=0, usage=None, modelId=None) == 0
     assert cost(modelId="m", usage=CANONICAL) == ModelCall("m", USED)
@@ -62,15 +62,15 @@ def view_of(**more: Any) -> dict[str, Any]:
     return RecordView.of(record).model_dump(by_alias=True)
 
 
-def test_a_record_shows_only_the_known_parts_of_its_usage() -> None:
+def test_the_view_of_a_record_leaves_out_fields_without_a_value() -> None:
     plain = view_of()
     priced = view_of(usage=USED, priced_as="m", variant="batch", provider_usage=ProviderUsage("openai", OPENAI))
     dropped = view_of(usage=USED, priced_as="m", provider_usage=ProviderUsage("openai", None))
 
     assert plain.keys() == {"id", "service", "operation", "credits", "metadata", "timestamp"}
-    known = {"modelId": "m", "usage": {**CANONICAL, "requests": 1}, "usageFormat": "openai"}
-    assert priced == plain | known | {"variant": "batch", "providerUsage": OPENAI}
-    assert dropped == plain | known | {"providerUsageDropped": True}
+    common = {"modelId": "m", "usage": {**CANONICAL, "requests": 1}, "usageFormat": "openai"}
+    assert priced == plain | common | {"variant": "batch", "providerUsage": OPENAI}
+    assert dropped == plain | common | {"providerUsageDropped": True}
 
 
 def test_counts_are_shown_by_name_and_zeros_are_left_out() -> None:

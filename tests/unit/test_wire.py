@@ -333,7 +333,7 @@ def test_an_incomplete_environment_is_left_to_botocore(without: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/db", "http://a:b@127.0.0.1", "ftp://127.0.0.1", "127.0.0.1:4566"])
-def test_only_an_http_address_without_a_path_or_a_password_is_read_without_botocore(url: str) -> None:
+def test_an_endpoint_that_has_a_path_or_a_password_or_is_not_http_is_left_to_botocore(url: str) -> None:
     assert place_of_environment(ENVIRONMENT | {"AWS_ENDPOINT_URL": url}) is None
 
 

@@ -1,9 +1,8 @@
 """Account for calls of OpenAI's SDK: ``client = accounted(OpenAI(), accounting)``. Needs ``accounting-client[openai]``.
 
-This ``client`` accounts for chat completions, responses and embeddings, streamed or not: the methods ``create``,
-``parse`` and ``stream``. Moderations, and routes that use no model, are passed on without a hold. All other calls that
-may cost money raise `NotAccounted`: raw responses, responses in the background, websockets, images, audio, batches and
-the like.
+This ``client`` accounts for ``create``, ``parse`` and ``stream`` of chat completions, responses and embeddings,
+streamed or not. Moderations, and routes that use no model, are passed on without a hold. All other calls that may cost
+money raise `NotAccounted`: raw responses, responses in the background, websockets, images, audio, batches and the like.
 """
 
 from __future__ import annotations

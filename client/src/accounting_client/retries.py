@@ -50,7 +50,7 @@ def require_seconds(name: str, value: object, *, zero: bool = False) -> None:
 
 
 NEVER = Retries(attempts=1)
-"""Every request is sent once. It is sent a second time if the service refuses the token and the client renews it."""
+"""A request is sent once, or twice if the service refuses the token and the client can renew the token."""
 
 ONCE_BRIEFLY = Retries(attempts=1, total_seconds=2.0)
 """Like `NEVER`, but waits only briefly for the answer. For calls whose result the client can do without."""

@@ -15,7 +15,11 @@ MAX_TOKENS = 10**9
 
 
 class _Names(NamedTuple):
-    """The fields of a format: ``inputs`` add up to the input, ``outputs`` to the output. ``total`` is their sum."""
+    """The names of a format's fields.
+
+    The fields in ``inputs`` add up to the input tokens, and the fields in ``outputs`` to the output tokens. The field
+    ``total`` has input and output together.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -66,7 +70,7 @@ def in_json(value: object, name: str) -> InJson:
 
 
 def put_together(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return ``known`` with the values of the stream's next report. Counts are cumulative, so they are not added."""
+    """Return ``known``, updated by the stream's next report. Newer counts replace known counts: both are cumulative."""
     if known is None:
         return newer
     return {**known, **{name: value for name, value in newer.items() if value is not None}}

@@ -62,7 +62,10 @@ def _read(name: str, *, refresh: bool) -> str:
 
 @cache
 def _provider(_max_age: int) -> "SecretsProvider":
-    """One reader for each maximum age. With a shared cache, a refresh would get a value that was cached for longer."""
+    """One reader, with a cache of its own, for each maximum age.
+
+    In a shared cache, a refresh would find values that were cached for up to ``MAX_AGE_SECONDS``.
+    """
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
     from botocore.config import Config
 

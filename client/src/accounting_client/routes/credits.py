@@ -60,7 +60,7 @@ class CostLine:
 class Cost:
     """What a usage of a model costs now: the sum of its lines, rounded up once.
 
-    ``rule_id`` is None if the default price applies, or if only a number of tokens was given. ``tier`` is the threshold
+    ``rule_id`` is None if no price rule applies, or if only a number of tokens was given. ``tier`` is the threshold
     of the context tier that the usage is in.
     """
 

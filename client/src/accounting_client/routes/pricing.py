@@ -113,7 +113,11 @@ class PriceImport:
 
 @dataclass(frozen=True)
 class Prices:
-    """A page of the prices in force, sorted by model, and the default price of all other models."""
+    """A page of the prices in force, sorted by model.
+
+    ``default_price`` is the price of a model that has neither a rule in force nor a built-in price: credits for 1,000
+    tokens.
+    """
 
     default_price: Decimal
     models: tuple[PriceRule, ...]
@@ -121,7 +125,7 @@ class Prices:
 
 
 def prices_page(*, limit: int | None = None, cursor: str | None = None) -> Call[Prices]:
-    """A page of the prices in force, sorted by model, and the default price of all other models.
+    """A page of the prices in force, sorted by model.
 
     ``limit`` is 1 to 1,000, by default 1,000.
     """

@@ -29,7 +29,7 @@ export default function Price({ id, me }) {
 
 function Now({ of, id }) {
   const facts = [
-    { label: "In force", value: of.effectiveFrom ? html`since <${When} at=${of.effectiveFrom} />` : "the default price" },
+    { label: "In force", value: of.effectiveFrom ? html`since <${When} at=${of.effectiveFrom} />` : "its default price" },
     of.effectiveFrom && { label: "Until", value: html`<${When} at=${of.effectiveTo} never="no end" />` },
     of.source && { label: "Source", value: [of.source, of.sourceVersion].filter(Boolean).join(" ") },
     of.maxOutputTokens && { label: "Most output tokens", value: digits(of.maxOutputTokens) },
@@ -54,7 +54,7 @@ function History({ price, pages, nextCursor, act }) {
   const ended = (each) => each.effectiveTo && Date.parse(each.effectiveTo) <= Date.now();
   const withdrawable = (each) => Date.parse(each.effectiveFrom) > Date.now() + SOON;
   return html`<${Section} title="Rules" note="Newest first. Of the rules that have begun and not ended, the newest applies.">
-    <${Table} caption="Rules of this model" rows=${price.history} pages=${pages} nextCursor=${nextCursor} empty="This model has no rule: it costs the default price." columns=${[
+    <${Table} caption="Rules of this model" rows=${price.history} pages=${pages} nextCursor=${nextCursor} empty="This model has no rule: it costs its default price." columns=${[
       { label: "From", show: (each) => html`<${When} at=${each.effectiveFrom} />` },
       { label: "Until", show: (each) => html`<${When} at=${each.effectiveTo} never="no end" />` },
       { label: "State", show: (each) => stateOf(each, price) },
@@ -76,7 +76,7 @@ function End({ rule, onDone, onClose }) {
   return html`<${Command} title="End a rule of ${rule.modelId}" submit="Set the end" ready=${Boolean(at)} onDone=${onDone} onClose=${onClose}
     send=${() => request("PUT", path`pricing/${rule.modelId}/${rule.effectiveFrom}`, { body: { effectiveTo: new Date(at).toISOString() } })}
     done=${({ data }) => html`The rule ends <${When} at=${data.effectiveTo} />.`}>
-    <p>It began, or begins, <${When} at=${rule.effectiveFrom} />. After its end, the newest of the other rules that have begun and not ended applies, or else the default price.</p>
+    <p>It began, or begins, <${When} at=${rule.effectiveFrom} />. After its end, the newest of the other rules that have begun and not ended applies, or else the default price of the model.</p>
     <${Field} label="Ends" type="datetime-local" value=${at} onInput=${setAt} required hint="In the time zone of this browser." />
   <//>`;
 }

@@ -18,9 +18,9 @@ MAX_FINDINGS = 20
 
 Problem = Literal["altered", "missing", "inserted", "sums", "wallet"]
 """``altered``: the entry cannot be read, its hash does not match its content and the previous hash, or its reason was
-changed. ``missing``: no entry has the number. ``inserted``: an entry has no number, or one not above the previous.
-``sums``: the balances that the entry states do not follow from the entry before it, or a sum is negative. ``wallet``:
-the wallet does not match the sums of its ledger, or cannot be read."""
+changed. ``missing``: no entry has the number. ``inserted``: an entry has no number, or its number is not above that of
+the entry before it. ``sums``: the balances that the entry states do not follow from the entry before it, or a sum is
+negative. ``wallet``: the wallet does not match the sums of its ledger, or cannot be read."""
 
 
 class Finding(NamedTuple):
@@ -140,9 +140,11 @@ class Proof:
             self.add_finding("wallet", wallet.entry_seq)
 
     def drift(self, wallet: Wallet) -> int:
-        """The largest error in credits: a difference of the wallet from the ledger's sums, or the drift of either.
+        """The largest error in credits, without its sign.
 
-        It is 0 if part of the ledger is ``unread``, because the wallet includes entries that the sums lack.
+        It is a difference between the wallet's numbers and the ledger's sums, the drift of the wallet's numbers, or the
+        drift of the ledger's sums. If part of the ledger is ``unread``, the result is 0, because the wallet includes
+        entries that the sums lack.
         """
         if self.unread:
             return 0

@@ -131,9 +131,10 @@ class Budget(NamedTuple):
 class Bound(NamedTuple):
     """A limit that new commitments must fit.
 
-    ``committed`` is the number of credits committed when it was read, or 0 if it was not read. It may have changed.
-    ``counter`` is None for a run's limit. ``ends_at`` is when the counter's window ends. ``levels`` are the commitments
-    in credits at which to warn, in rising order. ``warned`` is the highest level that is known to have been reported.
+    ``committed`` is how many credits were committed when the limit's counter or run was read, or 0 if neither was read.
+    Other requests may have committed or returned credits since. ``counter`` is None for a run's limit. ``ends_at`` is
+    when the counter's window ends. ``levels`` are the commitments in credits at which to warn, in rising order.
+    ``warned`` is the highest level that is known to have been reported.
     """
 
     name: str

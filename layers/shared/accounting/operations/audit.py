@@ -42,7 +42,7 @@ class Audited:
 def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
     """The proof of one account, its wallet, and the number of the entry at which this audit began to read.
 
-    Raises ValueError if the stored wallet or proof cannot be read.
+    Raises ValueError if the stored wallet cannot be read.
     """
     (account,) = audits.read([account_id])
     if account.wallet is None:

@@ -41,10 +41,10 @@ def retry_until_committed[T](
 ) -> T:
     """Call ``attempt``, which decides on a snapshot and writes one transaction, until the transaction commits.
 
-    The first attempt gets ``first`` if the caller has read it already, else what ``read`` returns. StaleRead brings
-    newer items. The next attempt decides on them at once, unless other commands have waited longer (see ``turns``). If
-    others have, or after Conflict, the command pauses and reads everything again. Domain errors are raised and not
-    retried. Raises Contention when time is up.
+    The first attempt gets ``first`` if the caller has read it already, else what ``read`` returns. After
+    StaleRead, the next attempt decides at once on the newer items that StaleRead brings. But if other commands have
+    waited longer (see ``turns``), the command pauses and reads everything again, as it does after Conflict. Domain
+    errors are raised and not retried. Raises Contention when time is up.
     """
     snapshot = first or read()
     deadline, turns = time.monotonic() + CONTENTION_SECONDS, Turns(snapshot.wallet.version)
@@ -71,7 +71,7 @@ def retry_until_committed[T](
 def _read_again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
     """A new snapshot. If ``read`` does not read a budget's counter, the snapshot keeps the value in ``known``.
 
-    Without this value, a command that was refused because the counter is full would ask for the same credits again.
+    Without this value, the next attempt would repeat the write that was refused because the counter is full.
     """
     snapshot = read()
     read_again = snapshot.allowance

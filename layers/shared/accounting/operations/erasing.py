@@ -91,7 +91,7 @@ def _resume(erasure: Erasure, now: int, time_left: Callable[[], bool]) -> Erasur
 
 
 def _delete_api_keys(user_id: str) -> None:
-    """Delete the user's API keys, because names of keys can be personal. A disabled user's keys are refused anyway."""
+    """Delete the user's API keys, because names of keys can be personal."""
     position: str | None = None
     while True:
         found, position = key_store.of_owner(user_id, before=position, limit=MAX_BATCH)

@@ -71,8 +71,8 @@ def end(model_id: str, effective_from: int, effective_to: int, now: int) -> Pric
 def withdraw(model_id: str, effective_from: int, now: int) -> None:
     """Remove a rule.
 
-    Raises PriceBegun if the rule has begun, or begins so soon that a process may have cached it, PriceNotFound,
-    Contention.
+    Raises PriceNotFound, Contention, and PriceBegun if the rule has begun, or begins so soon that a process may have
+    cached it.
     """
     soonest = now + prices.FORESIGHT
 

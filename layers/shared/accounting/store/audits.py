@@ -14,7 +14,7 @@ from accounting.store import keys, table, wallets
 from accounting.store.table import Item
 
 _UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
-"""What converting an item raises if this service cannot have written the item."""
+"""The errors that the conversion of a damaged item can raise."""
 
 
 class Position(NamedTuple):
@@ -27,8 +27,8 @@ class Position(NamedTuple):
 class AuditableAccount(NamedTuple):
     """An account to audit: its wallet, and how far its ledger was proved before.
 
-    ``wallet`` is None if the stored wallet cannot be read. ``proved`` is None if there is no proof, or if the stored
-    proof cannot be read, because the ledger can prove the account again from its first entry.
+    ``wallet`` is None if the stored wallet cannot be read. ``proved`` is None if there is no stored proof, or if the
+    stored proof cannot be read. Then the audit reads the ledger from its first entry.
     """
 
     id: AccountId

@@ -12,7 +12,7 @@ class Raced(Exception):
 
 
 def claim(address: str, user: User, pointer: Pointer | None, now: int) -> list[Write]:
-    """Point the address to the user, or let the user wait until its holder gives it up (see ``claimed``).
+    """Point the address to the user, or let the user wait until the holder gives up the address (see ``claimed``).
 
     Returns no writes if the user may not claim the address, or already waits for it.
     """
@@ -34,8 +34,9 @@ def claim(address: str, user: User, pointer: Pointer | None, now: int) -> list[W
 def _touch_holder(holder: User, now: int) -> Write:
     """Change ``updated_at`` of a holder who loses the address. Refused with Raced if the profile has changed.
 
-    At the same moment, a token or a sync may be applied to the holder's profile as if they kept the address. The change
-    of ``updated_at`` makes that write fail, so that it is decided again.
+    At the same moment, another request may apply a token or a sync to the holder's profile, without knowing that the
+    holder loses the address. The change of ``updated_at`` makes the other request's write fail, so that the
+    request is decided again.
     """
     values = {":seen": holder.updated_at, ":now": holder.touched(now).updated_at}
     changed = table.update(

@@ -124,7 +124,10 @@ def _as_it_was_read(rule: PriceRule) -> tuple[str, Item]:
 
 
 def _exists(model_id: str, rule: PriceRule) -> Callable[[Item | None], PriceExists]:
-    """The refusal of ``rule`` because ``model_id``, its model or an alias, has a rule with the same beginning."""
+    """The refusal of ``rule`` because another rule with the same beginning is stored under ``model_id``.
+
+    ``model_id`` is the model of ``rule`` or one of its aliases.
+    """
 
     def refused(old: Item | None) -> PriceExists:
         owner = old["model_id"] if old else model_id
@@ -191,8 +194,8 @@ def _newest_in_force(starts: dict[str, list[int]], now: int) -> dict[str, PriceR
 def _relevant_rules(model_id: str, now: int, *, foresight: int = FORESIGHT) -> list[PriceRule]:
     """The rules that apply at ``now`` or begin within ``foresight``, newest first.
 
-    If a rule has begun and has no end, older rules may be missing, because they cannot apply. For an alias, these are
-    the rules of its model, including rules that do not list the alias.
+    If a rule has begun and has no end, older rules may be missing, because they cannot apply. For an alias, the
+    result is the rules of its model, including rules that do not list the alias.
     """
     rules = _rules_of(model_id, now, foresight)
     named = rule_in_force(rules, now)

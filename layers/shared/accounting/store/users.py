@@ -57,7 +57,7 @@ def is_disabled(user_id: str) -> bool:
 
 
 def is_known(user_id: str) -> bool:
-    """Whether a user with this id exists. A cached No is never used: the table is read again."""
+    """Whether a user with this id exists. If the cache knows no such user, the table is read."""
     return _disabled.cached(user_id) is not None or _disabled.fresh(user_id) is not None
 
 
@@ -162,7 +162,7 @@ def sync(described: Description, now: int) -> tuple[User, bool]:
 def introduce(user_id: str, now: int) -> None:
     """Create a user that a service has named only by id.
 
-    Raises Invalid if the id is the address of another user, because the text would still mean that user.
+    Raises Invalid if the id is another user's e-mail address, because a request with this id would mean the other user.
     """
     meant = _by_id_or_address(user_id)
     if meant and meant.user.id != user_id:

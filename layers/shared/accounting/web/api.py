@@ -19,7 +19,7 @@ from pydantic.alias_generators import to_camel
 
 from accounting import cold_start
 from accounting.domain.errors import AccountingError, Contention, RouteNotFound
-from accounting.store.table import for_a_request, make_for_snapshot
+from accounting.store.table import create_client_for_snapshot, for_a_request
 from accounting.store.users import Reference
 from accounting.telemetry import count, flush, logger
 from accounting.times import clock
@@ -262,7 +262,7 @@ def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, 
 
     Call ``handler_of`` last in the module: it turns on garbage collection, which is off during the import.
     """
-    make_for_snapshot()
+    create_client_for_snapshot()
 
     @logger.inject_lambda_context(clear_state=True)
     def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

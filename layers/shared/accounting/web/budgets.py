@@ -80,9 +80,9 @@ class SetBudget(RequestModel):
 class BudgetView(ResponseModel):
     """A budget and its current window. ``committedCredits`` is what is held plus what was spent in this window.
 
-    A budget of ``members`` counts each member separately. Unless the request names one member, this budget has no
-    ``committedCredits``. ``fromAdministrator`` marks a budget that an administrator has set. Only an administrator can
-    change such a budget of a personal account.
+    A budget of ``members`` counts each member separately. Its ``committedCredits`` is left out unless the
+    request names one member. ``fromAdministrator`` marks a budget that an administrator has set. If such a budget
+    belongs to a personal account, only an administrator can change it.
     """
 
     account_id: str
@@ -180,7 +180,7 @@ class RunView(ResponseModel):
 
 
 class BegunView(RunView):
-    """The run that a request began. ``replayed`` is true if an earlier, equal request had already begun it."""
+    """A run that has begun. ``replayed`` is true if an earlier, equal request began it."""
 
     replayed: bool | None = left_out()
 

@@ -6,7 +6,7 @@ have been carried out.
 
 from accounting.store.table.chance import any_below, jitter
 from accounting.store.table.codec import Item, compact, pack, unpack
-from accounting.store.table.connection import client, for_a_request, make_for_snapshot
+from accounting.store.table.connection import client, create_client_for_snapshot, for_a_request
 from accounting.store.table.queries import (
     MAX_BATCH,
     due,

@@ -1,6 +1,7 @@
 """The connection to DynamoDB: the process's client, and calls with a time limit.
 
-Functions import ``surroundings``, ``exchange`` and ``wire`` when needed, because this takes a tenth of a cold start.
+The functions below import ``surroundings``, ``exchange`` and ``wire`` only when they need them, because importing these
+modules takes a tenth of a cold start.
 """
 
 import os
@@ -27,7 +28,7 @@ Its last call can take 12 s with retries, so the request ends within a function'
 """
 
 BATCH_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-"""The upper limits of the random pauses before the part of a batch that DynamoDB left is sent again."""
+"""The upper limit of each random pause. After a pause, the items that DynamoDB did not process are sent again."""
 
 _deadline: ContextVar[float] = ContextVar("_deadline", default=float("inf"))
 """When the current request's time ends, by the monotonic clock."""
@@ -74,7 +75,7 @@ def sdk_client(session: "Session") -> "DynamoDBClient":
     )
 
 
-def make_for_snapshot() -> None:
+def create_client_for_snapshot() -> None:
     """With SnapStart, create the client during the import, so that the snapshot has it.
 
     Without SnapStart, the first call of ``client`` creates it.
@@ -116,7 +117,7 @@ def call(operation: Callable[..., Any], **request: Any) -> Any:
 
 
 def attempts(pauses: Sequence[float]) -> Iterator[None]:
-    """One attempt, and another after each random pause; ``pauses`` has the longest time of each."""
+    """One attempt, and another after each random pause; ``pauses`` are their upper limits in seconds."""
     yield
     for longest in pauses:
         time.sleep(jitter(longest))
@@ -124,9 +125,9 @@ def attempts(pauses: Sequence[float]) -> Iterator[None]:
 
 
 def attempts_at_a_batch() -> Iterator[None]:
-    """Attempts until the caller leaves the loop, because DynamoDB has left nothing of the batch.
+    """Attempts at one batch. The caller leaves the loop when DynamoDB has processed every item.
 
-    DynamoDB leaves items if the table is throttled. Raises Unavailable if it still does at the last attempt.
+    A throttled table leaves items unprocessed. Raises Unavailable if some are still unprocessed after the last attempt.
     """
     yield from attempts(BATCH_PAUSES_SECONDS)
     raise Unavailable("The database is busy")

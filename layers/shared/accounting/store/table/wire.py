@@ -3,9 +3,9 @@
 boto3's client supports every service and every option, which takes most of a request's processor time. ``Wire`` has
 only six of the client's methods, with the same arguments, the same exceptions, and the same answers except for
 ResponseMetadata. It is stricter in one respect: an answer that is cut short or has a wrong checksum is never returned.
-It counts as lost, so the request is repeated, and the last attempt raises ConnectionClosedError. boto3 returns an
-answer that is cut short as one without an item. If all three attempts get a wrong checksum, boto3 returns the third
-answer.
+Such an answer counts as lost, so the request is repeated, and the last attempt raises ConnectionClosedError. From an
+answer that is cut short, boto3 makes an answer without an item. If all three attempts get a wrong checksum, boto3
+returns the third answer.
 
 Threads may share a wire.
 """
