@@ -133,7 +133,7 @@ def test_a_throttled_transaction_is_distinguished_from_a_conflict(user: MakeUser
 
 
 def test_a_late_request_whose_repeat_meets_a_conflict_is_carried_out_once(user: MakeUser, wire: Faults) -> None:
-    """The wire sends the same transaction again. The grant has no idempotency key, so deciding again would grant twice."""
+    """The wire sends the same transaction again. The grant has no idempotency key: deciding again would grant twice."""
     user("u1")
     wire.requests.clear()
     withheld, overtaken = late()
