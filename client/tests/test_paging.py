@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from accounting_client import AccountingClient, AsyncAccountingClient, UnexpectedAnswer
+from accounting_client.routes.pricing import Rates
 from client.tests.conftest import BASE_URL
 from client.tests.played import Played, ok, refusal
 
@@ -133,6 +135,31 @@ def test_a_page_of_prices_has_the_default_price_and_the_next_cursor(ask: Ask) ->
 
     assert (page.default_price, len(page.models), page.next_cursor) == (1, 2, "2")
     assert (len(history.history), history.next_cursor) == (2, "2")
+
+
+def test_a_service_that_refuses_unknown_models_has_no_default_price(ask: Ask) -> None:
+    page = ask(Played(ok({"models": [rule(0)]})), lambda client: client.prices_page())
+
+    assert (page.default_price, [each.model_id for each in page.models]) == (None, ["m0"])
+
+
+def test_a_model_without_a_price_in_force_has_its_rules(ask: Ask) -> None:
+    future = {"modelId": "m", "effectiveFrom": None, "effectiveTo": None, "history": [rule(3)]}
+    built_in = {**future, "pricePerThousandTokens": 0.8, "builtIn": True, "history": []}
+
+    found = ask(Played(ok(future)), lambda client: client.price("m"))
+    other = ask(Played(ok(built_in)), lambda client: client.price("m"))
+
+    assert (found.price_per_thousand_tokens, found.rates, found.built_in) == (None, Rates(), False)
+    assert [each.price_per_thousand_tokens for each in found.history] == [3]
+    assert (other.price_per_thousand_tokens, other.built_in) == (Decimal("0.8"), True)
+
+
+def test_a_price_rule_without_a_price_is_misread(ask: Ask) -> None:
+    without = {name: value for name, value in rule(0).items() if name != "pricePerThousandTokens"}
+
+    with pytest.raises(UnexpectedAnswer, match="pricePerThousandTokens is missing"):
+        ask(Played(ok({"models": [without]})), lambda client: client.prices_page())
 
 
 @pytest.mark.parametrize("cursor", ["same", "", "x" * 100_000])

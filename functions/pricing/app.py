@@ -1,6 +1,7 @@
 """Price rules of models. Each rule has a beginning and may have an end.
 
-A model without a rule has a built-in price or the default price.
+A model without a rule has a built-in price or the default price. With ``UnknownModels=refuse``, there is no default
+price.
 """
 
 import accounting.cold_start  # noqa: F401 - it makes the imports below faster
@@ -11,16 +12,17 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from pydantic import Field
 
 from accounting.domain.price_lists import Difference
-from accounting.domain.pricing import DEFAULT_CARD, PriceRule, default_card, price_of
+from accounting.domain.pricing import DEFAULT_CARD, DEFAULT_CARDS, price_of
 from accounting.operations import price_lists
 from accounting.operations import prices as operations
+from accounting.settings import settings
 from accounting.store import prices
 from accounting.times import clock, from_iso, iso
 from accounting.web.access import ADMINS, Access, Who
 from accounting.web.api import Api, handler_of
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import Cursor, cursor_of, model_in, number_in
-from accounting.web.price_views import RuleView, rule_fields
+from accounting.web.price_views import PriceFields, RuleView, rule_fields
 from accounting.web.prices import ListedRules, RuleBody, rules_in
 from accounting.web.types import (
     ONLY_DIGITS,
@@ -54,23 +56,25 @@ class PricesView(ResponseModel):
     """A page of the prices in force, sorted by model.
 
     ``defaultPrice`` is the price of a model that has neither a rule in force nor a built-in price: credits for 1,000
-    tokens.
+    tokens. It is left out if the service refuses such models (``UnknownModels=refuse``).
     """
 
-    default_price: int | float
+    default_price: int | float | None = left_out()
     models: list[RuleView]
     next_cursor: str | None = left_out()
 
 
-class PriceView(RuleView):
+class PriceView(PriceFields):
     """A model's price in force. An alias has the price of its model.
 
-    If no rule is in force, the price is the model's built-in price. A model without a built-in price has the default
-    price.
+    If no rule is in force, ``effectiveFrom`` is null, and the price is the model's built-in price. A model without a
+    built-in price has the default price. If there is no default price either (``UnknownModels=refuse``),
+    ``pricePerThousandTokens`` and ``rates`` are left out: the model has rules, but no price in force.
 
     ``history`` is a page of the model's rules, newest first.
     """
 
+    built_in: bool | None = left_out("True if the price is built in; left out for any other price")
     history: list[RuleView]
     next_cursor: str | None = left_out()
 
@@ -137,13 +141,13 @@ def list_prices(limit: ListLimit = MAX_MODELS_LISTED, cursor: Cursor = None) -> 
     """List the prices of all models that have a rule in force."""
     rules, position = prices.in_force(clock(), after=model_in(cursor), limit=limit)
     return PricesView(
-        default_price=price_of(DEFAULT_CARD.number_rate),
+        default_price=None if settings().refuse_unknown_models else price_of(DEFAULT_CARD.number_rate),
         models=[RuleView.of(rule) for rule in rules],
         next_cursor=cursor_of(position) if position else None,
     )
 
 
-@api.get("/api/pricing/<model_id>", access=READERS)
+@api.get("/api/pricing/<model_id>", access=READERS, codes=("MODEL_UNKNOWN",))
 def price_in_force(
     model_id: ModelIdInPath,
     limit: HistoryLimit = MAX_HISTORY,
@@ -151,14 +155,17 @@ def price_in_force(
 ) -> PriceView:
     """Show a model's price in force, and its rules.
 
-    For an alias, these are the rules of its model.
+    For an alias, these are the rules of its model. A model with neither a rule nor a built-in price has the default
+    price, or is refused if the service has no default price (``UnknownModels=refuse``).
     """
     now = clock()
     rule = prices.rule_at(model_id, now)
+    price = rule or prices.without_rule(model_id)
     history, before = prices.history(model_id, before=number_in(cursor, digits=DIGITS_OF_INSTANTS), limit=limit)
     return PriceView(
-        **rule_fields(rule or PriceRule(model_id, default_card(model_id), 0)),
+        **(rule_fields(price) if price else {"model_id": model_id, "effective_to": None}),
         effective_from=iso(rule.effective_from) if rule else None,
+        built_in=True if rule is None and model_id in DEFAULT_CARDS else None,
         history=[RuleView.of(known) for known in history],
         next_cursor=cursor_of(before) if before is not None else None,
     )

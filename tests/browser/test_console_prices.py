@@ -104,6 +104,46 @@ def test_an_administrator_ends_a_rule(console: Console, admin: Person) -> None:
     expect(console.rows("Rules of this model").locator("time").nth(1)).to_contain_text("2098")
 
 
+def test_a_model_that_the_service_refuses_can_get_a_rule(console: Console, admin: Person) -> None:
+    model = _model()
+    refused = {"code": "MODEL_UNKNOWN", "message": "The model has no price", "details": {"modelId": model}}
+    console.answer_once("**/api/pricing?*", 200, {"models": []})
+    console.answer_once("**/api/pricing/**", 400, refused)
+    console.sign_in(admin, "prices")
+    expect(console.page.get_by_text("nor a built-in price is refused.")).to_be_visible()
+    console.page.get_by_label("Model or alias").fill(model)
+    console.page.keyboard.press("Enter")
+    console.expect_heading(model)
+
+    expect(console.page.get_by_text("this service refuses such models")).to_be_visible()
+    expect(console.page.get_by_role("alert")).to_have_count(0)
+    console.command("Add a rule", Input="1", Output="2")
+    console.submit()
+    console.wait_until_done()
+    expect(console.rows("Rules of this model")).to_have_count(1)
+
+
+def test_a_model_with_a_future_rule_only_has_no_price(console: Console, admin: Person) -> None:
+    model = _model()
+    rule = {"modelId": model, "pricePerThousandTokens": 1, "rates": {"input": "1000", "output": "1000"}}
+    future = {**rule, "effectiveFrom": FUTURE, "effectiveTo": None}
+    shown = {"modelId": model, "effectiveFrom": None, "effectiveTo": None, "history": [future]}
+    console.answer_once("**/api/pricing/**", 200, shown)
+    console.sign_in(admin, _address(model))
+
+    console.expect_figure("In force", "no price")
+    assert console.rows("Rules of this model").locator(".badge").all_inner_texts() == ["future"]
+    console.command("Add a rule", Input="1", Output="2")
+    expect(console.dialog.get_by_label("Model", exact=True)).to_have_value(model)
+
+
+def test_a_price_without_a_rule_says_whether_it_is_built_in(console: Console, admin: Person) -> None:
+    console.sign_in(admin, _address("amazon.titan-text-express-v1"))
+    console.expect_figure("In force", "its built-in price")
+    console.go_to(_address(_model()))
+    console.expect_figure("In force", "the default price")
+
+
 def test_a_quote_explains_a_usage_line_by_line(console: Console, admin: Person, people: People) -> None:
     model = _model()
     rates = {"input": "3000", "output": "15000", "cachedInput": "300"}

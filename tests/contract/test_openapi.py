@@ -243,6 +243,15 @@ def test_every_route_lists_its_refusals_and_failures() -> None:
         assert refusals - {"402", "404", "409"} == (always - of_a_body) | about_the_caller, route
 
 
+def test_the_prices_in_the_document_may_lack_what_does_not_apply() -> None:
+    found = made()["components"]["schemas"]
+
+    assert set(found["PricesView"]["required"]) == {"models"}
+    assert set(found["PriceView"]["required"]) == {"modelId", "effectiveFrom", "effectiveTo", "history"}
+    assert {"pricePerThousandTokens", "rates"} < set(found["RuleView"]["required"])
+    assert "MODEL_UNKNOWN" in codes_of(("get", "/api/pricing/{modelId}"))
+
+
 def test_a_public_route_lists_no_refusals_about_a_request_or_the_table() -> None:
     for method, path in PUBLIC:
         (operation,) = (each for route, each in operations() if route == (method, path))

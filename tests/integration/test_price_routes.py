@@ -12,6 +12,7 @@ from accounting.settings import settings
 from accounting.store import keys, table
 from accounting.store import prices as store
 from accounting.times import DAY, iso
+from accounting.web.paging import cursor_of
 from functions.credits import app as credits_app
 from functions.pricing import app as pricing_app
 from tests.calls import Calls
@@ -31,13 +32,23 @@ RULE: dict[str, Any] = {
 SHOWN = {**RULE, "pricePerThousandTokens": 10, "effectiveTo": None}
 
 
-def ask(app: Any, method: str, path: str, body: Any = None, key: str | None = None, **more: str) -> Any:
+def ask(
+    app: Any,
+    method: str,
+    path: str,
+    body: Any = None,
+    key: str | None = None,
+    query: dict[str, str] | None = None,
+    **more: str,
+) -> Any:
     """Send a request. Return the fields of the answer's body, ``status``, and whether the answer was ``replayed``."""
     resource = path.replace(more.get("modelId", "{}"), "{modelId}") if "modelId" in more else path
     sample = event("pricing/add")
     headers = {**sample["headers"], **({"Idempotency-Key": key} if key else {})}
     sample |= {"resource": resource, "path": path, "httpMethod": method, "headers": headers}
     sample |= {"multiValueHeaders": {name: [value] for name, value in headers.items()}}
+    sample |= {"queryStringParameters": query}
+    sample |= {"multiValueQueryStringParameters": {name: [value] for name, value in query.items()} if query else None}
     sample |= {"pathParameters": more or None, "body": json.dumps(body) if body is not None else None}
     answer = app.handler(sample, CONTEXT)
     replayed = {**answer.get("headers", {}), **answer.get("multiValueHeaders", {})}.get("Idempotency-Replayed")
@@ -56,8 +67,13 @@ def import_list(*rules: Any, key: str | None = None, **more: Any) -> Any:
     return ask(pricing_app, "POST", "/api/pricing/import", {"rules": rules, **more}, key)
 
 
-def price_of(model: str) -> Any:
-    return ask(pricing_app, "GET", f"/api/pricing/{model}", modelId=model)
+def price_list() -> Any:
+    return ask(pricing_app, "GET", "/api/pricing")
+
+
+def price_of(model: str, cursor: str | None = None) -> Any:
+    query = {"cursor": cursor} if cursor else None
+    return ask(pricing_app, "GET", f"/api/pricing/{model}", query=query, modelId=model)
 
 
 def history(model: str) -> list[dict[str, Any]]:
@@ -163,12 +179,14 @@ def test_calculate_names_the_field_that_it_refuses(body: dict[str, Any], field: 
     assert (answer["status"], answer["details"]["errors"][0]["field"]) == (400, field)
 
 
-def test_a_model_without_a_price_is_refused_if_the_stack_refuses_unknown_models(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def unknown_models_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNKNOWN_MODELS", "refuse")
     settings.cache_clear()
 
+
+@pytest.mark.usefixtures("unknown_models_are_refused")
+def test_a_model_without_a_price_is_refused_if_the_stack_refuses_unknown_models() -> None:
     for body in ({"tokens": 1}, {"usage": {"inputTokens": 1, "outputTokens": 1}}):
         refused = calculate(modelId="unknown", **body)
         assert (refused["status"], refused["code"], refused["details"]) == (
@@ -177,6 +195,79 @@ def test_a_model_without_a_price_is_refused_if_the_stack_refuses_unknown_models(
             {"modelId": "unknown"},
         )
     assert calculate(modelId="anthropic.claude-instant-v1", tokens=1)["status"] == 200
+
+
+def test_the_list_of_prices_has_a_default_price_that_applies() -> None:
+    assert price_list() == {"status": 200, "replayed": False, "defaultPrice": 1, "models": []}
+
+
+@pytest.mark.usefixtures("unknown_models_are_refused")
+def test_the_list_of_prices_has_no_default_price_if_the_stack_refuses_unknown_models() -> None:
+    assert price_list() == {"status": 200, "replayed": False, "models": []}
+
+
+@pytest.mark.usefixtures("unknown_models_are_refused")
+def test_the_price_of_a_model_is_refused_as_a_request_for_it_is() -> None:
+    shown = price_of("unknown")
+
+    assert (shown["status"], shown["code"], shown["details"]) == (400, "MODEL_UNKNOWN", {"modelId": "unknown"})
+    assert {**shown, "requestId": ""} == {**calculate(modelId="unknown", tokens=1), "requestId": ""}
+    assert price_of("unknown", cursor=cursor_of(NOW))["code"] == "MODEL_UNKNOWN"
+
+
+@pytest.mark.usefixtures("unknown_models_are_refused")
+def test_a_model_whose_rules_are_not_in_force_shows_its_rules_and_no_price() -> None:
+    add({**RULE, "effectiveFrom": BEGINNING, "effectiveTo": "2026-02-01T00:00:00.000Z"})
+    add({**RULE, "modelId": "n", "aliases": ["n-latest"], "effectiveFrom": iso(NOW + DAY)})
+
+    for model, rule in (("m", "m"), ("m-latest", "m"), ("n", "n"), ("n-latest", "n")):
+        shown = price_of(model)
+        assert [each["modelId"] for each in shown.pop("history")] == [rule]
+        assert shown == {
+            "status": 200,
+            "replayed": False,
+            "modelId": model,
+            "effectiveFrom": None,
+            "effectiveTo": None,
+        }
+        assert calculate(modelId=model, tokens=1)["code"] == "MODEL_UNKNOWN"
+    assert price_of("n", cursor=cursor_of(NOW))["history"] == []
+
+
+@pytest.mark.parametrize("unknown_models", ["default", "refuse"])
+def test_a_price_without_a_rule_says_whether_it_is_built_in(
+    monkeypatch: pytest.MonkeyPatch, unknown_models: str
+) -> None:
+    monkeypatch.setenv("UNKNOWN_MODELS", unknown_models)
+    settings.cache_clear()
+    built_in = "anthropic.claude-instant-v1"
+
+    assert price_of(built_in) == {
+        "status": 200,
+        "replayed": False,
+        "modelId": built_in,
+        "pricePerThousandTokens": 0.8,
+        "rates": {"input": "800", "output": "800"},
+        "effectiveFrom": None,
+        "effectiveTo": None,
+        "builtIn": True,
+        "history": [],
+    }
+    add({"modelId": built_in, "pricePerThousandTokens": 2, "effectiveFrom": BEGINNING})
+    assert "builtIn" not in price_of(built_in)
+
+
+def test_the_default_price_is_not_built_in() -> None:
+    assert price_of("unknown") == {
+        "status": 200,
+        "replayed": False,
+        "modelId": "unknown",
+        "pricePerThousandTokens": 1,
+        "rates": {"input": "1000", "output": "1000"},
+        "effectiveFrom": None,
+        "effectiveTo": None,
+        "history": [],
+    }
 
 
 def test_an_import_shows_what_it_changes_and_can_be_repeated() -> None:

@@ -64,14 +64,11 @@ class PriceVariant:
 
 
 @dataclass(frozen=True)
-class PriceRule:
-    """A model's price from ``effective_from`` (inclusive) until ``effective_to`` (exclusive; None if it has no end).
-
-    ``price_per_thousand_tokens`` is the higher of the input and output prices. ``aliases`` are other ids of the model.
-    """
+class PriceFields:
+    """The fields of price rules and of prices in force."""
 
     model_id: str
-    price_per_thousand_tokens: Decimal
+    price_per_thousand_tokens: Decimal | None
     effective_from: datetime | None = None
     effective_to: datetime | None = None
     rates: Rates = Rates()
@@ -84,11 +81,28 @@ class PriceRule:
     replayed: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelPrice(PriceRule):
-    """A model's price in force. ``history`` is a page of the model's rules, newest first."""
+@dataclass(frozen=True)
+class PriceRule(PriceFields):
+    """A model's price from ``effective_from`` (inclusive) until ``effective_to`` (exclusive; None if it has no end).
 
+    ``price_per_thousand_tokens`` is the higher of the input and output prices. ``aliases`` are other ids of the model.
+    """
+
+    price_per_thousand_tokens: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPrice(PriceFields):
+    """A model's price in force. ``history`` is a page of the model's rules, newest first.
+
+    If no rule is in force, ``effective_from`` is None. Then the price is the model's built-in price (``built_in``) or
+    the default price. If there is no default price either, ``price_per_thousand_tokens`` is None and ``rates`` has no
+    rate: the model has rules, but no price in force.
+    """
+
+    price_per_thousand_tokens: Decimal | None = None
     history: tuple[PriceRule, ...]
+    built_in: bool = False
     next_cursor: str | None = None
 
 
@@ -116,11 +130,11 @@ class Prices:
     """A page of the prices in force, sorted by model.
 
     ``default_price`` is the price of a model that has neither a rule in force nor a built-in price: credits for 1,000
-    tokens.
+    tokens. It is None if the service refuses such models.
     """
 
-    default_price: Decimal
     models: tuple[PriceRule, ...]
+    default_price: Decimal | None = None
     next_cursor: str | None = None
 
 
@@ -138,7 +152,10 @@ def prices(*, page_size: int = 100) -> Listing[PriceRule]:
 
 
 def price(model_id: str, *, limit: int | None = None, cursor: str | None = None) -> Call[ModelPrice]:
-    """A model's price in force, and a page of its rules, newest first; ``limit`` is 1 to 100, by default 100."""
+    """A model's price in force, and a page of its rules, newest first; ``limit`` is 1 to 100, by default 100.
+
+    Raises ModelUnknown if the model has neither a rule nor a built-in price, and the service refuses such models.
+    """
     return get(path("/api/pricing/{}", identifier(model_id)), ModelPrice, limit=limit, cursor=cursor)
 
 

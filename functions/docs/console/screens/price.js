@@ -14,14 +14,16 @@ export default function Price({ id, me }) {
   const pages = usePages([id]);
   const load = useLoad(() => request("GET", path`pricing/${id}`, { query: { limit: ROWS, cursor: pages.cursor } }), [id, pages.cursor]);
   const price = load.data?.data;
+  const unknown = load.error?.code === "MODEL_UNKNOWN";
   const admin = me.role === "admin";
   const close = () => setOpen(null);
-  return html`<${Screen} title=${id} kicker="Price" actions=${admin && price && html`<${Button} kind="primary" onClick=${() => setOpen({ add: price })}>Add a rule<//>`}>
-    ${load.error ? html`<${Failed} error=${load.error} again=${load.reload} />` : !price ? html`<${Loading} />` : html`
+  return html`<${Screen} title=${id} kicker="Price" actions=${admin && (price || unknown) && html`<${Button} kind="primary" onClick=${() => setOpen({ add: price ?? { modelId: id } })}>Add a rule<//>`}>
+    ${unknown ? html`<${Section} title="Now"><p>This model has neither a rule nor a built-in price, and this service refuses such models.</p><//>`
+    : load.error ? html`<${Failed} error=${load.error} again=${load.reload} />` : !price ? html`<${Loading} />` : html`
       <${Now} of=${price} id=${id} />
       <${History} price=${price} pages=${pages} nextCursor=${load.data.nextCursor} act=${admin && setOpen} />
       <${Quote} modelId=${id} />`}
-    ${open?.add && html`<${AddRule} modelId=${open.add.modelId} like=${open.add} onDone=${load.reload} onClose=${close} />`}
+    ${open?.add && html`<${AddRule} modelId=${open.add.modelId} like=${open.add.rates && open.add} onDone=${load.reload} onClose=${close} />`}
     ${open?.end && html`<${End} rule=${open.end} onDone=${load.reload} onClose=${close} />`}
     ${open?.withdraw && html`<${Withdraw} rule=${open.withdraw} onDone=${load.reload} onClose=${close} />`}
   <//>`;
@@ -29,7 +31,7 @@ export default function Price({ id, me }) {
 
 function Now({ of, id }) {
   const facts = [
-    { label: "In force", value: of.effectiveFrom ? html`since <${When} at=${of.effectiveFrom} />` : "its default price" },
+    { label: "In force", value: of.effectiveFrom ? html`since <${When} at=${of.effectiveFrom} />` : !of.rates ? "no price" : of.builtIn ? "its built-in price" : "the default price" },
     of.effectiveFrom && { label: "Until", value: html`<${When} at=${of.effectiveTo} never="no end" />` },
     of.source && { label: "Source", value: [of.source, of.sourceVersion].filter(Boolean).join(" ") },
     of.maxOutputTokens && { label: "Most output tokens", value: digits(of.maxOutputTokens) },
@@ -37,7 +39,7 @@ function Now({ of, id }) {
   ];
   return html`<${Section} title="Now" note=${of.modelId !== id && `${id} is another id of ${of.modelId}.`}>
     <${Figures} small of=${facts} />
-    <${RatesOf} rule=${of} />
+    ${of.rates ? html`<${RatesOf} rule=${of} />` : html`<p>No rule is in force, and this service refuses models without a price.</p>`}
   <//>`;
 }
 
@@ -54,7 +56,7 @@ function History({ price, pages, nextCursor, act }) {
   const ended = (each) => each.effectiveTo && Date.parse(each.effectiveTo) <= Date.now();
   const withdrawable = (each) => Date.parse(each.effectiveFrom) > Date.now() + SOON;
   return html`<${Section} title="Rules" note="Newest first. Of the rules that have begun and not ended, the newest applies.">
-    <${Table} caption="Rules of this model" rows=${price.history} pages=${pages} nextCursor=${nextCursor} empty="This model has no rule: it costs its default price." columns=${[
+    <${Table} caption="Rules of this model" rows=${price.history} pages=${pages} nextCursor=${nextCursor} empty="This model has no rule." columns=${[
       { label: "From", show: (each) => html`<${When} at=${each.effectiveFrom} />` },
       { label: "Until", show: (each) => html`<${When} at=${each.effectiveTo} never="no end" />` },
       { label: "State", show: (each) => stateOf(each, price) },
@@ -76,7 +78,7 @@ function End({ rule, onDone, onClose }) {
   return html`<${Command} title="End a rule of ${rule.modelId}" submit="Set the end" ready=${Boolean(at)} onDone=${onDone} onClose=${onClose}
     send=${() => request("PUT", path`pricing/${rule.modelId}/${rule.effectiveFrom}`, { body: { effectiveTo: new Date(at).toISOString() } })}
     done=${({ data }) => html`The rule ends <${When} at=${data.effectiveTo} />.`}>
-    <p>It began, or begins, <${When} at=${rule.effectiveFrom} />. After its end, the newest of the other rules that have begun and not ended applies, or else the default price of the model.</p>
+    <p>It began, or begins, <${When} at=${rule.effectiveFrom} />. After its end, the newest of the other rules that have begun and not ended applies. If there is none, the model has its built-in price or the default price. A service without a default price refuses models that have no other price.</p>
     <${Field} label="Ends" type="datetime-local" value=${at} onInput=${setAt} required hint="In the time zone of this browser." />
   <//>`;
 }

@@ -112,5 +112,5 @@ function Explained({ of }) {
 
 function priceOf({ ruleId, lines }) {
   if (ruleId) return html`<code>${ruleId}</code>`;
-  return lines ? "default price" : "–";
+  return lines ? "no rule in force" : "–";
 }

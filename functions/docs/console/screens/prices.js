@@ -42,7 +42,7 @@ function InForce({ me }) {
     <${Section} title="Rules in force" note="Credits for a million tokens, by model."
       actions=${me.role === "admin" && html`<${Button} kind="primary" onClick=${() => setAdding(true)}>Add a rule<//>`}>
       <${Loaded} of=${list}>${({ data, nextCursor }) => html`
-        <p>A model that has neither a rule in force nor a built-in price costs <span class="digits">${data.defaultPrice}</span> ${Number(data.defaultPrice) === 1 ? "credit" : "credits"} for 1,000 tokens, the default price.</p>
+        <p>A model that has neither a rule in force nor a built-in price ${data.defaultPrice === undefined ? "is refused." : html`costs <span class="digits">${data.defaultPrice}</span> ${Number(data.defaultPrice) === 1 ? "credit" : "credits"} for 1,000 tokens, the default price.`}</p>
         <${Table} caption="Rules in force" rows=${data.models} pages=${pages} nextCursor=${nextCursor} empty="No rule is in force." columns=${[
           { label: "Model", wide: true, show: (each) => html`<a href=${href("prices", each.modelId)}>${each.modelId}</a>` },
           { label: "Input", number: true, show: (each) => html`<span class="digits">${rateText(each.rates.input)}</span>` },

@@ -96,20 +96,23 @@ def rule_in_force(rules: Iterable[PriceRule], at: int) -> PriceRule | None:
 def card_in_force(
     model_id: str, rules: Iterable[PriceRule], at: int, variant: str | None = None, *, refuse_unknown: bool = False
 ) -> RateCard:
-    """The card that prices a request of the model at ``at``: the card of the rule in force, else the model's default.
+    """The card that prices a request of the model at ``at``, by the rule in force or by ``price_without_rule``.
 
-    Raises Invalid if the price has no such variant. With ``refuse_unknown``, raises ModelUnknown if the model has no
-    rule in force and is not in ``DEFAULT_CARDS``.
+    Raises Invalid if the price has no such variant, and ModelUnknown as ``price_without_rule`` does.
     """
-    rule = rule_in_force(rules, at)
-    if rule is None and refuse_unknown and model_id not in DEFAULT_CARDS:
+    rule = rule_in_force(rules, at) or price_without_rule(model_id, refuse_unknown=refuse_unknown)
+    return rule.card_of(variant)
+
+
+def price_without_rule(model_id: str, *, refuse_unknown: bool) -> PriceRule:
+    """The price of a model that has no rule in force: its built-in price, else the default price.
+
+    The price has the form of a rule. With ``refuse_unknown``, there is no default price: raises ModelUnknown if the
+    model is not in ``DEFAULT_CARDS``.
+    """
+    if refuse_unknown and model_id not in DEFAULT_CARDS:
         raise ModelUnknown("The model has no price", modelId=model_id)
-    return (rule or PriceRule(model_id, default_card(model_id), 0)).card_of(variant)
-
-
-def default_card(model_id: str) -> RateCard:
-    """The rates of a model that has no rule."""
-    return DEFAULT_CARDS.get(model_id, DEFAULT_CARD)
+    return PriceRule(model_id, DEFAULT_CARDS.get(model_id, DEFAULT_CARD), 0)
 
 
 def with_buffer(credits: int, percent: int) -> int:

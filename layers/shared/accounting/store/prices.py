@@ -3,8 +3,8 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 
-from accounting.domain.errors import PriceExists, PriceNotFound
-from accounting.domain.pricing import PriceRule, card_in_force, rule_in_force
+from accounting.domain.errors import ModelUnknown, PriceExists, PriceNotFound
+from accounting.domain.pricing import PriceRule, card_in_force, price_without_rule, rule_in_force
 from accounting.domain.rates import RateCard
 from accounting.settings import settings
 from accounting.store import keys, table
@@ -57,6 +57,21 @@ def _card(model_id: str, rules: list[PriceRule], at: int, variant: str | None) -
 def rule_at(model_id: str, now: int) -> PriceRule | None:
     """The model's rule in force at ``now``, read from the table."""
     return rule_in_force(_relevant_rules(model_id, now, foresight=0), now)
+
+
+def without_rule(model_id: str) -> PriceRule | None:
+    """The built-in or default price of a model that has no rule in force, in the form of a rule.
+
+    With ``UnknownModels=refuse``, there is no default price. Then a model without a built-in price has None if it has
+    any rule, such as a future one; otherwise raises ModelUnknown.
+    """
+    try:
+        return price_without_rule(model_id, refuse_unknown=settings().refuse_unknown_models)
+    except ModelUnknown:
+        any_rule, _ = history(model_id, before=None, limit=1)
+        if not any_rule:
+            raise
+        return None
 
 
 def forget() -> None:

@@ -10,6 +10,8 @@ from accounting.times import iso
 from accounting.web.rate_texts import decimal_text
 from accounting.web.types import Instant, ResponseModel, left_out
 
+_PER_THOUSAND = "Credits for 1,000 tokens at the input rate or the output rate, whichever is higher"
+
 
 class RatesView(ResponseModel):
     """Rates by class, each an exact decimal: credits for 1,000,000 tokens, 1,000 requests or 1,000 searches."""
@@ -55,14 +57,12 @@ class CardView(ResponseModel):
         return cls(rates=RatesView.of(card.rates), tiers=_tier_views(card))
 
 
-class RuleView(ResponseModel):
-    """A price rule, in force from ``effectiveFrom`` (inclusive) to ``effectiveTo`` (exclusive)."""
+class PriceFields(ResponseModel):
+    """The fields of a price. Without a price, ``pricePerThousandTokens`` and ``rates`` are left out."""
 
     model_id: str
-    price_per_thousand_tokens: int | float = Field(
-        description="Credits for 1,000 tokens at the input rate or the output rate, whichever is higher"
-    )
-    rates: RatesView
+    price_per_thousand_tokens: int | float | None = left_out(_PER_THOUSAND)
+    rates: RatesView | None = left_out()
     tiers: list[TierView] | None = left_out()
     variants: dict[str, CardView] | None = left_out()
     aliases: list[str] | None = left_out()
@@ -72,6 +72,13 @@ class RuleView(ResponseModel):
     effective_from: Instant | None
     effective_to: Instant | None
 
+
+class RuleView(PriceFields):
+    """A price rule, in force from ``effectiveFrom`` (inclusive) to ``effectiveTo`` (exclusive)."""
+
+    price_per_thousand_tokens: int | float = Field(description=_PER_THOUSAND)
+    rates: RatesView
+
     @classmethod
     def of(cls, rule: PriceRule) -> Self:
         """Build the response from a rule."""
@@ -79,7 +86,7 @@ class RuleView(ResponseModel):
 
 
 def rule_fields(rule: PriceRule) -> dict[str, Any]:
-    """The fields of ``RuleView``, except ``effective_from``, which a default price does not have."""
+    """The fields of ``PriceFields``, except ``effective_from``, which a price without a rule does not have."""
     return {
         "model_id": rule.model_id,
         "price_per_thousand_tokens": price_of(rule.card.number_rate),

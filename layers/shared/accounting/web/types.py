@@ -318,8 +318,8 @@ def left_out(description: str | None = None) -> Any:
 
 
 def _never_null(schema: dict[str, Any]) -> None:
-    kind, _null = schema.pop("anyOf")
-    schema.update(kind)
+    *kinds, _null = schema.pop("anyOf")
+    schema.update(kinds[0] if len(kinds) == 1 else {"anyOf": kinds})
 
 
 class _Body(BaseModel):
