@@ -114,7 +114,7 @@ def test_a_refusal_after_a_lost_answer_releases_what_may_be_held(
 
 
 @pytest.mark.parametrize(("code", "kind"), [("SESSION_EXISTS", SessionExists), ("SESSION_ENDED", SessionEnded)])
-def test_a_refusal_because_the_session_id_is_taken_releases_nothing_after_a_lost_answer(
+def test_nothing_is_released_after_a_lost_answer_if_the_session_id_is_taken(
     stream: Run,  # noqa: F811
     code: str,
     kind: type[Exception],
@@ -189,7 +189,7 @@ def test_an_async_opening_that_cannot_schedule_heartbeats_releases_the_hold() ->
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_a_stream_that_ends_when_no_task_can_start_is_settled() -> None:
+def test_a_stream_is_settled_even_if_no_task_can_start_when_it_ends() -> None:
     service = Accountant()
 
     async def run() -> None:

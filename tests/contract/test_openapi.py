@@ -80,7 +80,7 @@ def test_the_committed_document_matches_the_code() -> None:
     assert not DOCUMENT.is_symlink(), "on a system without symbolic links, a checkout writes the target's path instead"
 
 
-def test_the_repository_has_the_document_once_in_the_folder_of_the_function_docs() -> None:
+def test_the_only_copy_of_the_document_is_in_the_folder_of_the_docs_function() -> None:
     sources = [ROOT / folder for folder in ("client", "docs", "functions", "layers", "local")]
     code = resources("AWS::Serverless::Function")["DocsFunction"]["Properties"]["CodeUri"]
 

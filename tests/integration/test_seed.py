@@ -89,9 +89,7 @@ def kind_in(item: Item) -> tuple[str, str]:
     return item["pk"].partition("#")[0], item["sk"].partition("#")[0]
 
 
-def test_every_item_is_of_a_kind_that_the_service_writes_and_seeding_again_changes_nothing(
-    items: list[Item], dynamodb: Any, table_name: str
-) -> None:
+def test_the_service_writes_every_kind_of_item_that_is_seeded(items: list[Item]) -> None:
     known = {kind_in(json.loads(file.read_text())) for file in SAMPLES.glob("*.json")}
     made = {kind_in(item) for item in items}
 
@@ -100,6 +98,8 @@ def test_every_item_is_of_a_kind_that_the_service_writes_and_seeding_again_chang
     assert all(value is not None for item in items for value in item.values())
     assert all(isinstance(item["format"], int) for item in items)
 
+
+def test_a_second_seeding_is_refused_and_changes_nothing(items: list[Item], dynamodb: Any, table_name: str) -> None:
     with pytest.raises(Refused, match="seeded before"):
         seed.seed(USERS, RECORDS)
 
@@ -112,7 +112,7 @@ def test_every_item_is_of_a_kind_that_the_service_writes_and_seeding_again_chang
 @pytest.mark.parametrize(
     ("name", "text"), [("USERS", "199"), ("USERS", "ten"), ("RECORDS", "0"), ("RECORDS", "-1"), ("USERS", "1e6")]
 )
-def test_a_number_that_makes_no_sense_is_refused(
+def test_an_invalid_number_of_users_or_records_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, text: str
 ) -> None:
     monkeypatch.setenv(name, text)
