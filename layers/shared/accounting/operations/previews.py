@@ -46,7 +46,8 @@ def preview(
         return Preview(spender, estimate.credits, buffered, refusal=refused)
     snapshot = spending.read(spender)
     try:
-        room = spending.room_for(UNLIMITED, snapshot, now=now)  # unlimited, so that the counters of all limits are read
+        # No room is large enough for UNLIMITED, so `room_for` reads the current counters of all limits.
+        room = spending.room_for(UNLIMITED, snapshot, now=now)
     except Invalid:
         raise
     except AccountingError as refusal:
