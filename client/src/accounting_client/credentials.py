@@ -81,7 +81,7 @@ class Authorization:
         self.renewable = callable(token)
 
     def get(self, refused: str | None) -> str | None:
-        """Return the current header. If it is ``refused``, get a new one from the token function, if any."""
+        """Return the current header. If the service refused it (``refused``), first call the token function."""
         if not callable(self._token):
             return self._current
         with self._lock.get():
@@ -100,7 +100,7 @@ class AsyncAuthorization:
         self.renewable = callable(token)
 
     async def get(self, refused: str | None) -> str | None:
-        """Return the current header. If it is ``refused``, get a new one from the token function, if any."""
+        """Return the current header. If the service refused it (``refused``), first call the token function."""
         if not callable(self._token):
             return self._current
         async with self._lock.get():
