@@ -1,4 +1,4 @@
-"""Compares the CPU time of requests with the service's own client of DynamoDB (``Wire``) and with boto3's client."""
+"""Compares two clients of DynamoDB, boto3's and the service's own (``Wire``), by the CPU time of requests."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ LIMITS = {
 }
 """For each operation: its function, and the most CPU time with the wire, relative to boto3."""
 ABOUT = """\
-The function's real handler, in turns with boto3's client and with the wire, the service's own client of DynamoDB. Both
-run in one process, so that other load on the machine affects both. The figures are the median and the least CPU time
-of {repeats} requests."""
+The wire is the service's own client of DynamoDB. Each function's real handler alternates between boto3's client and
+the wire, in one process, so that other load on the machine affects both clients. The figures are the median and the
+least CPU time of {repeats} requests."""
 HEADER = ["operation", "boto3 ms", "least", "wire ms", "least", "× boto3", "least ×"]
 
 

@@ -6,7 +6,7 @@ The pinned MiniStack has four faults, which this module mends:
 - It writes one file for each service, so a kill between two files leaves an inconsistent save. Here, a save is a folder
   that appears whole or not at all.
 - It saves how many records of a table's stream each trigger has read, but not the records. After a restart, a trigger
-  skips that many new records. Here, a save has the records that a trigger has not read yet.
+  skips that many new records. Here, a save also has the records that a trigger has not read, and no trigger skips any.
 - It copies all data and writes the copy with a slow encoder. With half a million items, requests wait for half a
   minute. Here, the data are written without a copy, and on Linux by a forked process, so that no request waits.
 """
@@ -95,7 +95,7 @@ class Saves:
 
     def save(self, services: Services) -> bool:
         """Save all services or none; return whether it succeeded. Requests wait meanwhile."""
-        if self._writer:  # a forked process, whose save would be older than this one
+        if self._writer:  # a forked process is saving older data
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self._writer, signal.SIGKILL)
                 os.waitpid(self._writer, 0)
@@ -132,7 +132,10 @@ class Saves:
             return status == 0
 
     def _write_and_end(self, services: Services) -> NoReturn:
-        """Save in the forked process. Keep unused code of functions, because a deployment may be writing new code."""
+        """Save in the forked process.
+
+        Unlike `save`, this removes no code that seems unused: a deployment may have written it after the fork.
+        """
         done = False
         try:
             gc.disable()  # a collection would write to all of the memory that the two processes share
@@ -149,7 +152,7 @@ class Saves:
         """Set the pause until the next save, and log a failure."""
         self.pause_seconds = pause_after(time.monotonic() - began)
         if not done:
-            logger.error("The state could not be saved; the save before it still counts")
+            logger.error("The state could not be saved; the last complete save still counts")
 
     def _attempt(self, services: Services) -> bool:
         """Try to save once; return whether it worked. It fails if a background thread changes the state meanwhile."""

@@ -90,7 +90,7 @@ def main() -> int:
 
 
 def price_list(known: Iterable[Provider], options: Options, now: datetime) -> PriceList:
-    """Return the rules of the selected models. Each model has a rule from now on, and one for each later price change.
+    """Return the rules of the selected models: a current rule for each, and a future rule for each later price change.
 
     Raises Refused if two selected providers have the same model, or if no model matches the patterns.
     """
@@ -161,7 +161,7 @@ def _chosen(known: Iterable[Provider], patterns: Iterable[str]) -> Iterator[tupl
 
 
 def _rule(model: ModelInfo, now: datetime, at: datetime | None, scale: Decimal) -> Rule:
-    """Return a model's rule from now on, or from a later time."""
+    """Return a model's current rule, or the rule that begins at a later time, ``at``."""
     rule = rule_of(model, at or now, scale)
     begins = {"effectiveFrom": at.isoformat().replace("+00:00", "Z")} if at else {}
     return {**rule, "source": SOURCE, "sourceVersion": version(SOURCE), **begins}
@@ -192,7 +192,7 @@ def _compare(http: httpx.Client, found: PriceList, options: Options) -> None:
     for answer in previews:
         print("\n".join(lines_of(answer)), end="\n" if answer["added"] or answer["changed"] else "")
     for why, models in _by_value(found.without):
-        print(f"! No rule, {why}: {models}")
+        print(f"! No rule for {models}: {why}")
     for names, models in _by_value(found.notes):
         print(f"! Priced without {names}: {models}")
     counts = {name: sum(len(answer[name]) for answer in previews) for name in ("added", "changed", "unchanged")}

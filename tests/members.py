@@ -1,4 +1,4 @@
-"""Stores organizations with members for tests to start with, without calling `accounting.operations`."""
+"""Prepares tests that need an organization: stores one with its members, without calling `accounting.operations`."""
 
 from accounting.domain.accounts import AccountId, organization_of
 from accounting.domain.organizations import Member, Organization, Role

@@ -119,8 +119,8 @@ NOT_READ = {"page", "problems"}
 
 It follows cursors, so it needs no ``page``. An import with ``problems`` is refused, and the error names them.
 """
-WITHOUT_A_DATACLASS = {"ClosedView": {"role"}, "ProblemView": {"field", "index"}}
-"""The fields of a view that are missing from the client's dataclass for this view.
+ONLY_IN_THE_VIEW = {"ClosedView": {"role"}, "ProblemView": {"field", "index"}}
+"""For each view, the fields that the client's dataclass lacks.
 
 The service never sends the ``role`` of a ``ClosedView``, and sends a ``ProblemView`` only in an error.
 """
@@ -154,10 +154,10 @@ def test_every_field_of_an_answer_can_be_read() -> None:
         unread[name] = view - closest - NOT_READ
 
     assert len(unread) > 50
-    assert {name: names for name, names in unread.items() if names} == WITHOUT_A_DATACLASS
+    assert {name: names for name, names in unread.items() if names} == ONLY_IN_THE_VIEW
 
 
-def test_the_shapes_and_methods_were_found() -> None:
+def test_the_tests_below_try_many_answers_and_methods() -> None:
     assert len(list(answers())) > 150
     assert len(methods(AccountingClient)) > 40
 
@@ -181,7 +181,7 @@ def test_every_method_turns_any_answer_into_a_result_or_an_error() -> None:
 
 
 def test_every_async_method_turns_answers_into_a_result_or_an_error() -> None:
-    """Both clients read answers with the same code, so each method gets every third answer here."""
+    """Both clients read answers with the same code, so each method gets only a third of the answers here."""
 
     async def ask(number: int, answer: httpx.Response) -> int:
         asked = 0
@@ -331,7 +331,7 @@ def test_a_redirect_to_an_invalid_address_is_an_unexpected_answer(ask: Ask, loca
         ask(Played(httpx.Response(302, headers={"Location": location})), lambda client: client.balance())
 
 
-def test_a_request_whose_own_address_is_too_long_raises_value_error(ask: Ask) -> None:
+def test_an_overlong_request_address_raises_value_error(ask: Ask) -> None:
     service = Played(ok(BALANCE))
 
     with pytest.raises(ValueError, match="the request has no valid address"):

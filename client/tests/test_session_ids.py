@@ -61,7 +61,7 @@ def test_a_forked_process_makes_other_ids_than_its_parent(monkeypatch: pytest.Mo
     assert len({*of_the_parent, *of_the_child}) == 200
 
 
-def test_ids_that_threads_make_at_once_differ() -> None:
+def test_threads_never_make_the_same_id() -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: new_session_id(), range(4_000)))
 

@@ -111,7 +111,7 @@ def _text(path: Path) -> str:
 
 @cache
 def console_version() -> str:
-    """A digest of the console's files. It is a folder in their addresses, so relative imports stay in one version."""
+    """A digest of the console's files. Their addresses have it as a folder, so relative imports stay in one version."""
     digest = hashlib.sha256()
     for name, file in CONSOLE_ASSETS.items():
         digest.update(f"{name}\n{file.path.read_text(encoding='utf-8')}\n".encode())

@@ -1,4 +1,4 @@
-"""Granting credits in the console: with only what `make run` and the screens say, and with the keyboard alone."""
+"""Two ways to grant credits in the console: as a newcomer who reads the hints, and with the keyboard alone."""
 
 from __future__ import annotations
 

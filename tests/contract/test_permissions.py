@@ -53,7 +53,7 @@ def _of_call(method: str, reached: Reached) -> set[Permission]:
         return set()
     if action != "dynamodb:Query":
         return {(action, "table")}
-    # The client has one method for the table and the indexes. Only these two functions query the table with it.
+    # The client's ``query`` reads the table or an index. Of our functions, only these two read the table with it.
     on_table = {(action, "table")} if {(QUERIES, "query"), (QUERIES, "query_all")} & set(reached) else set()
     return on_table | {(action, f"index/{name}") for name in indexes(reached)}
 
@@ -187,8 +187,8 @@ def test_a_function_has_the_environment_that_it_needs(function: str) -> None:
     assert environment(reach(function)) <= set(variables)
 
 
-def test_the_analysis_distinguishes_the_calls_of_functions() -> None:
-    """The results were written by hand, so an analysis that finds nothing or everything fails this test."""
+def test_the_analysis_finds_what_each_function_needs_and_nothing_else() -> None:
+    """The expected permissions are written by hand, so an analysis that finds nothing or everything fails this test."""
     assert ("dynamodb:UpdateItem", "table") in needed("streaming_sessions")
     assert ("dynamodb:Query", "index/due") in needed("streaming_sessions")
     assert ("dynamodb:Query", "table") in needed("credits")

@@ -144,7 +144,7 @@ def test_every_optional_field_of_a_body_may_be_null() -> None:
     assert [found for found in optional if not found[2]] == []
 
 
-def test_routes_that_change_something_without_a_body_are_listed() -> None:
+def test_routes_that_take_no_body_but_change_something_are_listed() -> None:
     """A route that forgot to declare its body refuses every body with fields. This test finds such a route."""
     without_a_body = {
         (route.method, route.path)
@@ -183,7 +183,7 @@ def test_every_number_in_a_query_consists_of_digits() -> None:
                 number.validate_python(text)
 
 
-def test_the_document_says_that_account_id_saves_a_call_only_if_the_handler_uses_it() -> None:
+def test_handlers_use_an_account_id_that_is_documented_to_save_a_call() -> None:
     hinted = {
         route.path: "body.account_id" in inspect.getsource(route.handler)
         for route in apis()["streaming_sessions"].routes

@@ -129,8 +129,7 @@ def people(http: httpx.Client, token: Mint, admin: Person) -> People:
 def revoked_key(http: httpx.Client, people: People) -> str:
     """Return an API key that was used once and then revoked, before all tests.
 
-    The functions cache a key for up to 30 seconds. They forget this key while other tests run, so no test must wait for
-    that.
+    The functions cache a key for up to 30 seconds. They forget this key while other tests run, so no test has to wait.
     """
     owner = people(credits=5)
     made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})

@@ -1,4 +1,4 @@
-"""A wallet, a budget and a run limit 32 requests at once: exactly as many succeed as the tightest limit covers."""
+"""Concurrent requests under the limits of a wallet, a budget and a run: the tightest limit decides how many succeed."""
 
 from __future__ import annotations
 

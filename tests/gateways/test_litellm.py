@@ -144,7 +144,7 @@ def test_a_provider_that_fails_before_the_first_word_costs_nothing(
     expect_released(person, 100)
 
 
-def test_a_stream_that_the_provider_breaks_off_costs_what_it_sent(
+def test_the_user_pays_for_what_was_sent_if_the_provider_breaks_off_the_stream(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
@@ -196,7 +196,7 @@ def test_a_proxy_key_without_a_user_is_refused(proxy: Proxy, provider: Provider)
     assert provider.asked == []
 
 
-def test_a_call_that_is_not_accounted_is_refused(people: People, proxy: Proxy, provider: Provider) -> None:
+def test_a_call_that_cannot_be_accounted_for_is_refused(people: People, proxy: Proxy, provider: Provider) -> None:
     person = people(credits=100)
     provider.plans()
 

@@ -87,7 +87,7 @@ EXPIRED = NOW + 25 * HOUR
     ],
     ids=["allocate", "set", "remove", "adjust", "initialize", "heartbeat", "finalize", "record", "sweep"],
 )
-def test_credits_that_any_command_finds_expired_are_counted_once(
+def test_the_first_command_after_an_expiry_counts_the_expired_credits_once(
     command: Callable[[], object], user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user("u1", 50, days=1)
@@ -135,7 +135,7 @@ def test_each_command_answers_with_its_effect(user: MakeUser) -> None:
     assert (allocated.allocation.credits, allocated.allocation.notes, allocated.remaining) == (7, "", 7)
     (stored,) = allocations.page(ACCOUNT, last=2, limit=1)
     assert stored == allocated.allocation._replace(notes="gift"), (
-        "the result is stored for repeats, and notes are stored only where they can be erased"
+        "only the stored allocation has the notes: results are kept for repeats, where notes could not be erased"
     )
     assert allocated.allocation.expires_at == NOW + DAY
     assert [(change.previous, change.available) for change in (allocated, removed, adjusted, made)] == [

@@ -133,7 +133,7 @@ def test_a_throttled_transaction_is_distinguished_from_a_conflict(user: MakeUser
 
 
 def test_a_late_request_whose_repeat_meets_a_conflict_is_carried_out_once(user: MakeUser, wire: Faults) -> None:
-    """The wire sends the same transaction again. Without an idempotency key, a new decision would grant twice."""
+    """The wire sends the same transaction again. The grant has no idempotency key: deciding again would grant twice."""
     user("u1")
     wire.requests.clear()
     withheld, overtaken = late()
@@ -327,7 +327,7 @@ def test_unprocessed_keys_of_a_batch_are_read_again(user: MakeUser, wire: Faults
     ],
     ids=["get_many", "put_many", "delete_one"],
 )
-def test_a_table_that_leaves_a_batch_is_asked_again_after_growing_random_pauses_up_to_a_limit(
+def test_an_unprocessed_batch_is_sent_again_after_random_pauses_whose_limits_grow(
     operation: str, use: Callable[[], object], wire: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits, pauses = list(connection.BATCH_PAUSES_SECONDS), list[float]()

@@ -132,7 +132,7 @@ def test_admins_can_neither_make_nor_unmake_owners(acme: Organization) -> None:
     operations.set_role(acme.id, "u3", "admin", by=admin, now=NOW)
 
 
-def test_if_two_owners_remove_each_other_at_once_one_owner_stays(acme: Organization) -> None:
+def test_one_owner_stays_if_two_owners_remove_each_other_at_once(acme: Organization) -> None:
     operations.set_role(acme.id, "u1", "owner", by=None, now=NOW)
     boss, other = member(acme, "boss"), member(acme, "u1")
 
@@ -177,7 +177,7 @@ def test_closing_without_a_target_removes_the_remaining_credits(acme: Organizati
     assert assert_books_balance("boss", acme.account_id).removed == 50
 
 
-def test_expired_credits_that_a_close_finds_in_both_accounts_are_counted(
+def test_a_close_counts_the_expired_credits_of_both_accounts(
     acme: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = personal("u1")
@@ -193,7 +193,7 @@ def test_expired_credits_that_a_close_finds_in_both_accounts_are_counted(
     assert counted.counts["CreditsExpired"] == 57
 
 
-def test_a_closed_organization_refuses_credits_holds_and_changes_of_members(acme: Organization) -> None:
+def test_a_closed_organization_refuses_new_credits_new_holds_and_changes_of_members(acme: Organization) -> None:
     grant(acme.account_id, 50)
     operations.set_role(acme.id, "u1", "member", by=None, now=NOW)
     closing.close(acme.id, None, actor="admin", now=NOW)
@@ -277,7 +277,7 @@ def test_closing_moves_credits_only_to_another_open_account(acme: Organization) 
         closing.close("NONE", None, actor="admin", now=NOW)
 
 
-def test_organizations_that_close_into_each_other_at_once_do_not_send_credits_in_a_circle(acme: Organization) -> None:
+def test_two_organizations_cannot_close_into_each_other_at_once(acme: Organization) -> None:
     other = operations.create("Other", "boss", now=NOW, key=None).organization
     grant(acme.account_id, 5)
     grant(other.account_id, 7)

@@ -45,7 +45,7 @@ def test_lists_have_pages_that_leave_nobody_out() -> None:
     assert (names, after) == ([f"u{number}" for number in range(5)], None)
 
 
-def test_a_change_of_members_decided_on_outdated_data_is_refused() -> None:
+def test_a_change_of_members_is_refused_if_its_data_are_outdated() -> None:
     store_with_members("u1")
     member, after = Member("ACME", "u1", "member", NOW), ACME.recounted("member", "owner")
 
@@ -64,7 +64,7 @@ def test_a_change_of_members_decided_on_outdated_data_is_refused() -> None:
     assert organizations.of_user("u1", before=None, limit=9) == ([], None)
 
 
-def test_after_a_change_of_members_a_write_decided_on_the_old_wallet_is_refused() -> None:
+def test_a_change_of_members_makes_an_earlier_read_of_the_wallet_stale() -> None:
     store_with_members("u1")
     before = wallets.get(ACME.account_id)
 

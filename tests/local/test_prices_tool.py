@@ -119,7 +119,7 @@ def test_a_change_shows_each_rate_that_differs() -> None:
 
 
 @pytest.mark.parametrize("apply", [False, True])
-def test_only_apply_imports(apply: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rules_are_imported_only_with_the_option_apply(apply: bool, capsys: pytest.CaptureFixture[str]) -> None:
     dry_runs: list[bool] = []
 
     def answer(request: httpx.Request) -> httpx.Response:

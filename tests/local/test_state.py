@@ -130,8 +130,8 @@ def test_each_record_of_a_stream_reaches_its_function_once_despite_a_restart(tmp
         assert items_in(aws, "things").keys() == items_in(aws, "seen").keys()
 
 
-def test_a_trigger_gets_new_records_after_a_start_from_a_save_of_an_older_launcher(tmp_path: Path) -> None:
-    """Older launchers saved no records of streams, and put the files directly into the folder."""
+def test_a_trigger_gets_new_records_if_the_save_was_made_by_an_older_launcher(tmp_path: Path) -> None:
+    """Older launchers saved no records of streams, and put the files directly into the state's folder."""
     with emulator.start(state=tmp_path) as aws:
         make_trigger(aws)
         put(aws, *(f"read-{number}" for number in range(12)))
@@ -191,7 +191,7 @@ def test_a_kill_during_a_save_keeps_the_previous_save(tmp_path: Path) -> None:
         assert items_in(aws, "things").keys() == set(names)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="requests wait for a save, except on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="on this system, requests wait until the save ends")
 def test_requests_are_answered_during_a_save(tmp_path: Path) -> None:
     def unfinished() -> bool:
         return any(each.suffix for each in saves(tmp_path))
@@ -239,7 +239,7 @@ def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_data_written_after_the_last_save_is_gone_after_a_kill(tmp_path: Path) -> None:
-    """If a bucket were kept without its stack, the next deployment could not create it. So both are lost."""
+    """If a bucket outlived its stack, the next deployment would fail, because it would create the bucket again."""
     with running_until_killed(tmp_path) as aws:
         aws.save()
         aws.client("s3").create_bucket(Bucket="artifacts")

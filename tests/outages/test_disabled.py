@@ -1,4 +1,7 @@
-"""At most 30 seconds after users are disabled, they can begin nothing new. They can still end open sessions."""
+"""Disabled users can end open sessions, but cannot begin anything new.
+
+Some requests are refused at once, and the others after at most 30 seconds.
+"""
 
 from __future__ import annotations
 

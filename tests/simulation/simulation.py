@@ -153,7 +153,7 @@ class Simulation:
         self._verify_system(whole)
 
     def _verify_list(self, user_id: str, now: int, whole: Books) -> None:
-        """Compare a user's list, page by page, with the user's sessions of the retention period."""
+        """Read the list of a user's sessions page by page. It must have each session of the retention period once."""
         since, listed, before = now - settings().session_retention, [], None
         while True:
             page, before = session_lists.recent_of_user(user_id, now=now, before=before, limit=3)

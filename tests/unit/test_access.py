@@ -39,7 +39,7 @@ class Nothing(RequestModel):
 
 @pytest.fixture(autouse=True)
 def disabled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Store every user as an admin, because a lower stored role replaces a token's. Return the disabled users' ids."""
+    """Store every user as an admin, so that no stored role lowers a token's role. Return the disabled users' ids."""
     ids: set[str] = set()
 
     def find(user_id: str) -> User:

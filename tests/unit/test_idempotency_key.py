@@ -61,7 +61,7 @@ def test_the_keys_of_users_and_services_are_separate() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a" * 129, "a b", "a\n", "ä", "\x7f", "\x00", "\t"])
-def test_a_key_that_is_empty_too_long_or_not_visible_ascii_is_refused(text: str) -> None:
+def test_a_key_is_refused_if_it_is_empty_or_too_long_or_not_visible_ascii(text: str) -> None:
     with pytest.raises(Invalid, match="Idempotency-Key"):
         key({"Idempotency-Key": text})
 

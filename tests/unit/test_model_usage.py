@@ -45,7 +45,7 @@ def test_the_inputs_are_the_usage_before_any_output() -> None:
 @pytest.mark.parametrize(
     ("tokens", "reasoning", "audio"), [(60, 30, 20), (50, 30, 20), (45, 30, 15), (30, 30, 0), (10, 10, 0), (0, 0, 0)]
 )
-def test_changing_the_output_keeps_the_parts_that_fit(tokens: int, reasoning: int, audio: int) -> None:
+def test_parts_of_the_output_are_cut_to_fit_a_changed_output(tokens: int, reasoning: int, audio: int) -> None:
     assert FULL.with_output(tokens) == FULL._replace(output=tokens, reasoning=reasoning, output_audio=audio)
 
 

@@ -1,4 +1,4 @@
-"""How long an operation's name may be. The operation of a chat service is a model's id, which may be longer."""
+"""How long an operation's name may be. The limit is higher for chat services, whose operations are ids of models."""
 
 import pytest
 from pydantic import ValidationError

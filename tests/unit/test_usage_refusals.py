@@ -147,19 +147,20 @@ def test_objects_with_foreign_names_or_without_required_ones_are_refused(
         ("otel", "prompt_tokens input_tokens"),
     ],
 )
-def test_names_of_another_format_are_refused_unless_they_are_empty(usage_format: str, foreign: str) -> None:
+def test_fields_of_another_format_are_refused_unless_their_values_are_empty(usage_format: str, foreign: str) -> None:
     sent, _ = SAMPLES[usage_format]["plain"]
     for name in foreign.split():
         for value in (1, {"cached_tokens": 1}):
             expected = (f"usage.{name}", f"is not part of the format {usage_format}")
             assert refusal(usage_format, {**sent, name: value}) == expected
-        for empty in (0, None, "", {}, []):
+        empties: list[Any] = [0, None, "", {}, []]
+        for empty in empties:
             assert read(usage_format, {**sent, name: empty}) == read(usage_format, sent)
 
 
 @pytest.mark.parametrize("usage_format", [name for name in FORMATS if name != "canonical"])
 @pytest.mark.parametrize("empty", [0, None])
-def test_names_of_other_formats_may_be_present_as_0_or_null(usage_format: str, empty: int | None) -> None:
+def test_required_fields_of_other_formats_may_be_0_or_null(usage_format: str, empty: int | None) -> None:
     """Gateways send the counts of several formats, with 0 or null for the formats that they do not use."""
     others = {name: empty for names in REQUIRED.values() for name in names - REQUIRED[usage_format]}
     for sent, usage in SAMPLES[usage_format].values():
@@ -208,7 +209,7 @@ def test_the_refusal_of_an_unknown_format_lists_the_known_ones(usage_format: str
             11,
         ),
         (
-            "anthropic",  # only the compaction has `cache_creation_input_tokens`: 6, but the parts are 5 + 6
+            "anthropic",  # the only `cache_creation_input_tokens` is 6 (of the compaction); its parts are 5 + 6
             {
                 "cache_creation": {"ephemeral_5m_input_tokens": 5},
                 "iterations": [

@@ -42,8 +42,8 @@ class Answer:
 class Call(Generic[T_co]):
     """A request, and how to read its answer.
 
-    ``repeatable`` says whether the request may be sent again if its answer was lost. A refusal is raised as an error,
-    unless its JSON has the field ``answer_field``. Then it is read as an answer.
+    ``repeatable`` says whether the request may be sent again if its answer was lost. A refusal whose JSON has the
+    field that ``answer_field`` names is read as an answer. Any other refusal is raised as an error.
     """
 
     method: str

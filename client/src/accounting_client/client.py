@@ -143,7 +143,7 @@ class AccountingClient:
         if self.background.backlog.outbox is None:
             return None
         if self._restart_loses_token:
-            raise ValueError("with an outbox, act for users with for_user: a restart would lose their tokens")
+            raise ValueError("use for_user instead of with_token: with an outbox, a restart would lose the token")
         self.background.start(self)
         return Key(self.identity(), self._settings.acts_for or "", session_id)
 
@@ -332,8 +332,8 @@ class AccountingClient:
         """How many output tokens a request without a limit reserves: the model's maximum, at most ``default``.
 
         The maximum is in the model's price (``maxOutputTokens``), and is cached for five minutes. If the price can't be
-        read within about two seconds, for example because the service is down, this uses the maximum that was known
-        last, or ``default``. The next call of this method reads the price again.
+        read within about two seconds, for example because the service is down, this uses the maximum that was read
+        last, or ``default``. After such a failure, the next call of this method tries to read the price again.
         """
         is_current, limit = self._output_limits.get(model_id)
         if not is_current:

@@ -48,7 +48,7 @@ WATCH_SECONDS = 10.0
 """How often a session checks, by default, whether it was abandoned and whether a heartbeat is due."""
 
 SETTLE_SECONDS = 2.0
-"""How long leaving a stream's block waits for its settlement, by default."""
+"""How long the end of a stream's ``with`` block waits for the settlement, by default."""
 
 GAP = 10
 """The shortest time between two heartbeats is a tenth of the time between two checks."""
@@ -191,7 +191,7 @@ class Hold(ABC):
 
     @abstractmethod
     def wake(self) -> None:
-        """Have a heartbeat sent as soon as possible."""
+        """Make the thread or task that sends heartbeats send one as soon as possible."""
 
     def require_new(self) -> None:
         """Raise RuntimeError for a session that was entered already, or that was made before a fork."""
@@ -238,11 +238,11 @@ class Hold(ABC):
         )
 
     def finalized(self, success: bool) -> Ending:
-        """How a stream that has ended is settled."""
+        """How to settle a session whose stream has ended."""
         return self._ending(success)
 
     def aborted(self) -> Ending:
-        """How a session is settled whose stream was given up or never began."""
+        """How to settle a session whose stream was given up or never began."""
         return self._ending(None)
 
     def _ending(self, success: bool | None) -> Ending:
@@ -327,7 +327,11 @@ class Hold(ABC):
         return self.opened is not None or (opening.may_be_done and not isinstance(error, Conflict))
 
     def _must_beat(self, meter: Meter, *, is_woken: bool) -> bool:
-        """Whether to send a heartbeat now: for the hold, the service's time-out or the caller's interval."""
+        """Whether this check sends a heartbeat.
+
+        If the caller chose an interval, each check does. Otherwise, a check sends one after `wake`, if the tokens may
+        no longer fit the hold, or in time for the service's time-out. After a refusal, no check sends one.
+        """
         if meter.refusal is not None:
             return False
         return (

@@ -51,12 +51,15 @@ class Stream(Generic[H]):
 
     @property
     def opened(self) -> Initialized | None:
-        """The service's answer to opening the session. It is None before the answer, and in a stream without a hold."""
+        """The service's answer to opening the session; None until the service has answered.
+
+        With ``on_unreachable="allow"``, a stream may begin without an answer. Then `opened` stays None.
+        """
         return self._hold.opened
 
     @property
     def is_settled(self) -> bool:
-        """Whether settling has begun, after which nothing more is counted."""
+        """True as soon as settling begins. From then on, nothing more is counted."""
         return self._hold.settling_has_begun()
 
     @property
@@ -70,7 +73,7 @@ class Stream(Generic[H]):
 
     @property
     def tokens(self) -> int:
-        """The stream's tokens so far; only its output tokens once the provider has reported usage."""
+        """The stream's tokens so far. Once the provider has reported usage, these are only the output tokens."""
         meter = self._hold.meter
         return 0 if meter is None else meter.tokens
 
@@ -89,7 +92,7 @@ class Stream(Generic[H]):
         negative or impossibly large, and RuntimeError unless the session is open.
         """
         if tokens < 0:
-            raise ValueError(f"{tokens} can't be added: set_tokens corrects the count")
+            raise ValueError(f"{tokens} can't be added; to lower the count, call set_tokens")
         meter = self._hold.open_meter()
         meter.count(meter.tokens + tokens)
         self._check_hold(meter)
@@ -121,7 +124,7 @@ class Stream(Generic[H]):
         self._check_hold(meter)
 
     def served_by(self, model_id: str) -> None:
-        """Name the model that served the stream, if not `model_id`. The session is settled at that model's price."""
+        """Say that another model served the stream. The session is settled at the price of that model."""
         self._hold.served_model = model_id
 
     def add_metadata(self, metadata: Mapping[str, Any]) -> None:
@@ -138,7 +141,7 @@ class Stream(Generic[H]):
             self.add_metadata(metadata)
 
     def _check_hold(self, meter: Meter) -> None:
-        """Raise the refusal of a heartbeat, if there was one. Otherwise, have one sent if the hold may be too small."""
+        """Raise the refusal if the service refused a heartbeat. Send a new heartbeat if the hold may be too small."""
         if meter.refusal is not None:
             meter.require_no_refusal()
         elif meter.outgrown:

@@ -70,9 +70,9 @@ class Organization(NamedTuple):
 def require_may_change(by: Member | None, before: Role | None, after: Role | None) -> None:
     """Raise Forbidden unless ``by`` may change a member's role from ``before`` to ``after``; None means not a member.
 
-    Only owners may give a member the role of owner, or take it away. ``by`` is None for an administrator of the
-    platform, who may change every role. A member in the role ``member`` may only leave, which the caller of this
-    function checks.
+    An administrator of the platform, for whom ``by`` is None, may change every role. Among the members, only owners may
+    make a member an owner, or change or remove an owner. The caller of this function must refuse everything that a
+    member in the role ``member`` asks for, except to leave.
     """
     if by is not None and by.role != "owner" and "owner" in (before, after):
         raise Forbidden("Only the organization's owners may do this")

@@ -1,8 +1,9 @@
 """A streaming session: what it holds, and how it ends exactly once.
 
-A session counts tokens in one of two ways. A **number** is all tokens, priced at one rate. **Output** tokens are priced
-by class, together with the known inputs. A session that began with ``estimated_usage`` counts output tokens. A session
-that began with ``estimated_tokens`` counts a number until a heartbeat reports a usage, and output tokens from then on.
+A session counts tokens in one of two ways: as a **number** of all tokens, priced at one rate, or as **output** tokens,
+priced by class together with the known inputs. A session that began with ``estimated_usage`` counts output tokens. A
+session that began with ``estimated_tokens`` counts a number until a heartbeat reports a usage, and output tokens from
+then on.
 """
 
 from collections.abc import Mapping
@@ -231,8 +232,9 @@ class Session(NamedTuple):
     def report_to_price(self, report: Report) -> Report:
         """A final report as the session prices it. A report with a usage stays as it is.
 
-        In a session that began with a usage, a number means output tokens, and the known inputs are added. In a session
-        that began with a number, a number means all tokens and stays a number, even after a usage was reported.
+        In a session that began with a usage, a reported number means output tokens, and the known inputs are added. In
+        a session that began with a number, a reported number means all tokens and stays a number, even after a usage
+        was reported.
         """
         if report.usage is not None or self.usage is None or self.estimated_usage is None:
             return report

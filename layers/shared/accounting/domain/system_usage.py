@@ -6,10 +6,10 @@ rules prevent them from pushing other names out of an answer about one day:
 - A name ranks by its **merit**: the credits of its records. On each day, a user's records give merit only to the first
   ``MAX_NAMES_OF_USER`` services and the first ``MAX_NAMES_OF_USER`` models that the user used.
 - The services in an answer take at most ``MAP_BYTES`` of JSON, and so do the models. Names longer than
-  ``MAX_NAME_BYTES`` have no merit, so the names to which one user gives merit leave room for others.
+  ``MAX_NAME_BYTES`` have no merit, so that one user's names with merit cannot fill an answer.
 
-The sums of a name are exact, whether it has merit or not. An answer about several days has no limit for each user,
-because the sums of a name do not say who gave it merit.
+The sums of a name are exact, whether it has merit or not. In an answer about several days, one user can give merit
+to more names: the first rule counts each day alone, and the sums of a name do not say who gave it merit.
 """
 
 import json
@@ -46,7 +46,7 @@ MAX_IN_BATCH = 400
 """The most records that are counted together."""
 
 _REMEMBERED = 8
-"""How many characters of a name's digest a user's sums keep. They have 48 bits, enough to tell 50 names apart."""
+"""A user's sums keep this many characters of each name's digest: 48 bits, enough to tell 50 names apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +119,14 @@ def slot(record: UsageRecord) -> int:
     return record.at - record.at % SLOT
 
 
-def batches(records: Iterable[UsageRecord], most: int) -> Iterator[list[UsageRecord]]:
-    """Batches of records. A batch writes at most ``most`` items: the marks of each slot, and the sums."""
+def batches(records: Iterable[UsageRecord], max_items: int) -> Iterator[list[UsageRecord]]:
+    """Batches of records. A batch writes at most ``max_items`` items: the marks of each slot, and the sums."""
     batch: list[UsageRecord] = []
     touched: set[Place | int] = set()
     for record in records:
         own = {slot(record), *places(record, 0)}
         with_record = touched | own
-        if batch and (len(with_record) > most or len(batch) == MAX_IN_BATCH):
+        if batch and (len(with_record) > max_items or len(batch) == MAX_IN_BATCH):
             yield batch
             batch, with_record = [], own
         batch.append(record)

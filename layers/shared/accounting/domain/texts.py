@@ -1,4 +1,4 @@
-"""Which characters a text written by people may have: all but two kinds.
+"""The characters that are allowed in texts such as names and notes: all but two kinds.
 
 People use full-width and no-break spaces, joiners, and emoji that are newer than this service. Only two things are
 refused: what Unicode calls a control character (Cc), and half of a surrogate pair, which cannot be stored.

@@ -41,8 +41,8 @@ class Wallet(NamedTuple):
 
     ``frozen`` is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are
     settled. ``erased`` is true if the user is erased: new entries have no reason. ``terms`` counts the changes to
-    members and budgets. ``budgets`` is the number of budgets. ``passed`` is how often other commands changed the wallet
-    between the first read and the write of the command that wrote this version. It decides only how long other
+    members and budgets. ``budgets`` is the number of budgets. ``passed`` is about the command that wrote this version:
+    how many other commands changed the wallet after that command first read it. The number only affects how long other
     commands wait. ``more`` has the attributes that only a newer release knows. This release keeps them and the stored
     ``format`` unchanged.
     """
@@ -348,7 +348,7 @@ class _Draft:
             of_lots.add(self.lots, self._graced(part, grace_milliseconds) if expired else part)
 
     def record(self, kind: Kind, credits: int, *, charged: int = 0, reason: str = "") -> None:
-        """Add the entry for a change just made. The system is the actor of an expiry or a merge, whoever asked."""
+        """Add the entry for a change just made. The actor of an expiry or a merge is the system, not the caller."""
         cause = Cause(SYSTEM, self.at, reason) if kind in ("expire", "merge") else self._cause
         entry = Entry(
             account_id=self._before.account_id,

@@ -121,7 +121,7 @@ def _email(payload: dict[str, Any], issuer: Issuer) -> str | None:
 
 
 def _role(claim: Any, issuer: Issuer) -> str:
-    """The highest role that the document gives for a role in the claim; ``user`` if it gives none."""
+    """The highest of the roles to which the document maps the texts of the claim; ``user`` if it maps none of them."""
     mapped = [issuer.roles[each] for each in _texts(claim) if each in issuer.roles]
     return max(mapped, key=ROLES.index, default=DEFAULT_ROLE)
 

@@ -195,7 +195,7 @@ def _owner_of(account_id: AccountId, subject: str) -> str | None:
     if key_id is not None:
         key = api_keys.find(key_id)
         if key is None or not _may_spend(key, account_id):
-            raise ApiKeyNotFound("No API key that may spend from this account has this id", id=key_id)
+            raise ApiKeyNotFound("No API key with this id may spend from this account", id=key_id)
         return key.user_id
     if organization_id is None:
         if member != user_of(account_id):

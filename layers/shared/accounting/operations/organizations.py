@@ -1,7 +1,7 @@
 """Creating organizations, and changing their members, who share one account.
 
-A change of the members also changes the version of the organization's wallet, in the same transaction. So a
-hold that was decided on the old membership cannot be written, and is decided again.
+A change of the members also changes the version of the organization's wallet, in the same transaction. If another
+command, such as a hold, has already read the old members, its write fails and the command decides again.
 """
 
 import json

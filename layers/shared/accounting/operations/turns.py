@@ -20,7 +20,10 @@ LONGEST_WAIT_SECONDS = 2.0
 LONGEST_THROTTLED_SECONDS = 0.4
 
 AT_ONCE = 4
-"""After more stale reads than this, a command always pauses, because too many commands have the same count."""
+"""How many stale reads a command may have before it always pauses.
+
+Without this limit, many commands with the same count would all try again at once.
+"""
 
 
 @dataclass(slots=True)

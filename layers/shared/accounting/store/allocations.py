@@ -1,4 +1,4 @@
-"""Allocations: the records of grants. An account's are numbered without gaps, so a page is a range of numbers."""
+"""Allocations: the records of grants. Each account numbers its own without gaps, so a page is a range of numbers."""
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.allocations import Allocation
@@ -9,7 +9,8 @@ from accounting.store.table import Item, Write
 def put(allocation: Allocation) -> Write:
     """Add an allocation.
 
-    The number comes from the wallet. The same transaction fails if the wallet has changed, so the number is free.
+    Its number is the wallet's count of allocations. No other allocation can have this number, because the transaction
+    fails if the wallet has changed.
     """
     return Write(table.put(to_item(allocation), condition="attribute_not_exists(pk)"))
 

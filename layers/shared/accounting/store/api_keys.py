@@ -34,9 +34,9 @@ _cache = Cache(find, CACHE_SECONDS)
 
 
 def verify(text: str, now: int) -> tuple[ApiKey | None, Refusal | None]:
-    """The API key with this text, None if there is none, and the reason if the key is refused.
+    """The API key with this text, or None; and the reason why the text is refused, or None if the key may be used.
 
-    A change of the key may take up to ``CACHE_SECONDS`` to count.
+    A change of the key takes effect within ``CACHE_SECONDS``.
     """
     key_id, secret = parsed(text) or ("", "")
     key = find_cached(key_id) if key_id else None

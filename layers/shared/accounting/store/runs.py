@@ -118,7 +118,7 @@ def sums_of(record: UsageRecord) -> dict[str, int]:
 
 
 def count_model(spender: Spender, record: UsageRecord) -> list[Write]:
-    """Count a usage record in the run's sums by model, if it has a model. The write has no condition."""
+    """Count a usage record in the run's sums for the record's model, if any. The write has no condition."""
     if spender.run_id is None or record.model_id is None:
         return []
     key = keys.run_model(spender.account_id, spender.run_id, digest(record.model_id))

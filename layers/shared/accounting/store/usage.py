@@ -1,6 +1,6 @@
 """Usage records in time order, stored with the account that paid.
 
-If that is not the user's own account, the user's own account has a pointer to the record.
+If another account paid for a user, the user's own account has a pointer to the record.
 """
 
 import json
@@ -58,7 +58,7 @@ def with_key(key_id: str | None, wanted: Wanted) -> Wanted:
 
 
 def between(account_id: AccountId, since: int, until: int, wanted: Wanted = every) -> Iterator[Countable]:
-    """The part that statistics need of each ``wanted`` record with ``since <= at < until``, newest first."""
+    """The ``wanted`` records with ``since <= at < until``, newest first, each reduced to what statistics need."""
     low, high = keys.usage(account_id, since, ""), keys.usage(account_id, until, "")
     needed = ("at", "credits", "service", "operation", "paid_by", "key_id", "usage", "unclassified", "priced_as")
     for item in table.query_all(low["pk"], low["sk"], high["sk"], attributes=needed):

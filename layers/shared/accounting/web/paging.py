@@ -50,7 +50,7 @@ def cursor_of(position: str | int) -> str:
 
 
 def number_in(cursor: str | None, *, digits: int = 12) -> int | None:
-    """The number in a cursor, of at most ``digits`` digits. Raises Invalid if the cursor has anything else."""
+    """The number in a cursor. Raises Invalid if it has more than ``digits`` digits, or the cursor has anything else."""
     text = _text_in(cursor)
     if text is None:
         return None
@@ -116,10 +116,10 @@ def rows_to_skip(page: int, limit: int) -> int:
 
 
 def instants(start: str | None, end: str | None) -> tuple[int | None, int | None]:
-    """The start (inclusive) and the end (exclusive) in epoch milliseconds. A date as ``endDate`` includes that day.
+    """The start (inclusive) and the end (exclusive) in epoch milliseconds.
 
-    A time before 1970 becomes the start of 1970, and a time after 9999-12-31 becomes 9999-12-31, because the table's
-    sort keys cannot order other times.
+    If ``end`` is a date, its whole day is included. A time before 1970 becomes the start of 1970, and a time after
+    9999-12-31 becomes 9999-12-31, because the table's sort keys cannot order other times.
 
     Raises Invalid for a text that is not a date or a timestamp, and if the end is before the start.
     """

@@ -95,9 +95,9 @@ class ReasonView(ResponseModel):
 class PreviewView(ResponseModel):
     """Whether a session would be opened now, with every limit that applies.
 
-    ``requiredCredits`` is what would be held: the estimate plus the buffer. With ``HoldBufferWhenShort=reduce``, if the
-    credits cover the estimate but not the buffer, all of them would be held. ``limits`` is empty if the refusal in
-    ``reason`` does not depend on the credits.
+    ``requiredCredits`` is what would be held: the estimate plus the buffer. With ``HoldBufferWhenShort=reduce``, a
+    session that can pay for the estimate but not for the buffer would hold the lowest ``remainingCredits`` of
+    ``limits``. ``limits`` is empty if the refusal in ``reason`` does not depend on the credits.
     """
 
     passes: bool

@@ -62,14 +62,14 @@ _UNRESERVED = _InSchema({"not": {"enum": sorted(RESERVED_NAMES)}})
 _UNRESERVED_USER = _InSchema({"not": {"enum": sorted(RESERVED_USER_IDS)}})
 _PLAIN = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
 _LINES = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
-"""The validators also refuse half of a surrogate pair. The patterns do not, because UTF-8 cannot represent it."""
+"""The validators also refuse half of a surrogate pair. The patterns need not: text in UTF-8 never has one."""
 _DATED = _InSchema({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
 
 
 _DEFERS = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start"
-"""Whether pydantic builds a model when the model is first used. A request uses only a few models.
+"""If true, pydantic builds each model at its first use, because a request uses only a few models.
 
-For a SnapStart snapshot, all models are built at import.
+If false, all models are built at import, and a SnapStart snapshot contains them.
 """
 
 
@@ -101,7 +101,7 @@ def _an_instant(text: str) -> str:
 def _plain_json(value: object) -> object:
     """The value with floats in place of decimals. Bodies are read with decimals, because prices are exact.
 
-    Raises ValueError for a fraction that a double cannot hold exactly as it is written, and for nesting deeper than
+    Raises ValueError for a number whose float, written as text, is a different number, and for nesting deeper than
     ``MAX_METADATA_DEPTH``.
     """
     require_depth(value)

@@ -1,8 +1,8 @@
 """One request and its reply over HTTP, on connections that are kept open.
 
 A GetItem takes 0.72 ms of processor time with boto3's client, 0.23 ms with urllib3, and 0.14 ms with http.client. Most
-of the 0.14 ms goes into reading the head of the reply. This module reads DynamoDB's usual head itself, and a GetItem
-takes 0.05 ms. http.client reads any other head.
+of the 0.14 ms goes into reading the head of the reply. This module reads DynamoDB's usual head itself, which
+shortens a GetItem to 0.05 ms. http.client reads any other head.
 """
 
 import re

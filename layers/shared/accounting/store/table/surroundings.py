@@ -1,9 +1,9 @@
 """The address of DynamoDB, and the credentials to use there.
 
-botocore finds both, but importing it and making a client takes as long as importing a function. On Lambda without
-SnapStart the environment holds credentials that do not change, a region, and nothing else that botocore would use. Such
-an environment is read here. Anything else, such as a profile, a container's credentials, a proxy or a bundle of
-certificates, is left to botocore.
+botocore finds both, but importing botocore and making its client takes as long as importing the rest of a function's
+code. On Lambda without SnapStart, the environment holds credentials that do not change, a region, and nothing else that
+botocore would use. Such an environment is read here. Anything else, such as a profile, a container's credentials, a
+proxy or a bundle of certificates, is left to botocore.
 """
 
 import os

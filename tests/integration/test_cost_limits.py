@@ -1,7 +1,4 @@
-"""Each operation stays within its limits of round trips and write units, however long the user's history is.
-
-``test_hard_limits.py`` tests the other budgets: those of members and API keys, in credits.
-"""
+"""Each operation stays within its limits of round trips and write units, however long the user's history is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -160,7 +157,7 @@ def test_operations_stay_within_their_cost_limits(user: MakeUser, calls: Calls, 
 
 
 def write_history(length: int) -> None:
-    """Compute ``length`` ended sessions with the domain's functions, and write them directly to the table."""
+    """Write a history to the table: ``length`` sessions, all ended, as the domain's functions compute them."""
     before = wallet = wallets.get(ACCOUNT)
     items = []
     for number in range(length):
