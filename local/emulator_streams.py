@@ -54,7 +54,7 @@ def keep_unread_records() -> None:
 
 
 class Uncopied:
-    """Replaces the module `copy` during a save, which needs no copies: no request changes the data meanwhile."""
+    """Replaces the module `copy` during a save. No request changes the data during a save, so no copy is needed."""
 
     @staticmethod
     def deepcopy(data: Any) -> Any:
@@ -87,7 +87,7 @@ def restore_streams(saved: dict[str, Any] | None) -> None:
 def correct_positions() -> None:
     """If a trigger's position is beyond the end of its stream, set it to the end, so that no new record is skipped.
 
-    A position can be too high if an older version saved no records, or if a record was added and read during the save.
+    A position can be too high if an older version saved no records.
     """
     for account, region, table in list(dynamodb._tables._data):
         end = dynamodb.stream_end_position(table, account_id=account, region=region)

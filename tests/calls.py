@@ -43,9 +43,9 @@ class Calls:
             try:
                 answer = call(operation, asked)
             except ClientError as error:
-                counted._note(operation, cast("dict[str, Any]", error.response))
+                counted._note(operation, asked, cast("dict[str, Any]", error.response))
                 raise
-            counted._note(operation, answer)
+            counted._note(operation, asked, answer)
             return answer
 
         with patch.object(wire, "call", counting):
@@ -61,7 +61,7 @@ class Calls:
         self.items = 0
         self.write_units = 0
 
-    def _note(self, operation: str, answer: dict[str, Any]) -> None:
+    def _note(self, operation: str, _asked: dict[str, Any], answer: dict[str, Any]) -> None:
         self.operations.append(operation)
         found = [answer.get("Items", ()), *answer.get("Responses", {}).values()]
         self.items += ("Item" in answer) + sum(map(len, found))

@@ -40,8 +40,10 @@ class Bank:
     """Opens and settles sessions, and tells prices. While ``is_down``, it answers 503.
 
     A step is the last part of a request's path, such as ``initialize``. ``asked`` counts the requests by step; requests
-    for prices count as ``price``. ``trouble`` has answers or exceptions by step, each used once, in place of the step.
-    ``credits`` is the most output tokens that a session may estimate. ``limits`` has the maximum outputs of models.
+    for prices count as ``price``. ``limits`` has the maximum outputs of models.
+
+    ``trouble`` has lists of answers and exceptions by step. As long as a step's list has any, each request for the step
+    gets the next one and is not carried out. A session that estimates more output tokens than ``credits`` is refused.
     """
 
     def __init__(self, credits: int = 10**6) -> None:
@@ -157,7 +159,7 @@ def serving(bank: Bank, *, loses: float = 0.0) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(answer.content)
 
-        do_GET = do_POST = do  # noqa: N815 - as the server calls them
+        do_GET = do_POST = do  # noqa: N815 - http.server looks for these names
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -166,7 +168,7 @@ def serving(bank: Bank, *, loses: float = 0.0) -> Iterator[str]:
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """Print nothing: the caller was killed."""
+            """Print nothing, because a test that kills its client breaks a connection."""
 
     server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -48,8 +48,8 @@ def dropped_with_its_stack(client: AccountingClient) -> None:
 def dropped_after_a_refusal(client: AccountingClient) -> None:
     """Drop a session that has raised a refusal.
 
-    The heartbeat thread keeps the refusal. The session raises a copy, because the traceback of a raised exception
-    references the session, which would then never be abandoned.
+    The heartbeat thread keeps the refusal, and the session raises a copy of it. If the session raised the
+    original, the thread would keep the session alive through the original's traceback.
     """
     session = client.streaming_session("m", 100, heartbeat_seconds=BEAT_SECONDS).__enter__()
     with suppress(InsufficientCredits):
@@ -82,7 +82,7 @@ def test_an_abandoned_session_is_aborted_with_its_tokens(
     assert "was abandoned with 30 tokens" in caplog.text
 
 
-def test_a_session_without_a_variable_is_not_abandoned_inside_its_block() -> None:
+def test_a_session_needs_no_variable_to_stay_open_inside_its_block() -> None:
     """Only the block references the session."""
     service = Accountant()
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
@@ -129,7 +129,7 @@ def test_an_abandoned_async_session_is_aborted_with_its_tokens(
     assert "was abandoned with 30 tokens" in caplog.text
 
 
-def test_an_async_session_without_a_variable_is_not_abandoned_inside_its_block() -> None:
+def test_an_async_session_needs_no_variable_to_stay_open_inside_its_block() -> None:
     service = Accountant()
 
     async def run() -> None:

@@ -211,7 +211,7 @@ def test_a_users_own_token_is_refused_because_a_restart_would_lose_it(tmp_path: 
         AccountingClient(BASE_URL, SERVICE, http=http, outbox=tmp_path / "outbox") as client,
     ):
         with (
-            pytest.raises(ValueError, match="act for users with for_user"),
+            pytest.raises(ValueError, match="use for_user instead of with_token"),
             client.with_token("jwt").streaming_session("m", 100),
         ):
             pytest.fail("entered")

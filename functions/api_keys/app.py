@@ -1,4 +1,4 @@
-"""API keys: a user's keys for programs that act for the user, within a key's permissions."""
+"""API keys. A program with a user's API key acts for the user, within the permissions of the key."""
 
 import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 

@@ -1,4 +1,7 @@
-"""Price rules of models. Each rule has a beginning and may have an end. A model without a rule has a default price."""
+"""Price rules of models. Each rule has a beginning and may have an end.
+
+A model without a rule has a built-in price or the default price.
+"""
 
 import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
@@ -60,7 +63,10 @@ class PricesView(ResponseModel):
 
 
 class PriceView(RuleView):
-    """A model's price in force, or its default price if no rule is in force. An alias has the price of its model.
+    """A model's price in force. An alias has the price of its model.
+
+    If no rule is in force, the price is the model's built-in price. A model without a built-in price has the default
+    price.
 
     ``history`` is a page of the model's rules, newest first.
     """
@@ -177,11 +183,11 @@ def add(body: RuleBody) -> RuleView:
 def import_list(body: ImportRules) -> ImportView:
     """Import a list of price rules: all of them, or none.
 
-    A rule in the list is skipped if it equals the stored rule that is in force at its beginning. Only the beginnings
-    and the source versions of the two rules may differ. So a second import of the same list changes nothing. The other
-    rules are added. No stored rule is overwritten. A list has at most 99 rules and aliases. If there are problems,
-    nothing is written, and the answer is 400. Its ``details.problems`` lists the index, the field and the text of each
-    problem.
+    Each rule in the list is compared with the stored rule that is in force when the listed rule begins. If the two
+    rules differ at most in beginning and source version, the listed rule is skipped. So a second import of the same
+    list changes nothing. The other rules are added. No stored rule is overwritten. A list has at most 99 rules and
+    aliases. If there are problems, nothing is written, and the answer is 400. Its ``details.problems`` lists the index,
+    the field and the text of each problem.
     """
     now = clock()
     key = key_of(api, body)

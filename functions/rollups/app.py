@@ -18,7 +18,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     The transaction that adds records to the sums also marks the records as counted. So batches may arrive in any order,
     twice, or split differently.
 
-    If a record can't be read, the function counts nothing and raises. The stream then splits the batch again and again,
+    If a record can't be read, the function adds nothing and raises. The stream then splits the batch again and again,
     until only this record is left.
     """
     try:

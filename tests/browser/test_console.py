@@ -62,7 +62,7 @@ def test_the_console_shows_why_a_token_is_refused(console: Console, token: Mint)
 
 
 @pytest.mark.parametrize("break_", [" ", "\n", "\r\n  "])
-def test_a_token_with_spaces_or_line_breaks_in_it_is_accepted_and_other_texts_are_refused(
+def test_sign_in_accepts_a_token_with_spaces_or_line_breaks_and_refuses_what_is_not_a_token(
     console: Console, people: People, break_: str
 ) -> None:
     person, page = people(), console.page
@@ -135,7 +135,7 @@ def test_a_screen_that_the_role_may_not_see_shows_the_refusal(
 # --- what goes wrong ---
 
 
-def test_a_failure_shows_its_code_and_request_id_and_can_be_tried_again(console: Console, people: People) -> None:
+def test_a_failed_request_shows_its_code_and_id_and_can_be_tried_again(console: Console, people: People) -> None:
     person = people(credits=12)
     failure = {"message": "The service is unavailable", "code": "UNAVAILABLE", "details": {}, "requestId": "r-503"}
     console.answer_once("**/credits/balance*", 503, failure)

@@ -93,7 +93,7 @@ def test_a_grant_whose_answer_was_lost_is_sent_again_with_the_same_key(
         ("Adjust", "20", "Balance: 500 → 520", 520),
     ],
 )
-def test_a_command_leaves_the_balance_that_its_dialog_shows(
+def test_the_balance_after_a_command_is_the_one_that_the_dialog_showed(
     console: Console, admin: Person, people: People, button: str, typed: str, preview: str, left: int
 ) -> None:
     person = people(credits=500)
@@ -142,7 +142,7 @@ def test_a_grant_expires_at_the_time_that_was_entered(console: Console, admin: P
     assert datetime.fromisoformat(lot["expiresAt"]) == at
 
 
-def test_lots_are_shown_a_page_at_a_time_the_soonest_to_expire_first(
+def test_lots_are_shown_in_pages_with_the_soonest_to_expire_first(
     console: Console, admin: Person, people: People
 ) -> None:
     person = people()

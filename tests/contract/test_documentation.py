@@ -1,4 +1,4 @@
-"""Links lead to existing files and headings, make targets exist, and figures and examples match their sources."""
+"""Links lead to existing files and headings, targets of make exist, and figures and examples match their sources."""
 
 import re
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_the_bill_without_requests_matches_the_template() -> None:
 
     for line, usd in lines.items():
         assert re.search(rf"^\|.*{re.escape(line)}.*\| \**{usd:.2f}\** \|$", bill, re.MULTILINE), line
-    assert sum(lines.values()) == pytest.approx(2 * 11.05, abs=0.01)  # the parts, and their total
+    assert sum(lines.values()) == pytest.approx(2 * 11.05, abs=0.01)  # `lines` has the parts and also their total
     assert f"(all {len(counted())} metrics, each written in every hour: {len(counted()) * 0.30:.2f})" in bill
 
 

@@ -143,7 +143,7 @@ def test_no_name_is_imported_or_evaluated_dynamically() -> None:
 
     assert (found, stars) == ([], [])
     assert values == [], "a module is used as a value, so getattr or vars could look up a computed name in it"
-    assert by_name == {"accounting.cold_start"}, "only cold_start may use sys.modules, for other packages"
+    assert by_name == {"accounting.cold_start"}, "only cold_start may use sys.modules, for third-party packages only"
 
 
 def _is_sys_modules(node: ast.AST) -> bool:
@@ -168,7 +168,7 @@ keys = [store.keys.wallet]
     ]
 
 
-def test_every_statement_of_a_module_is_a_definition_or_part_of_its_body() -> None:
+def test_a_statement_is_found_under_each_name_that_it_defines_or_in_the_body_of_the_module() -> None:
     source = """
 import a
 b = c = 1
@@ -198,7 +198,7 @@ def q(): ...
     }
 
 
-def test_a_function_reaches_what_its_imports_run() -> None:
+def test_a_function_reaches_the_code_that_its_imports_run() -> None:
     reached = reach("credits")
 
     assert ("accounting.telemetry", BODY) in reached
@@ -237,7 +237,7 @@ def test_every_function_with_routes_imports_cold_start_first() -> None:
     assert {ast.unparse(node) for node in first.values()} == {"import accounting.cold_start"}
 
 
-def test_an_import_collects_no_garbage_and_rarely_used_modules_are_loaded_at_their_first_use() -> None:
+def test_importing_a_function_collects_no_garbage_and_defers_rarely_used_modules_to_their_first_use() -> None:
     code = f"""
 import gc, json, sys, types
 early = []

@@ -84,7 +84,7 @@ class Project:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # Tests that a shell started in the background ignore Ctrl-C, and their child processes would, too.
+                # If a shell started the tests in the background, they ignore Ctrl-C, and so would this command.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             )
         return Running(process, log)

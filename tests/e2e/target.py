@@ -1,4 +1,4 @@
-"""The user that requests with bad input are about. No such request may change anything of this user."""
+"""A user for tests that send bad input. Requests with bad input must not change anything that this user has."""
 
 from __future__ import annotations
 

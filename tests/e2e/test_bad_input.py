@@ -105,7 +105,9 @@ def test_a_command_refuses_an_unknown_field_and_names_it(service: Stack, person:
         ("POST", "runs/{account}/{run}/stop"),
     ],
 )
-def test_a_command_without_a_body_refuses_unknown_names(service: Stack, person: Target, route: tuple[str, str]) -> None:
+def test_a_command_without_a_body_refuses_unknown_parameters_and_fields(
+    service: Stack, person: Target, route: tuple[str, str]
+) -> None:
     with nothing_moves(service, person):
         for answer in (person.call(*route, params={"dryRun": "true"}), person.call(*route, {"dryRun": True})):
             assert assert_refused(answer, 400, "VALIDATION_ERROR")["errors"][0]["field"] == "dryRun"

@@ -92,7 +92,7 @@ def test_a_refund_of_another_session_repays_the_debt(service: Stack, people: Peo
     assert books.kinds()[-2:] == ["release", "repay"]
 
 
-def test_set_ends_a_debt(service: Stack, people: People, admin: Person) -> None:
+def test_setting_the_balance_ends_the_debt(service: Stack, people: People, admin: Person) -> None:
     person = people(credits=20)
     assert person.finalize(person.open(3000), 60_000).json()["debt"] == 40
 

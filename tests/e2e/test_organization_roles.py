@@ -167,7 +167,7 @@ def test_a_missing_organization_looks_like_one_that_the_caller_may_not_see(team:
             assert answer.is_client_error, described(answer)
 
 
-def test_members_see_themselves_only(team: Team) -> None:
+def test_only_managers_see_the_other_members(team: Team) -> None:
     owner, member = team.people["owner"], team.people["member"]
     path = f"organizations/{team.id}/members"
 

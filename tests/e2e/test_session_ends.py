@@ -46,8 +46,8 @@ def test_the_id_of_an_ended_session_cannot_be_used_again(
     assert person.balance()["heldCredits"] == 0
 
 
-def test_initialize_racing_with_the_end_of_its_session_is_a_repeat_or_is_refused(people: People) -> None:
-    """Before the end, initialize is a repeat and answers 200. After the end, it answers 409. Nothing stays held."""
+def test_initialize_and_finalize_at_the_same_time_leave_nothing_held(people: People) -> None:
+    """The session is open. Before its end, initialize is a repeat and answers 200. After its end, it answers 409."""
     person = people(credits=1_000)
     session = person.open(10_000)
     request = {"sessionId": session, "modelId": MODEL, "estimatedTokens": 10_000}
@@ -97,7 +97,7 @@ def test_usage_that_arrives_late_is_settled_once(service: Stack, people: People,
     assert (shown["usedCredits"], shown["lateCredits"], shown["reportedTokens"]) == (45, 25, 20_000)
 
 
-def test_late_usage_below_the_swept_charge_refunds_the_difference(
+def test_late_usage_below_what_the_sweep_charged_refunds_the_difference(
     service: Stack, people: People, admin: Person
 ) -> None:
     person = people(credits=100)

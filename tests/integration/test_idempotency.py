@@ -227,7 +227,7 @@ def test_a_repeated_finalize_gets_the_first_answer(user: MakeUser) -> None:
     assert assert_books_balance("u1").charged == 2
 
 
-def test_a_different_request_to_end_an_ended_session_is_refused_with_the_sessions_status(user: MakeUser) -> None:
+def test_after_a_finalize_any_other_finalize_or_abort_is_refused_and_shows_the_status(user: MakeUser) -> None:
     user("u1", 60)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     settling.finalize("u1", "s1", 2_000, success=False, now=NOW)

@@ -152,7 +152,7 @@ def test_a_rule_is_never_overwritten(effective_from: int) -> None:
     )
 
 
-def test_a_repeated_addition_gets_the_first_answer() -> None:
+def test_a_repeated_request_to_add_a_rule_gets_the_first_answer() -> None:
     rule = PriceRule("m", per_thousand(10_000), NOW + DAY)
     key = IdempotencyKey("boss", "pricing", "k", "fingerprint")
 
@@ -164,7 +164,7 @@ def test_a_repeated_addition_gets_the_first_answer() -> None:
     assert prices.history("m", before=None, limit=9)[0] == [rule]
 
 
-def test_a_repeated_addition_gets_the_first_answer_after_the_rule_has_ended() -> None:
+def test_a_repeated_request_to_add_a_rule_gets_the_first_answer_after_the_rule_has_ended() -> None:
     key = IdempotencyKey("boss", "pricing", "k", "fingerprint")
     first = operations.add(PriceRule("m", per_thousand(10_000), NOW, NOW + 5), now=NOW, key=key)
     ended = PriceRule("m", per_thousand(10_000), NOW + 9, NOW + 5)
@@ -210,7 +210,7 @@ def test_a_rule_can_be_withdrawn_until_two_minutes_before_it_begins() -> None:
         operations.withdraw("m", NOW + 2 * MINUTE, NOW)
 
 
-def test_a_withdrawn_rule_is_in_no_cache_when_it_would_have_begun(clock: Clock) -> None:
+def test_every_cache_forgets_a_withdrawn_rule_before_it_would_begin(clock: Clock) -> None:
     put(PriceRule("m", per_thousand(50_000), NOW + 2 * MINUTE))
     price()
     operations.withdraw("m", NOW + 2 * MINUTE, NOW)
@@ -341,7 +341,7 @@ def test_ending_or_withdrawing_a_rule_includes_its_aliases() -> None:
         ("n", ("free", "vendor/m"), "vendor/m", "m"),
     ],
 )
-def test_an_id_has_at_most_one_rule_with_the_same_beginning(
+def test_two_rules_of_one_id_cannot_begin_at_the_same_time(
     model: str, aliases: tuple[str, ...], taken: str, owner: str
 ) -> None:
     put(FULL_RULE)
@@ -362,8 +362,8 @@ def test_an_alias_moves_to_another_model_with_a_newer_rule() -> None:
     assert prices.card_at("m", NOW) == FULL_RULE.card
 
 
-def test_a_rule_that_changes_while_its_end_is_set_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another request ends the rule after this request has read it. This request must not change that end."""
+def test_setting_an_end_does_not_overwrite_the_end_of_another_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another request ends the rule after this request has read the rule."""
     put(PriceRule("m", per_thousand(1), NOW - DAY))
     read = prices.find
 

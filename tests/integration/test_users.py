@@ -47,7 +47,7 @@ def test_a_token_without_new_information_writes_nothing(calls: Calls) -> None:
     assert (calls.round_trips, calls.write_units) == (2, 0)
 
 
-def test_whether_a_user_is_known_takes_one_read_until_they_are_known_and_then_none(calls: Calls) -> None:
+def test_is_known_reads_the_table_until_it_finds_the_user_and_then_uses_the_cache(calls: Calls) -> None:
     calls.reset()
 
     assert [users.is_known("u9") for _ in range(2)] == [False, False]

@@ -124,7 +124,10 @@ class Database:
         return {}
 
     def _judge(self, write: dict[str, Any]) -> Answer:
-        """Check a write's condition. Return the write's entry in ``CancellationReasons``: code None if it holds."""
+        """Check a write's condition. Return the write's entry in ``CancellationReasons``.
+
+        If the condition holds, the entry's code is the text ``None``.
+        """
         pk, sk = _key(write)
         current = self._backend.get_item(TABLE, {"pk": {"S": pk}, "sk": {"S": sk}})
         condition = get_filter_expression(

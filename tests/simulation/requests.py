@@ -26,7 +26,10 @@ NO_ANSWER = "NO ANSWER"
 UNKNOWN = (NO_ANSWER, "UNAVAILABLE", "INTERNAL_ERROR")
 """After these errors the request may or may not have been carried out."""
 REPEATABLE = (*UNKNOWN, "CONTENTION")
-"""After these errors a client may repeat a repeatable ``Request``. CONTENTION promises that nothing was written."""
+"""After these errors a client may send a ``Request`` again if it is ``repeatable``.
+
+CONTENTION promises that nothing was written.
+"""
 
 SUPERVISOR = "boss"
 COMMANDS: dict[str, Callable[[credits.Request, int], CreditChange]] = {
@@ -79,8 +82,8 @@ class Request:
     def verify(self, books: AccountBooks) -> None:
         """Check that the table agrees with the OK answers, and how often the request took effect.
 
-        If an answer is OK, the request took effect once. Otherwise, it took effect at most once if an answer is in
-        ``UNKNOWN``, and never if none is.
+        If an answer is OK, the request took effect once. If no answer is OK but one is in ``UNKNOWN``, the request took
+        effect at most once. If all answers are other errors, it never took effect.
         """
         codes = [answer.code for answer in self.answers]
         if self.effects:
@@ -258,8 +261,8 @@ def initialize(who: Who, session_id: str, model_id: str, estimate: int | Usage, 
 def heartbeat(who: Who, session_id: str, used: int | Usage) -> Request:
     """A heartbeat.
 
-    After an OK, a sweep charges at least the tokens that the heartbeat reported. The client may report fewer at the
-    end of the session.
+    After an OK, a sweep charges at least the tokens that the heartbeat reported. A ``finalize`` or ``abort`` may charge
+    fewer, because it reports its own tokens.
     """
     report = _report(used)
 

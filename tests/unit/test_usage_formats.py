@@ -45,13 +45,15 @@ def test_every_format_has_at_least_eight_samples() -> None:
 
 
 @pytest.mark.parametrize(("usage_format", "sent", "usage"), ROWS)
-def test_every_sample_is_read_as_its_manual_calculation_says(usage_format: str, sent: Sent, usage: Usage) -> None:
+def test_every_sample_is_read_as_the_usage_that_was_worked_out_by_hand(
+    usage_format: str, sent: Sent, usage: Usage
+) -> None:
     assert read(usage_format, sent) == usage
     assert checked(usage, "usage") == usage
 
 
 @pytest.mark.parametrize(("cached", "written", "new_audio"), [(0, 0, 9), (1, 0, 9), (2, 5, 3), (4, 6, 0)])
-def test_only_input_that_was_neither_cached_nor_written_counts_as_audio(
+def test_input_audio_is_at_most_the_input_that_is_neither_cached_nor_written_to_the_cache(
     cached: int, written: int, new_audio: int
 ) -> None:
     details = {"audio_tokens": 9, "cached_tokens": cached, "cache_write_tokens": written}

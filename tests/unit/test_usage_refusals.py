@@ -153,7 +153,8 @@ def test_fields_of_another_format_are_refused_unless_their_values_are_empty(usag
         for value in (1, {"cached_tokens": 1}):
             expected = (f"usage.{name}", f"is not part of the format {usage_format}")
             assert refusal(usage_format, {**sent, name: value}) == expected
-        for empty in (0, None, "", {}, []):
+        empties: list[Any] = [0, None, "", {}, []]
+        for empty in empties:
             assert read(usage_format, {**sent, name: empty}) == read(usage_format, sent)
 
 

@@ -143,7 +143,7 @@ class AccountingClient:
         if self.background.backlog.outbox is None:
             return None
         if self._restart_loses_token:
-            raise ValueError("with an outbox, act for users with for_user: a restart would lose their tokens")
+            raise ValueError("use for_user instead of with_token: with an outbox, a restart would lose the token")
         self.background.start(self)
         return Key(self.identity(), self._settings.acts_for or "", session_id)
 

@@ -10,7 +10,7 @@ from accounting_client.estimates import LETTERS_A_TOKEN
 from accounting_client.usage_objects import in_json
 
 INPUTS = ("messages", "system", "prompt", "input", "instructions", "tools", "functions")
-"""The fields of a request that a model reads, for all types of calls."""
+"""Fields whose content the model reads, in requests of all types."""
 MAX_TOKENS = {
     "acompletion": ("max_completion_tokens", "max_tokens"),
     "atext_completion": ("max_tokens",),
@@ -59,7 +59,7 @@ class ModelRequest:
         return self._answers * min(self._limits, default=default)
 
     def shorten(self, output_tokens: int) -> None:
-        """Lower the limit to ``output_tokens`` for all answers together. Each answer may still have one token."""
+        """Lower the limit to ``output_tokens`` for all answers together. The limit of one answer stays at least 1."""
         if output_tokens < self.max_output_tokens:
             names = MAX_TOKENS[self.call_type]
             for name in [name for name in names if name in self.data] or names[:1]:

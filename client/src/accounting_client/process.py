@@ -28,9 +28,11 @@ if hasattr(os, "register_at_fork"):  # Windows has no forks
 class PerProcess(Generic[T]):
     """A value that each process makes for itself.
 
-    The child keeps a reference to the parent's value. Otherwise, garbage collection in the child would close the
-    connections that both processes share. Threads may call ``get`` at the same time. There is no lock, because a fork
-    could copy it while it is locked.
+    After a fork, the child keeps a reference to the parent's value, but does not use the value. Without the reference,
+    garbage collection in the child would close the connections that both processes share.
+
+    Threads may call ``get`` at the same time. This class uses no lock: if a fork copied a locked lock, the child could
+    never unlock it.
     """
 
     def __init__(self, make: Callable[[], T], first: T | None = None) -> None:

@@ -214,7 +214,7 @@ def set_credits(
     account_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[CreditsSet]:
-    """As a supervisor, set what a user or an account can spend to an exact amount, and the debt to 0.
+    """As a supervisor, set the spendable credits of a user or an account to an exact amount, and the debt to 0.
 
     Raises UserNotFound, AccountNotFound, OrganizationClosed, TooManyAllocations, IdempotencyConflict.
     """
@@ -267,7 +267,7 @@ def allocations_page(
     cursor: str | None = None,
     account_id: str | None = None,
 ) -> Call[Page[Allocation]]:
-    """A page of grants, newest first: to the caller, to another user (for administrators), or to an account.
+    """A page of the grants to the caller, to another user (for administrators), or to an account, newest first.
 
     ``limit`` is 1 to 100, by default 20; ``page`` counts from 1, and ``cursor`` is the previous page's ``next_cursor``.
     Raises UserNotFound, AccountNotFound.
@@ -282,7 +282,7 @@ def allocations_page(
 def allocations(
     user_id: str | None = None, *, page_size: int = 100, account_id: str | None = None
 ) -> Listing[Allocation]:
-    """All grants, newest first: to the caller, to another user (for administrators), or to an account.
+    """All grants to the caller, to another user (for administrators), or to an account, newest first.
 
     Raises UserNotFound, AccountNotFound.
     """

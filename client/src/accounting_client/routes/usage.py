@@ -189,10 +189,10 @@ def usage_stats(
 ) -> Call[Statistics]:
     """The usage of the caller or, as a supervisor, of another user.
 
-    With ``account_id``, only usage that this account paid for counts. Without ``user_id``, that is the usage of all
-    users; members who do not manage the account get only their own. With ``key_id``, only the usage with this API key
-    counts. Dates are in UTC; an ``end_date`` without a time includes that whole day. ``by="model"`` and
-    ``by="service"`` add ``series``; they need a ``start_date`` at most 400 days before the end.
+    With ``account_id``, it is the usage that this account paid for: of all users or, with ``user_id``, of one user.
+    Members who do not manage the account get only their own. With ``key_id``, only the usage with this API key counts.
+    Dates are in UTC; an ``end_date`` without a time includes that whole day. ``by="model"`` and ``by="service"`` add
+    ``series``; they need a ``start_date`` at most 400 days before the end.
 
     Raises UserNotFound, AccountNotFound, ApiKeyNotFound, and ValueError if ``user_id`` and ``key_id`` are given without
     ``account_id``.

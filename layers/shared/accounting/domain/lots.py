@@ -1,7 +1,7 @@
 """Credits that expire together.
 
-A lot is what is left of a grant. The part of a lot that a session holds is a ``Lot``, too. Times are epoch milliseconds
-in whole seconds.
+A lot is what is left of a grant. The part of a lot that a session holds is a ``Lot``, too. Times are epoch
+milliseconds, and multiples of 1,000.
 """
 
 import hashlib
@@ -84,7 +84,7 @@ def split(parts: Iterable[Lot], used: int) -> tuple[int, list[Lot]]:
 def nearest_pair(lots: list[Lot]) -> int | None:
     """The index of the earlier of the two neighbors that expire closest together.
 
-    Only neighbors with equal ``grace`` and ``more`` count. None if there are no such neighbors.
+    Neighbors whose ``grace`` or ``more`` differ are not compared. None if no neighbors can be compared.
     """
     pairs = [
         (later.expires_at - sooner.expires_at, place)

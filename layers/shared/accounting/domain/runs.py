@@ -61,7 +61,10 @@ class Run(NamedTuple):
 
 
 def end_of(expires_at: int | None, now: int) -> int:
-    """The expiry of a run that begins at ``now``. Raises Invalid if ``expires_at`` is past or too late."""
+    """The expiry of a run that begins at ``now``.
+
+    Raises Invalid if ``expires_at`` is in the past or too far in the future.
+    """
     if expires_at is None:
         return now + DEFAULT_LIFE
     if not now < expires_at <= now + LONGEST_LIFE:

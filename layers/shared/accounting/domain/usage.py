@@ -80,8 +80,8 @@ class UsageRecord(NamedTuple):
     ``at`` is in epoch milliseconds; ``metadata`` is any JSON object. ``usage`` is the usage by class, if it is known.
     ``provider_usage`` is the provider's own object. ``unclassified`` counts tokens that were reported without classes.
 
-    If the caller named a model besides the operation, ``priced_as`` is that model, whose price was used. ``variant`` is
-    the variant of the price. ``actor`` is the service that acted for the user, None if the user acted. ``key_id`` is
+    ``priced_as`` is the model whose price was used, unless the operation already names that model. ``variant`` is the
+    variant of the price. ``actor`` is the service that acted for the user, None if the user acted. ``key_id`` is
     the API key that was used, if any. ``run_id`` is the run that the record counts for.
     """
 
@@ -114,7 +114,7 @@ class UsageRecord(NamedTuple):
 
     @property
     def accounts(self) -> list[AccountId]:
-        """The account that pays, and the user's own account if it does not pay. The sums of each include the record."""
+        """The accounts whose sums include the record: the payer, then the user's own account unless it is the payer."""
         own = personal(self.user_id)
         return [own] if self.account_id == own else [self.account_id, own]
 

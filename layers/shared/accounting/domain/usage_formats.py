@@ -61,8 +61,8 @@ _PROVIDERS = {
     "anthropic": _Format(
         requires=("input_tokens", "output_tokens"),
         forbids=("total_tokens", "input_tokens_details", "input_token_details", "output_token_details"),
-        # The top-level counts do not include a compaction, the summarizing of a context that grew too long. Anthropic
-        # does not report how much of a compaction's output was reasoning.
+        # A compaction summarizes a context that grew too long. The top-level counts do not include compactions.
+        # Anthropic does not report how much of a compaction's output was reasoning.
         counts={
             "input": ("input_tokens", "iterations[type=compaction].input_tokens"),
             "output": ("output_tokens", "iterations[type=compaction].output_tokens"),
@@ -138,9 +138,9 @@ FORMATS = (CANONICAL, *_PROVIDERS)
 def read(usage_format: str, raw: Mapping[str, object], field: str = "usage") -> Usage:
     """The usage that an object in this format describes.
 
-    Raises Invalid, with the field as the caller sent it, for an unknown format, a missing name, a count of
-    another format, a value of the wrong type, a count that is not between 0 and ``MAX_COUNT``, and parts that exceed
-    the whole.
+    Raises Invalid for an unknown format, a missing name, a count of another format, a value of the wrong type, a count
+    that is not between 0 and ``MAX_COUNT``, and parts that exceed the whole. The error names the field as the caller's
+    format names it.
     """
     if usage_format not in FORMATS:
         raise Invalid.field("usageFormat", f"must be one of {', '.join(FORMATS)}")

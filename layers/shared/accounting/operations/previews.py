@@ -14,8 +14,8 @@ from accounting.store import prices
 class Preview(NamedTuple):
     """What opening a session would do: hold ``required`` credits, or raise ``refusal``.
 
-    ``estimated`` is what the estimate costs. ``room`` is what the wallet and each limit have left, or None if the
-    refusal has another reason than too few credits.
+    ``estimated`` is what the estimate costs. ``room`` is what the wallet and each limit have left. It is None
+    if the session is refused for another reason than the wallet or a limit.
     """
 
     spender: Spender
@@ -46,7 +46,8 @@ def preview(
         return Preview(spender, estimate.credits, buffered, refusal=refused)
     snapshot = spending.read(spender)
     try:
-        room = spending.room_for(UNLIMITED, snapshot, now=now)  # unlimited, so that the counters of all limits are read
+        # No room has so many credits, so the current value of every counter is read.
+        room = spending.room_for(UNLIMITED, snapshot, now=now)
     except Invalid:
         raise
     except AccountingError as refusal:

@@ -1,4 +1,4 @@
-"""Open streaming sessions with a hold, and raise the hold while the stream runs.
+"""Opens streaming sessions, each with a hold, and raises the hold while the stream runs.
 
 ``sessionId`` is the idempotency key of initialize: a repeat gets the first answer, even if the price or the wallet has
 changed since.
@@ -141,8 +141,8 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
         return session
     report = session.counted(report)
     if not session.is_repriced_by(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
-        # A report of as many tokens or more is already stored, so this one only keeps the session alive. A repeat of a
-        # refused report does not get here: it exceeds the hold, so it tries again to raise the hold.
+        # The stored report has at least as many tokens, so this report only keeps the session alive. If raising the
+        # hold for a report was refused, a repeat of the report does not get here: it tries again to raise the hold.
         return active(session_id, store.keep_alive(user_id, session_id, now))
     return _raise_hold(session, report, actor or user_id, now)
 

@@ -31,7 +31,10 @@ def get(account_id: AccountId) -> Wallet:
 
 
 def put(before: Wallet, after: Wallet) -> Write:
-    """Replace the wallet. Refused with StaleRead and the newer ``wallet`` if it has changed since it was read."""
+    """Replace the wallet.
+
+    If the wallet has changed since ``before`` was read, the write raises StaleRead with the newer ``wallet``.
+    """
     if before.version:
         condition, values = "version = :seen", {":seen": before.version}
     else:

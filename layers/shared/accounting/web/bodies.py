@@ -45,9 +45,9 @@ def strict_json(text: str) -> Any:
 
 
 def lenient_json(text: str) -> Any:
-    """The JSON object that a report sent. Strange values in fields that the route does not know do no harm.
+    """The JSON object in the body of a report. Unknown fields may have strange values.
 
-    Such a field may have NaN, a number of any length, half a surrogate pair, line breaks in a text, or extremely deep
+    Such values are NaN, a number of any length, half a surrogate pair, line breaks in a text, and extremely deep
     nesting. A name with half a surrogate pair is escaped, so that the answer can name it. If a name occurs twice, the
     last value is used. Raises PayloadTooLarge, and Invalid for anything but an object or ``null``.
     """
@@ -126,7 +126,7 @@ def _require_object(body: object) -> None:
 def _number(text: str) -> Decimal:
     """A number with a fraction or an exponent, exactly as it is written, because prices are exact.
 
-    NaN if the exponent has too many digits. No field accepts NaN, so the refusal names the field.
+    NaN if the exponent has too many digits. A field that the route knows refuses NaN, and the refusal names the field.
     """
     try:
         return Decimal(text)

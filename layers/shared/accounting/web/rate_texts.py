@@ -1,7 +1,7 @@
 """How rates are named and written in requests and responses.
 
-A function that shows costs but takes no price rules imports only this module. The pydantic models of price rules would
-make its cold start longer.
+A Lambda function that shows costs but accepts no price rules in requests imports only this module. The pydantic models
+of price rules would make the Lambda function's cold start longer.
 """
 
 from pydantic.alias_generators import to_camel
