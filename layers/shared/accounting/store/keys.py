@@ -19,7 +19,8 @@ SHARDS = 8
 PAYER_SHARDS = 2
 """The number of partitions for the ranking of accounts that pay for others.
 
-Two are enough, because a batch of records changes each account's key only once.
+Two are enough, because the ranking has few writes: the rollups function writes once for each account and batch of
+records.
 """
 
 BY_OWNER = "by_owner"
