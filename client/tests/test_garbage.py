@@ -285,7 +285,7 @@ def assert_typed(kind: Any, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["no UTF-8", "half a surrogate pair", "NaN", "a field without end", "nested to the end"]
+    "name", ["no UTF-8", "half a surrogate pair", "NaN", "a field without end", "deeply nested arrays"]
 )
 def test_a_body_that_cannot_be_read_as_json_raises_misread(name: str) -> None:
     with pytest.raises(Misread):

@@ -75,7 +75,8 @@ def room_for(
     """How many credits can be committed now. ``at`` is when the session or usage record began; None means now.
 
     The snapshot may have old values of counters. If ``wanted`` does not fit them, the current values are read, so that
-    a refusal names exactly the limits that fail. ``stored`` is as in ``Allowance.bounds``. Raises what ``admit`` raises.
+    a refusal names exactly the limits that fail. ``stored`` is as in ``Allowance.bounds``. Raises what ``admit``
+    raises.
     """
     admit(snapshot, now)
     allowance, began_at = snapshot.allowance, now if at is None else at
