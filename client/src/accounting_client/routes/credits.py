@@ -149,8 +149,8 @@ class _Allocations:
 def balance(user_id: str | None = None, *, account_id: str | None = None) -> Call[Balance]:
     """Return what the caller can spend now.
 
-    A supervisor may give another user's id or e-mail address as ``user_id``. ``account_id`` names an account instead,
-    for members of its organization and for supervisors. Raises UserNotFound, AccountNotFound.
+    A supervisor may give another user's id or e-mail address as ``user_id``, or any account as ``account_id``. A member
+    of an organization may give its account as ``account_id``. Raises UserNotFound, AccountNotFound.
     """
     if user_id is None:
         return get("/api/credits/balance", Balance, account_id=account_id)
@@ -290,7 +290,7 @@ def allocations(
 
 
 def _expiry(days: int | None, at: datetime | str | None) -> dict[str, Any]:
-    """Return when a grant expires. Raises ValueError if it is given in both ways."""
+    """Return the fields that say when a grant expires. Raises ValueError if both are given."""
     if days is not None and at is not None:
         raise ValueError("give expiry_days or expires_at, not both")
     return {"expiry_days": days, "expires_at": at}
