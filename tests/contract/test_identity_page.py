@@ -150,7 +150,7 @@ def test_a_token_with_an_administrators_role_is_accepted(provider: str) -> None:
         ("Keycloak", {"realm_access"}),
     ],
 )
-def test_a_token_without_roles_has_the_role_user(provider: str, without: set[str]) -> None:
+def test_a_user_whose_token_lacks_the_claim_for_roles_gets_the_role_user(provider: str, without: set[str]) -> None:
     """The role in a Clerk organization, Supabase's claim ``role`` and metadata that users can edit are all ignored."""
     token = {name: value for name, value in TOKENS[provider].items() if name not in without}
 
