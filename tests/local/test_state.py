@@ -239,7 +239,7 @@ def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_data_written_after_the_last_save_is_gone_after_a_kill(tmp_path: Path) -> None:
-    """The kill loses stacks that were not saved. A bucket that outlived its stack would make the next deployment fail."""
+    """The kill loses unsaved stacks. A bucket that outlived its stack would make the next deployment fail."""
     with running_until_killed(tmp_path) as aws:
         aws.save()
         aws.client("s3").create_bucket(Bucket="artifacts")
