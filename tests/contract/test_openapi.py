@@ -243,7 +243,7 @@ def test_every_route_lists_its_refusals_and_failures() -> None:
         assert refusals - {"402", "404", "409"} == (always - of_a_body) | about_the_caller, route
 
 
-def test_a_public_route_lists_no_refusals_about_a_request_or_the_table() -> None:
+def test_a_public_route_lists_neither_400_nor_conflicts_in_the_table() -> None:
     for method, path in PUBLIC:
         (operation,) = (each for route, each in operations() if route == (method, path))
         assert "400" not in operation["responses"], path

@@ -81,9 +81,9 @@ class Authorization:
         self.renewable = callable(token)
 
     def get(self, refused: str | None) -> str | None:
-        """Return the current header.
+        """Return the current header. ``refused`` is the last header that the service refused, or None.
 
-        If the service refused this header (``refused``) and there is a token function, call it and return a new header.
+        If the current header is the refused one, and there is a token function, call it and return a new header.
         """
         if not callable(self._token):
             return self._current
@@ -103,9 +103,9 @@ class AsyncAuthorization:
         self.renewable = callable(token)
 
     async def get(self, refused: str | None) -> str | None:
-        """Return the current header.
+        """Return the current header. ``refused`` is the last header that the service refused, or None.
 
-        If the service refused this header (``refused``) and there is a token function, call it and return a new header.
+        If the current header is the refused one, and there is a token function, call it and return a new header.
         """
         if not callable(self._token):
             return self._current
