@@ -62,7 +62,7 @@ def _issuer(name: Any, document: Callable[[], str]) -> Issuer | None:
 
 
 def _genuine(token: str, header: dict[str, Any], issuer: Issuer, keys: Callable[[str], SigningKeys]) -> dict[str, Any]:
-    """The payload of a token that the issuer signed. Claims that are null are left out. Raises TokenInvalid, Unavailable."""
+    """The payload of a token that the issuer signed. Null claims are left out. Raises TokenInvalid, Unavailable."""
     algorithm, key_id = header.get("alg"), header.get("kid")
     if algorithm not in issuer.algorithms:
         raise TokenInvalid("The access token is not signed with an algorithm of its issuer")
