@@ -282,7 +282,11 @@ class RunEnded(AccountingError):
 
 
 class TooManyAllocations(AccountingError):
-    """The wallet has the maximum number of live lots, and no two of them can be merged."""
+    """The wallet has the maximum number of live lots, and none can be merged.
+
+    Only two lots that expire one after the other can be merged, and only if both or neither were kept beyond their
+    expiry.
+    """
 
     code = "TOO_MANY_ALLOCATIONS"
 
