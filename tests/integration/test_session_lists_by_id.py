@@ -179,7 +179,7 @@ def test_many_ids_with_false_times_make_pages_shorter_but_hide_no_session(
     assert list(chain(*found)) == [each.session_id for each in false + true[::-1]]
 
 
-def test_upper_case_ids_are_listed_from_the_index_and_skipped_at_once_in_the_range_of_ids(calls: Calls) -> None:
+def test_upper_case_ids_are_listed_from_the_index_and_one_query_skips_them_in_the_other_range(calls: Calls) -> None:
     """No UUIDv7 in lower case is between them, so one query can jump over all of them."""
     at = 0x01A3_AF00_0000  # each id begins with 01A3AF
     upper = [StoredSession(NOW, uuid7(at + number).upper()) for number in range(60)]
@@ -217,7 +217,7 @@ def has_entry(name: str) -> bool:
     return "owner_sk" in item
 
 
-def test_a_list_of_sessions_whose_ids_have_their_start_time_needs_two_calls(calls: Calls) -> None:
+def test_listing_sessions_takes_two_calls_if_all_ids_contain_the_start_time(calls: Calls) -> None:
     write("u1", [StoredSession(NOW - number, uuid7(NOW - number)) for number in range(30)])
     calls.reset()
 

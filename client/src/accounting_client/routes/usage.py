@@ -12,7 +12,7 @@ from accounting_client.call import Call, command, get, json_fields, path, report
 
 @dataclass(frozen=True)
 class Usage:
-    """What a call of a model used. The other token counts are parts of ``input_tokens`` or of ``output_tokens``."""
+    """What a call of a model used. Every other token count is a part of ``input_tokens`` or of ``output_tokens``."""
 
     input_tokens: int
     output_tokens: int
@@ -83,7 +83,7 @@ class UsageRecord:
 
 @dataclass(frozen=True)
 class Series:
-    """Credits by name and day (``yyyy-mm-dd``). ``by`` is what the names are, such as ``model``.
+    """Credits by name and day (``yyyy-mm-dd``). ``by`` is the kind of the names, such as ``model``.
 
     ``names`` has the 10 names with the most credits, and ``other`` all other credits. Days without credits are left
     out.
