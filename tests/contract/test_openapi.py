@@ -243,7 +243,7 @@ def test_every_route_lists_its_refusals_and_failures() -> None:
         assert refusals - {"402", "404", "409"} == (always - of_a_body) | about_the_caller, route
 
 
-def test_a_public_route_lists_neither_400_nor_conflicts_in_the_table() -> None:
+def test_a_public_route_lists_neither_status_400_nor_code_contention() -> None:
     for method, path in PUBLIC:
         (operation,) = (each for route, each in operations() if route == (method, path))
         assert "400" not in operation["responses"], path
@@ -267,7 +267,7 @@ def test_the_document_describes_authentication() -> None:
         assert security[route] == of_users + acting + of_services, route
 
 
-def test_only_these_bodies_may_be_left_out() -> None:
+def test_every_body_is_required_except_those_of_four_routes() -> None:
     bodies = {route: operation["requestBody"] for route, operation in operations() if "requestBody" in operation}
 
     assert {route for route, body in bodies.items() if not body.get("required")} == {

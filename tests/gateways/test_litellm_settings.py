@@ -116,7 +116,7 @@ def test_the_user_of_a_request_pays_the_price_of_the_mapped_model(
     assert metadata["key_alias"] == "app"
 
 
-def test_the_organization_of_a_team_pays_for_its_members_only(
+def test_the_organization_of_a_team_pays_only_for_its_members(
     people: People, proxy: Proxy, provider: Provider, admin: Person
 ) -> None:
     member, stranger = people(), people(credits=100)
@@ -156,7 +156,7 @@ def test_a_request_is_shortened_to_what_its_user_can_pay_for(
     assert (record["credits"], books.balance["totalCredits"]) == (2, 1)
 
 
-def test_a_request_that_a_later_callback_refuses_leaves_nothing_held(
+def test_nothing_stays_held_for_a_request_that_a_later_callback_refuses(
     people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
@@ -169,7 +169,7 @@ def test_a_request_that_a_later_callback_refuses_leaves_nothing_held(
     assert provider.asked == []
 
 
-def test_a_request_during_an_outage_of_the_service_passes_and_is_settled_later(
+def test_a_request_passes_during_an_outage_of_the_service_and_is_settled_later(
     service: Stack, people: People, proxy: Proxy, provider: Provider, wire: Wire
 ) -> None:
     person = people(credits=100)
