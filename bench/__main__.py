@@ -1,4 +1,4 @@
-"""Measures the parts that the variable `ONLY` names, by default all.
+"""Runs the benchmark: the parts that the environment variable `ONLY` names, by default all.
 
 If all parts are measured with `SCALE=1`, the page of results is written to bench/RESULTS.md. The page shows which
 targets are missed. A missed target does not change the exit status.
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 RESULTS = ROOT / "bench/RESULTS.md"
 IMPROVED = ROOT / "bench/improved.md"
-"""Comparisons of earlier figures with later ones. One run cannot measure both."""
+"""The end of the page, written by hand: figures from before and after improvements. A run measures only the present."""
 PARTS: dict[str, Callable[[Report, Database], None]] = {
     "requests": per_request.run,
     "wire": wire.run,

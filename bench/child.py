@@ -20,19 +20,17 @@ if TYPE_CHECKING:
 
 
 def run(module: str, requests: Sequence[dict[str, Any]], database: Database) -> list[Any]:
-    """Run ``module``, which calls ``serve``, in a new process for each request, and return the answers.
+    """Run ``module``, which calls ``serve``, for all requests, and return the answers.
 
-    If ``SCALE`` is below 1, several requests share a process, because starting processes takes most of the time.
+    Each request gets a new process. But if ``SCALE`` is below 1, several requests share a process, because starting
+    one for each would take most of the time of such a short run.
     """
     shares = batched(requests, ceil(len(requests) / scaled(len(requests))), strict=False)
     return [answer for share in shares for answer in _answers(module, share, database)]
 
 
 def _answers(module: str, requests: Sequence[dict[str, Any]], database: Database) -> Any:
-    """Return the answers of one process.
-
-    Functions write logs and metrics to standard output. Here it is a file; on Lambda it is a pipe.
-    """
+    """Return the answers of one process. Its logs and metrics go to a file."""
     answer, log = database.scratch / "answer.json", database.scratch / "output.log"
     environ = database.environ() | {"PYTHONPATH": f"{ROOT}:{LAYER}"}
     command = [sys.executable, "-m", module, str(answer)]

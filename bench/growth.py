@@ -31,15 +31,15 @@ OPERATIONS = {
     "usage": ["usage/record", "usage/record with deduction", "usage/stats of 30 days"],
 }
 LOTS_ABOUT = """\
-A user with this many lots (a wallet has at most 1,000). Each lot has a different expiry, which makes the stored lots as
-long as possible: 1,000 lots take 15 KB. The wallet is one item and grows with its lots.
-**×** is the least CPU time divided by the least CPU time for a user with one lot."""
+A user with this many lots (a wallet has at most 1,000). Each lot has a different expiry, which makes the stored lots
+as large as possible: 1,000 lots take 15 KB. The wallet is one item and grows with its lots.
+**×** is the least CPU time divided by that of the row for one lot."""
 SESSIONS_ABOUT = f"""\
 A user with this many ended sessions in the last {seed.DAYS} days, each with two ledger entries and a usage record. The
 domain's functions compute the past sessions, and the store's functions make their items. **×** is the least CPU time
-divided by the least CPU time for a user without past sessions. Wall times are left out, because for a query the
-emulator looks through all items of a partition. A user without past sessions has little to list. So for `allocations`,
-`ledger` and `usage/stats`, compare the rows of 1,000 and 10,000 sessions."""
+divided by that of the row for 0 sessions. Wall times are left out, because for a query the emulator looks through all
+items of a partition. A user without past sessions has little to list. So for `allocations`, `ledger` and `usage/stats`,
+compare the rows of 1,000 and 10,000 sessions."""
 RECORDS_ABOUT = f"""\
 `usage/stats` of {seed.DAYS} whole days with this many records, in four services. The store's functions make the items
 of the records and of the days' sums. The items are written in batches, and the sums are compared with a recount. Look
@@ -121,7 +121,7 @@ def records(report: Report, database: Database) -> None:
 def _measured(
     database: Database, operations: dict[str, list[str]], users: dict[int, str]
 ) -> dict[int, dict[str, Figures]]:
-    """Return the figures of the operations by how many lots or sessions their user has."""
+    """Return the figures of each operation, by the user's number of lots or sessions."""
     found: dict[int, dict[str, Figures]] = {count: {} for count in users}
     for function, names in operations.items():
         asked = [Workload(names, seed.whole_days(), user) for user in users.values()]

@@ -20,6 +20,7 @@ def description(load_before: str, seconds: float) -> list[str]:
     )
     versions = ", ".join(f"{name} {version(name)}" for name in ("boto3", "pydantic", "aws-lambda-powertools"))
     busy = f"{load_before} before the benchmark, {load()} at its end, including the benchmark's own processes"
+    warning = f"If the load is above {os.cpu_count()}, the measured times are too long"
     return [
         f"- Date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         f"- Sources: build {build_id()} (`python -m local.build` prints it)",
@@ -27,7 +28,7 @@ def description(load_before: str, seconds: float) -> list[str]:
         f"- Python {platform.python_version()}, {versions}",
         f"- Database: {emulator}, an emulator on the same machine, which also reports the write units",
         f"- Duration of the benchmark: {seconds / 60:.0f} minutes",
-        f"- Load (processes that want a core, average of a minute): {busy}. Above {os.cpu_count()}, times are too long",
+        f"- Load (processes that want a core, average of a minute): {busy}. {warning}",
     ]
 
 

@@ -27,9 +27,9 @@ ALWAYS = (
     "UNAVAILABLE",
     "TIMEOUT",
 )
-"""The error codes of every route, except for ``_NOT_OF_OPEN_ROUTES``."""
+"""The error codes of all routes. Exception: routes that anybody may call lack ``_NOT_OF_OPEN_ROUTES``."""
 _NOT_OF_OPEN_ROUTES = ("VALIDATION_ERROR", "CONTENTION")
-"""Routes that anybody may call read no body and no table, so they lack these codes."""
+"""Routes that anybody may call read no body and no table, so they cannot answer with these codes."""
 _CREDENTIAL_CODES = (
     "TOKEN_REQUIRED", "TOKEN_EXPIRED", "TOKEN_INVALID", "TOKEN_TYPE_INVALID", "API_KEY_INVALID",
     "SERVICE_CREDENTIAL_INVALID", "FORBIDDEN", "USER_DISABLED",

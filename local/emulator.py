@@ -65,7 +65,7 @@ class Emulator:
             raise Refused(f"the local AWS could not save its data; see {self.log}")
 
     def stop(self) -> None:
-        """Let the local AWS save its data and end; then kill what is left of it and its workers."""
+        """Ask the local AWS to save its data and exit. Then kill what still runs of it and its workers."""
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_SECONDS)
@@ -96,8 +96,8 @@ def launch(
 ) -> Emulator:
     """Start a local AWS and return it once it answers. Raises Refused as `start` does.
 
-    Its log and temporary files go to `scratch`. `lock` is a file descriptor. With it, the local AWS outlives this
-    process, and keeps the descriptor open until it ends.
+    Its log and temporary files go to `scratch`. `lock` is a file descriptor that the local AWS keeps open while it
+    runs. With a `lock`, the local AWS continues after this process ends.
     """
     port = _free(port)
     private.folder(scratch)
@@ -172,7 +172,8 @@ def _environment(port: int, scratch: Path, state: Path | None, *, enforce_iam: b
         "IOT_MTLS_ENABLED": "0",
     }
     if state is not None:
-        # S3's files are not kept: MiniStack would write them immediately, but all other data only when it saves.
+        # S3's files are not kept. MiniStack would write them at once, but all other data only when it saves. After a
+        # kill, the two would not match.
         environ |= {"PERSIST_STATE": "1", "STATE_DIR": str(state), "S3_PERSIST": "0"}
     return environ
 

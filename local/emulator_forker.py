@@ -1,6 +1,6 @@
 """Forks workers of Lambda functions from a process that has imported the layer's libraries, but none of our code.
 
-`<MiniStack's python> local/emulator_forker.py <descriptor of a socket> <folder of the layer's Python>`. For each
+Usage: `<MiniStack's python> local/emulator_forker.py <descriptor of a socket> <folder of the layer's Python>`. For each
 worker, `emulator_workers.py` sends the worker's program, folder, environment and three pipes over the socket. The
 answer is the worker's process id. This process ends when the other end of the socket is closed.
 

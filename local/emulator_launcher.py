@@ -2,11 +2,11 @@
 
 Run it with the Python of MiniStack's virtual environment: `<python> local/emulator_launcher.py [--die-with-parent]`.
 
-MiniStack serves gateway responses, but (1) does not read them from the OpenAPI document that SAM makes from the
-template, and (2) does not fill in `$context.authorizer.*`, which contains the code of every 401 (TOKEN_EXPIRED, ...).
-AWS does both. A faster web server takes the place of MiniStack's. `emulator_workers.py` starts functions sooner,
-`emulator_queries.py` answers queries sooner, and `emulator_state.py` changes how data is saved. All this changes
-internal functions of MiniStack, so the launcher refuses to run with any version but ``MINISTACK_VERSION``.
+AWS reads gateway responses from the OpenAPI document that SAM makes from the template. It fills in
+`$context.authorizer.*`, which contains the code of every 401 (TOKEN_EXPIRED, ...). MiniStack does neither, so the
+launcher adds both. It also replaces MiniStack's web server with a faster one. `emulator_workers.py` starts functions
+sooner, `emulator_queries.py` answers queries sooner, and `emulator_state.py` changes how data is saved. All this
+changes internal functions of MiniStack, so the launcher refuses to run with any version but ``MINISTACK_VERSION``.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ END_OF_LOG = "\x00end of the log\x00"
 LOG_END_SECONDS, DEAD_WORKERS_LOG_END_SECONDS = 5, 0.05
 FORKER = Path(__file__).with_name("emulator_forker.py")
 UNPACKED = "python/unpacked"
-"""The file in a worker's layer that names the folder of the unpacked layer."""
+"""`pointer_to` puts this file into the layers that it makes. It names the folder of the unpacked layer."""
 MAX_ANSWER = 64
 
 
@@ -103,13 +103,13 @@ def start_workers_without_botocore() -> None:
 
 
 def mark_the_end_of_a_log() -> None:
-    """Make workers write an end mark after the log of each call, so that MiniStack need not wait for a pause."""
+    """Make workers write an end mark after the log of each call, so that MiniStack need not wait for further lines."""
     change_workers_program(ANSWER, f"\n        print({END_OF_LOG!r}, file=sys.stderr, flush=True){ANSWER}")
     lambda_runtime.Worker._drain_stderr_bounded = log_of_a_call
 
 
 def log_of_a_call(worker: Any, *_: Any) -> str:
-    """Return what the worker logged during a call. A dead worker may leave no end mark: wait only briefly."""
+    """Return what the worker logged during a call. If the worker is dead, wait only briefly for the end mark."""
     lines: list[str] = []
     patience = LOG_END_SECONDS if worker._proc else DEAD_WORKERS_LOG_END_SECONDS
     with contextlib.suppress(queue.Empty):
@@ -129,7 +129,7 @@ def change_workers_program(old: str, new: str) -> None:
 
 
 def wait_for_free_workers() -> None:
-    """If a function has ENOUGH_WORKERS, let a call wait some seconds for a free worker before it starts another."""
+    """If a function has ENOUGH_WORKERS, let a call wait some seconds for one of them before it starts a new worker."""
     acquire = lambda_svc.acquire_worker
 
     def acquire_soon(func_name: str, config: dict[str, Any], code_zip: bytes, qualifier: str = "$LATEST") -> Any:

@@ -57,7 +57,10 @@ def _prepare() -> None:
 
 
 def _mutmut(*arguments: str) -> str:
-    """Run mutmut in this environment, which has the packages that the tests need. Return what mutmut prints."""
+    """Run mutmut with the Python of this process, and return what mutmut prints.
+
+    The tests need the packages of this Python. mutmut itself is in ``ENVIRONMENT``.
+    """
     packages = next(ENVIRONMENT.glob("lib/python*/site-packages"))
     result = subprocess.run(
         [sys.executable, "-m", "mutmut", *arguments],

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Cost:
-    """How many records there are, how many credits they cost, and how many they would cost `now`."""
+    """The number of records, the credits that they have cost, and the credits that they would cost `now`."""
 
     records: int = 0
     credits: int = 0
@@ -113,7 +113,7 @@ def main() -> int:
 
 
 def rerate(records: Iterable[UsageRecord], card_of: CardOf) -> Report:
-    """Price each record. A session that was settled late after a sweep is priced as a whole, on its first day."""
+    """Price each record. A sweep's record and its correction by late usage are priced together, on the sweep's day."""
     report = Report()
     swept: dict[tuple[str, str], UsageRecord] = {}
     late: dict[tuple[str, str], UsageRecord] = {}

@@ -119,8 +119,9 @@ def _key(item: Item) -> Key:
 def _is_erased_later(item: Item, there: Item | None) -> bool:
     """Return whether `there`, the target's item, is an erasure that began later than `item`, the source's.
 
-    If both are the same erasure and the target's has only got further, return False. The restore brings back the
-    texts that were erased since the copy and also sets the erasure back, so that the sweeper erases them again.
+    If both are the same erasure, return False, even if the sweeper has continued it in the target since the copy was
+    made. The restore brings back the texts that the sweeper erased since then. It also sets the erasure back to its
+    state in the source, so that the sweeper erases these texts again.
     """
     if there is None or item["sk"]["S"] != ERASURE:
         return False
@@ -157,7 +158,7 @@ def _write(client: Any, table: str, requests: list[Item]) -> None:
 
 
 def _pauses() -> Iterator[float]:
-    """Yield the seconds to wait before each repeat for a throttled table: random, and growing to a limit."""
+    """Yield how many seconds to wait before each repeat of a throttled request: random, and growing up to a limit."""
     longest = FIRST_PAUSE_SECONDS
     while True:
         yield random.uniform(longest / 2, longest)

@@ -207,8 +207,8 @@ def system_sums(records: Sequence[UsageRecord], now: int) -> Iterator[Item]:
     for record in records:
         by_slot[system_usage.slot(record)].append(record)
     for slot, of_slot in by_slot.items():
-        # The table's stream delivers these records after the seeding, however old they are. Their marks must last until
-        # then, so the three days begin now and not at the time of the records.
+        # The table's stream delivers these records after the seeding, however old they are. In the service, marks
+        # expire three days after their records. Here, they expire three days from now, to outlast the delivery.
         yield {**item_in(system.mark(system.Marks(slot, frozenset()), of_slot)), "ttl": (now + 3 * DAY) // 1000}
     for place, each in stored.items():
         yield item_in(system.put(place, each))

@@ -47,7 +47,7 @@ def function_names() -> list[str]:
 
 @cache
 def module(name: str) -> Module:
-    """The module with this dotted name, ``functions.<folder>.app`` included."""
+    """The module with this dotted name: a module of the layer, or ``functions.<folder>.app``."""
     base = ROOT if name.startswith("functions.") else LAYER
     path = base.joinpath(*name.split("."))
     source = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
@@ -140,7 +140,7 @@ def modules_as_values(here: Module) -> Iterator[tuple[str, int]]:
 
 
 def _run_by_importing(dotted: str) -> Iterator[tuple[str, str]]:
-    """The bodies that importing this name runs: of its module, and of the packages that contain the module."""
+    """The bodies that run when this name is imported: that of its module, and those of the packages around it."""
     parts = dotted.split(".")
     names = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
     return ((name, BODY) for name in names if name in module_names())

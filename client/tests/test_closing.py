@@ -243,7 +243,7 @@ def test_closing_settles_an_async_session_that_is_still_opening() -> None:
 UNHELD: dict[str, Any] = {"estimated_usage": {"outputTokens": 100}, "on_unreachable": "allow"}
 
 
-def test_closing_keeps_a_session_that_is_still_opening_from_beginning_without_a_hold() -> None:
+def test_a_session_that_is_opening_when_the_client_is_closed_never_begins_without_a_hold() -> None:
     service, entered = Service(), threading.Event()
     raised: list[str] = []
 
@@ -266,7 +266,7 @@ def test_closing_keeps_a_session_that_is_still_opening_from_beginning_without_a_
     assert (service.open, len(service.settled)) == (set(), 1)
 
 
-def test_closing_keeps_an_async_session_that_is_still_opening_from_beginning_without_a_hold() -> None:
+def test_an_async_session_that_is_opening_when_the_client_is_closed_never_begins_without_a_hold() -> None:
     service = Service()
 
     async def handle(request: httpx.Request) -> httpx.Response:

@@ -51,7 +51,10 @@ def methods(client: object) -> dict[str, Callable[..., Any]]:
 
 
 def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
-    """First a method's required arguments. Then all its arguments, once for each way to choose from `ALTERNATIVES`."""
+    """Yield the required arguments of a method. Then yield all its arguments, but only one of each exclusive pair.
+
+    The second step is repeated for each choice from the pairs in `ALTERNATIVES`.
+    """
     parameters = inspect.signature(method).parameters.values()
     required = {each.name for each in parameters if each.default is each.empty}
     every = {each.name for each in parameters}
@@ -61,7 +64,7 @@ def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
 
 
 def requests() -> list[httpx.Request]:
-    """The requests that all methods send, called with all their `arguments`. Every answer is an empty object."""
+    """Call every method with each of its `arguments`, and return the requests. Every answer is an empty object."""
     service = Played(ok({}))
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
         client = AccountingClient(BASE_URL, "jwt", service_key="key", http=http)
@@ -103,7 +106,7 @@ def test_every_method_has_a_docstring_and_a_result_type() -> None:
         assert "Call" not in inspect.signature(method).return_annotation, name
 
 
-def test_only_routes_that_take_an_idempotency_key_get_one() -> None:
+def test_an_idempotency_key_is_sent_to_exactly_the_routes_that_take_one() -> None:
     keyed = {route_of(request) for request in requests() if "idempotency-key" in request.headers}
 
     assert keyed == {(method.upper(), plain(path)) for (method, path), about in declared().items() if about.takes_key}

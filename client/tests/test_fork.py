@@ -234,7 +234,7 @@ def test_a_lock_held_during_the_fork_does_not_block_the_child(server: Server) ->
             thread.join()
 
 
-def test_a_child_cannot_use_connections_that_the_caller_passed(server: Server) -> None:
+def test_a_child_cannot_use_connections_that_its_parent_passed_to_the_client(server: Server) -> None:
     with httpx.Client() as http:
         client = AccountingClient(server.url, "jwt", http=http)
         client.balance()

@@ -58,8 +58,8 @@ BODIES: dict[str, bytes] = {
     "an array of null": b"[null]",
     "an array of objects": b"[{}]",
     "nested objects": NESTED,
-    "nested arrays": b"[" * 100_000,
-    "nested to the end": b"[" * 100_000 + b"]" * 100_000,
+    "arrays that never end": b"[" * 100_000,
+    "deeply nested arrays": b"[" * 100_000 + b"]" * 100_000,
     "NaN": b"NaN",
     "a field that is NaN": b'{"totalCredits": NaN}',
     "a number without end": b"9" * 10_000,
@@ -285,7 +285,7 @@ def assert_typed(kind: Any, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["no UTF-8", "half a surrogate pair", "NaN", "a field without end", "nested to the end"]
+    "name", ["no UTF-8", "half a surrogate pair", "NaN", "a field without end", "deeply nested arrays"]
 )
 def test_a_body_that_cannot_be_read_as_json_raises_misread(name: str) -> None:
     with pytest.raises(Misread):

@@ -1,7 +1,7 @@
 """Sessions that fail to open, and threads and tasks that cannot start.
 
-If a session fails to open, the client releases the credits that the service may hold for it. If the service cannot hold
-any, the client sends and logs nothing more.
+If a session fails to open, the service may hold credits for it, and the client releases them. If it is certain that the
+service holds none, the client sends and logs nothing more.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def entered(_: Any) -> Any:
 
 
 @pytest.mark.parametrize("trouble", NEVER_CONNECTED, ids=repr)
-def test_an_opening_that_never_connected_is_neither_logged_nor_released(
+def test_nothing_is_logged_or_released_if_an_opening_never_connects(
     stream: Run,  # noqa: F811
     trouble: Exception,
     caplog: pytest.LogCaptureFixture,
@@ -96,7 +96,7 @@ def test_a_token_function_that_fails_before_anything_is_sent_leaves_nothing_to_r
 
 
 @pytest.mark.parametrize("trouble", [refusal(401, "TOKEN_EXPIRED"), refusal(403, "USER_DISABLED")], ids=repr)
-def test_a_refusal_after_a_lost_answer_releases_what_may_be_held(
+def test_the_hold_is_released_if_its_answer_is_lost_and_the_repeat_is_refused(
     stream: Run,  # noqa: F811
     trouble: httpx.Response,
 ) -> None:
@@ -114,7 +114,7 @@ def test_a_refusal_after_a_lost_answer_releases_what_may_be_held(
 
 
 @pytest.mark.parametrize(("code", "kind"), [("SESSION_EXISTS", SessionExists), ("SESSION_ENDED", SessionEnded)])
-def test_a_refusal_because_the_session_id_is_taken_releases_nothing_after_a_lost_answer(
+def test_nothing_is_released_after_a_lost_answer_if_the_session_id_is_taken(
     stream: Run,  # noqa: F811
     code: str,
     kind: type[Exception],
@@ -189,7 +189,7 @@ def test_an_async_opening_that_cannot_schedule_heartbeats_releases_the_hold() ->
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_a_stream_that_ends_when_no_task_can_start_is_settled() -> None:
+def test_a_stream_is_settled_even_if_no_task_can_start_when_it_ends() -> None:
     service = Accountant()
 
     async def run() -> None:

@@ -340,7 +340,8 @@ def test_a_stream_that_breaks_off_is_settled_for_what_was_read(sdk: Sdk) -> None
 
 def test_if_no_usage_is_reported_the_counted_tokens_are_charged_and_marked_as_estimated(sdk: Sdk) -> None:
     sdk.provider.plans(words=6, reports_usage=False)
-    sdk.bank.rejects_usage = True  # the real service also rejects a usage without counts
+    # For Anthropic, the client sends a usage without counts. The real service rejects it, too.
+    sdk.bank.rejects_usage = True
 
     sdk.run(lambda talk: talk.read())
 

@@ -267,7 +267,9 @@ def test_a_hold_that_cannot_be_raised_stops_the_stream_at_its_next_tokens(stream
         stream(service, body)
     assert refused.value.shortfall == 1
     assert len(service.tokens_of("heartbeat")) == 1
-    assert service.outcome == ("abort", generated), "the tokens that `add_tokens` refused were generated, too"
+    assert service.outcome == ("abort", generated), (
+        "the tokens of the last `add_tokens`, which raised, must be reported, too"
+    )
 
 
 @pytest.mark.parametrize(
@@ -406,7 +408,7 @@ def test_only_integers_are_counted_as_tokens(stream: Run, tokens: Any) -> None:
 
 
 def test_a_session_is_not_entered_if_its_id_was_used_before(stream: Run) -> None:
-    """The service answers the second opening with its first answer, and holds no more credits."""
+    """The service answers the second opening with its first answer, and does not hold credits again."""
     service = Accountant()
     stream(service, counting(30), session_id="mine")
 
@@ -495,7 +497,7 @@ def test_ctrl_c_during_settling_leaves_the_settlement_to_the_background() -> Non
     assert service.outcome == ("finalize", 30)
 
 
-def test_a_session_that_may_have_been_opened_is_released(stream: Run) -> None:
+def test_the_hold_is_released_if_every_answer_to_the_opening_is_lost(stream: Run) -> None:
     service = Accountant()
     service.afterwards["initialize"] = [LOST] * 3
 
@@ -504,7 +506,9 @@ def test_a_session_that_may_have_been_opened_is_released(stream: Run) -> None:
     assert service.outcome == ("abort", 0)
 
 
-def test_a_session_that_was_never_opened_is_not_logged(stream: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_failed_settlement_is_logged_for_a_session_that_was_never_opened(
+    stream: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     service = Accountant()
     service.trouble["initialize"] = [LOST] * 3
 

@@ -3,8 +3,8 @@
 from accounting_client.litellm import AccountingCallback
 
 accounting = AccountingCallback(
-    # An application uses the proxy's only key, and names its user in each request ("user": "…").
-    # If instead each user has a key of the proxy, with a user_id, leave out the next line.
+    # This example's application calls the proxy with one key, and names its user in each request ("user": "…").
+    # If each of your users has their own key of the proxy, with a user_id, leave out the next line.
     user="{end_user_id}",
     when_short="shorten",
 )

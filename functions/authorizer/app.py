@@ -88,7 +88,7 @@ def _verified(token: str) -> Claims:
 
 
 def _service(text: str, now: int) -> dict[str, Any]:
-    """The context that the functions get about a service. The request names the user that the service acts for.
+    """The context that the functions get about a service. It has no user: a header says whom the service acts for.
 
     The credential is read from the table each time. A cached copy could lack a new secret, and the gateway would cache
     the refusal for minutes. Raises ServiceCredentialInvalid.

@@ -114,7 +114,7 @@ def begin_run(body: BeginRun) -> tuple[BegunView, int]:
 def show_run(account_id: AccountInPath, run_id: IdentifierInPath) -> SummaryView:
     """Show a run, and what it spent on each model.
 
-    The user who made the run, the account's owners and admins, and administrators may see it.
+    The user who made the run, the account's owners and admins, and the platform's administrators may see it.
     """
     api.caller.require_key_for(account_id)
     summary = runs.show(account_id, run_id, by=_requester())

@@ -241,10 +241,11 @@ class StatisticsView(ResponseModel):
 class SystemView(ResponseModel):
     """The usage of all users in whole UTC days. The ``by…`` objects have credits by name or day.
 
-    ``byUser`` has the users who spent most. If not all services or models fit in the answer, it has the ones on which
-    users spent the most. ``tokensByModel`` has the models of ``byModel`` that cost most, at most 100. All numbers are
-    exact. ``truncated`` means that users, services, models or usage by model are left out. The sums are up to five
-    minutes behind (the stack's parameter StatisticsSeconds). ``asOf`` is when the newest counted record was made.
+    ``byUser`` has the users who spent most. If not all services or models fit in the answer, ``byService`` and
+    ``byModel`` have those on which users spent the most. ``tokensByModel`` has up to 100 models of ``byModel``: those
+    that cost most. All numbers are exact. ``truncated`` means that users, services, models or usage by model are left
+    out. The sums are up to five minutes behind (the stack's parameter StatisticsSeconds). ``asOf`` is when the newest
+    counted record was made.
     """
 
     total_records: int
@@ -360,7 +361,7 @@ def _member(account: Account, member: str | None, key_id: str | None) -> str | N
 
 
 def _id_of(member: str) -> str:
-    """The id of the user that ``member`` names, or if there is none, ``member`` itself, for which no usage is found."""
+    """The id of the user whom ``member`` names. If no such user exists, ``member`` itself, as an id without usage."""
     try:
         return users.resolve(named_by(api.caller, member)).user.id
     except UserNotFound:
@@ -386,8 +387,9 @@ def system_statistics(
 ) -> SystemView:
     """Show the usage statistics of all users, by default for the last 30 days.
 
-    ``top`` is how many users are in ``byUser``. The answer is faster if ``top`` is 0. If ``by`` is also ``user`` or
-    ``account``, ``byService``, ``byModel`` and ``tokensByModel`` are empty. With ``by``, the answer has ``series``.
+    With ``by``, the answer has ``series``. ``top`` is how many users are in ``byUser``. The answer is faster if ``top``
+    is 0. If ``top`` is 0 and ``by`` is ``user`` or ``account``, then ``byService``, ``byModel`` and ``tokensByModel``
+    are empty.
     """
     since, until = instants(start_date, end_date)
     found = system_usage.statistics(since, until, top=top, now=clock(), by=by)

@@ -103,7 +103,7 @@ class Console:
         return shown.inner_text()
 
     def answer_once(self, address: str, status: int, body: dict[str, Any]) -> None:
-        """Answer the next request to this address in the service's place."""
+        """Replace the service's answer to the next request to this address."""
         self.page.route(address, lambda route: route.fulfill(status=status, json=body), times=1)
 
     def until(self, condition: Callable[[], bool]) -> None:

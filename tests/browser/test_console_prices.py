@@ -19,7 +19,7 @@ FUTURE = "2099-01-01T00:00:00.000Z"
 
 
 def _model() -> str:
-    """Return an unused model id with a slash, as many have."""
+    """Return an unused model id. It has a slash, as many model ids do."""
     return f"acme/{new_id('model')}"
 
 
@@ -31,7 +31,7 @@ def _price(admin: Person, model: str) -> Any:
     return admin.ok("GET", f"pricing/{quote(quote(model, safe=''), safe='')}")
 
 
-def test_an_administrator_adds_a_rule_with_a_tier_once(console: Console, admin: Person) -> None:
+def test_a_double_click_adds_one_rule_with_its_tier_and_variant(console: Console, admin: Person) -> None:
     model = _model()
     console.sign_in(admin, "prices")
     console.command(

@@ -94,7 +94,7 @@ def test_routes_are_in_the_order_of_use(page: Page) -> None:
     assert sessions[:4] == ["Initialize", "Heartbeat", "Finalize", "Abort"]
 
 
-def test_the_page_first_asks_for_a_token_and_the_cursor_is_in_the_field_for_tokens(page: Page) -> None:
+def test_the_authorization_dialog_shows_the_token_first_and_focuses_its_field(page: Page) -> None:
     assert "paste a token first" in page.locator(".info .description").inner_text()
     assert "The service that this page comes from" in page.locator(".servers").inner_text()
 

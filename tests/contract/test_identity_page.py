@@ -150,7 +150,7 @@ def test_a_token_with_an_administrators_role_is_accepted(provider: str) -> None:
         ("Keycloak", {"realm_access"}),
     ],
 )
-def test_a_token_without_roles_has_the_role_user(provider: str, without: set[str]) -> None:
+def test_a_user_whose_token_lacks_the_claim_for_roles_gets_the_role_user(provider: str, without: set[str]) -> None:
     """The role in a Clerk organization, Supabase's claim ``role`` and metadata that users can edit are all ignored."""
     token = {name: value for name, value in TOKENS[provider].items() if name not in without}
 
@@ -208,7 +208,7 @@ def test_the_page_has_the_numbers_of_the_code() -> None:
     assert f"refuses the key after {minutes(keys.FRESH_SECONDS)} at the latest" in page
     assert f"fetches the keys at once, but at most once {minutes(keys.RETRY_SECONDS)}" in page
     assert f"at most one request {minutes(keys.RETRY_SECONDS)}" in page
-    assert f"within {minutes(keys.RETRY_SECONDS)} after such a fetch, the token is refused" in page
+    assert f"within {minutes(keys.RETRY_SECONDS)} after a fetch for an unknown key id, the token is refused" in page
     assert (
         f"asks the provider again once {minutes(keys.RETRY_SECONDS)}, or every {keys.FIRST_RETRY_SECONDS} seconds "
         "while it knows no key"
@@ -217,7 +217,7 @@ def test_the_page_has_the_numbers_of_the_code() -> None:
     authorizer = resources("AWS::Serverless::Api")["Api"]["Properties"]["Auth"]["Authorizers"]["TokenAuthorizer"]
     remembered = minutes(authorizer["Identity"]["ReauthorizeEvery"])
     assert f"may remember an accepted token for {remembered} more" in page
-    assert f"the gateway remembers that for {remembered}" in page
+    assert f"the gateway remembers the refusal for {remembered}" in page
     assert f"known keys stay valid for {keys.USABLE_SECONDS // 3600} hours" in page
     assert f"A fetch takes at most {keys.FETCH_SECONDS} seconds" in page
     assert f"at most {keys.MAX_BYTES // 1_000_000} MB" in page

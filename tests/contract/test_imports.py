@@ -99,7 +99,7 @@ def test_nothing_in_the_layer_imports_a_function() -> None:
     assert [name for name in module_names() if "functions" in imports_of(name)] == []
 
 
-def test_every_function_that_computes_windows_brings_the_time_zones() -> None:
+def test_tzdata_is_installed_for_exactly_the_functions_that_compute_windows() -> None:
     """Lambda's image may lack time zones, and the layer has no room for the package tzdata."""
     locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
     computes = {("accounting.operations.spending", "room_for"), ("accounting.operations.budgets", "put")}
@@ -143,14 +143,14 @@ def test_no_name_is_imported_or_evaluated_dynamically() -> None:
 
     assert (found, stars) == ([], [])
     assert values == [], "a module is used as a value, so getattr or vars could look up a computed name in it"
-    assert by_name == {"accounting.cold_start"}, "only cold_start may use sys.modules, for other packages"
+    assert by_name == {"accounting.cold_start"}, "only cold_start may use sys.modules, for third-party packages only"
 
 
 def _is_sys_modules(node: ast.AST) -> bool:
     return isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.modules"
 
 
-def test_a_module_that_is_used_as_a_value_is_found() -> None:
+def test_modules_as_values_finds_each_use_of_a_module_as_a_value() -> None:
     source = """
 from accounting import store
 from accounting.store import wallets as kept
@@ -168,7 +168,7 @@ keys = [store.keys.wallet]
     ]
 
 
-def test_every_statement_of_a_module_is_a_definition_or_part_of_its_body() -> None:
+def test_a_statement_is_listed_under_each_name_it_defines_and_under_body_if_it_does_anything_else() -> None:
     source = """
 import a
 b = c = 1
@@ -198,7 +198,7 @@ def q(): ...
     }
 
 
-def test_a_function_reaches_what_its_imports_run() -> None:
+def test_a_function_reaches_the_code_that_its_imports_run() -> None:
     reached = reach("credits")
 
     assert ("accounting.telemetry", BODY) in reached
@@ -207,7 +207,7 @@ def test_a_function_reaches_what_its_imports_run() -> None:
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_function_starts_without_an_environment_and_without_boto3(function: str) -> None:
+def test_a_function_needs_no_environment_variables_to_start_and_does_not_import_boto3(function: str) -> None:
     code = f"""
 import sys
 sys.path[:0] = [{str(LAYER)!r}, {str(ROOT / "functions" / function)!r}]
@@ -237,7 +237,7 @@ def test_every_function_with_routes_imports_cold_start_first() -> None:
     assert {ast.unparse(node) for node in first.values()} == {"import accounting.cold_start"}
 
 
-def test_an_import_collects_no_garbage_and_rarely_used_modules_are_loaded_at_their_first_use() -> None:
+def test_importing_a_function_collects_no_garbage_and_defers_rarely_used_modules_to_their_first_use() -> None:
     code = f"""
 import gc, json, sys, types
 early = []

@@ -80,7 +80,7 @@ def test_the_committed_document_matches_the_code() -> None:
     assert not DOCUMENT.is_symlink(), "on a system without symbolic links, a checkout writes the target's path instead"
 
 
-def test_the_repository_has_the_document_once_in_the_folder_of_the_function_docs() -> None:
+def test_the_only_copy_of_the_document_is_in_the_folder_of_the_docs_function() -> None:
     sources = [ROOT / folder for folder in ("client", "docs", "functions", "layers", "local")]
     code = resources("AWS::Serverless::Function")["DocsFunction"]["Properties"]["CodeUri"]
 
@@ -252,7 +252,7 @@ def test_the_prices_in_the_document_may_lack_what_does_not_apply() -> None:
     assert "MODEL_UNKNOWN" in codes_of(("get", "/api/pricing/{modelId}"))
 
 
-def test_a_public_route_lists_no_refusals_about_a_request_or_the_table() -> None:
+def test_a_public_route_lists_neither_status_400_nor_code_contention() -> None:
     for method, path in PUBLIC:
         (operation,) = (each for route, each in operations() if route == (method, path))
         assert "400" not in operation["responses"], path
@@ -276,7 +276,7 @@ def test_the_document_describes_authentication() -> None:
         assert security[route] == of_users + acting + of_services, route
 
 
-def test_only_these_bodies_may_be_left_out() -> None:
+def test_every_body_is_required_except_those_of_four_routes() -> None:
     bodies = {route: operation["requestBody"] for route, operation in operations() if "requestBody" in operation}
 
     assert {route for route, body in bodies.items() if not body.get("required")} == {

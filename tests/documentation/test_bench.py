@@ -57,7 +57,7 @@ def results() -> Tables:
     return tables((ROOT / RESULTS).read_text())
 
 
-def test_a_quick_run_warns_about_its_figures_and_keeps_the_results(page: str, project: Project) -> None:
+def test_a_quick_run_prints_a_warning_and_does_not_change_the_results_page(page: str, project: Project) -> None:
     assert WARNING in page
     assert (project.folder / RESULTS).read_bytes() == (ROOT / RESULTS).read_bytes()
 

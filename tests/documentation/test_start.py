@@ -101,7 +101,10 @@ BROKEN_ENVIRONMENT = {
 
 
 def test_a_killed_service_continues_from_its_last_save_and_counts_everything_once(project: Project) -> None:
-    """Unusable AWS and proxy variables are ignored, and the first start removes other users' access to secrets."""
+    """The test also checks that unusable AWS and proxy variables are ignored.
+
+    It also checks that the first start removes other users' access to secrets.
+    """
     local = project.folder / ".local"
     (local / "state").mkdir(exist_ok=True)
     opened = local / "state/opened"

@@ -21,7 +21,10 @@ each_command = pytest.mark.parametrize(("method", "path", "body"), COMMANDS.valu
 
 
 def about_now(text: str, days: int = 0) -> bool:
-    """Whether a timestamp is within two minutes of ``days`` from now. Fails if the format is not that of ``iso``."""
+    """Whether a timestamp differs from now plus ``days`` by less than two minutes.
+
+    Fails if the timestamp's format is not that of ``iso``.
+    """
     at = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
     assert text == iso(from_iso(text))
     return abs(datetime.now(UTC) + timedelta(days=days) - at) < timedelta(minutes=2)

@@ -259,7 +259,7 @@ def test_a_model_with_a_slash_in_its_id_is_priced_like_any_other(admin: Person, 
     assert (ended["modelId"], ended["effectiveTo"]) == (model, "2026-02-01T00:00:00.000Z")
 
 
-def test_usage_is_deducted_once_and_appears_in_the_statistics_at_once(people: People) -> None:
+def test_repeated_usage_is_deducted_once_and_shown_in_the_statistics_immediately(people: People) -> None:
     person = people(credits=10)
     body = {"service": "images", "operation": "render", "credits": 7, "metadata": {"a": [1, 2.5]}, "deduct": True}
     key = {"Idempotency-Key": new_id("key")}

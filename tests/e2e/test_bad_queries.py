@@ -111,7 +111,7 @@ def test_a_page_beyond_10000_rows_is_refused_with_a_hint_to_use_a_cursor(person:
     assert "cursor" in assert_refused(answer, 400, "VALIDATION_ERROR")["errors"][0]["problem"]
 
 
-def test_a_page_of_a_users_active_sessions_has_up_to_a_thousand(person: Target) -> None:
+def test_a_page_lists_up_to_1000_of_a_users_active_sessions(person: Target) -> None:
     for path in ("streaming-sessions/active", f"streaming-sessions/active/{person.id}"):
         assert person.get(path, limit=1000).status_code == 200
         for limit in ("0", "1001", "x"):

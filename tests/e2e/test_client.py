@@ -124,7 +124,7 @@ def test_a_cut_network_charges_nothing_twice_and_leaves_nothing_held(
 
 
 @both_clients
-def test_a_session_that_has_already_ended_is_not_entered(
+def test_the_id_of_an_ended_session_cannot_be_used_again(
     service: Stack, people: People, wire: Wire, stream: Any
 ) -> None:
     person, used = people(credits=100), new_id("session")
@@ -141,7 +141,7 @@ def test_a_session_that_has_already_ended_is_not_entered(
 
 
 @both_clients
-def test_a_settlement_that_never_arrives_is_logged_and_can_be_repeated_later(
+def test_a_session_whose_settlement_fails_is_logged_and_can_be_settled_later(
     service: Stack, people: People, wire: Wire, stream: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     person = people(credits=100)

@@ -32,7 +32,7 @@ ELSEWHERE = {
 LATER = {("POST", "/api/users/{}/erase"): {200}}
 """Statuses that come only minutes after the first request. tests/integration/test_erasing.py checks them."""
 ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
-"""The routes, those with fewer parameters first, because the gateway chooses in this order."""
+"""The routes, those with fewer parameters first: if several match a path, the gateway takes the first of them."""
 
 
 @pytest.fixture(scope="module", autouse=True)

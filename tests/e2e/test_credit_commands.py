@@ -167,7 +167,7 @@ def test_more_credits_than_available_cannot_be_taken(
 
 
 def _fill_with_lots(service: Stack, person: Person) -> None:
-    """Store as many lots as a wallet can have. Every second lot is in its grace, so no two neighbors can be merged."""
+    """Store as many lots as a wallet can have. Only every second lot has grace, so no neighbors can be merged."""
     wallet, now = Wallet(personal(person.id)), clock()
     for number in range(MAX_LOTS):
         wallet = grant(wallet, 1, expires_at=now + DAY + number * 1_000, cause=Cause("test", now)).wallet

@@ -83,7 +83,7 @@ def test_cursors_lead_through_all_allocations(grantee: Person, admin: Person) ->
             assert caller.ok("GET", f"credits/allocations/{reference}")["total"] == 5, name
 
 
-def test_a_grant_between_two_pages_does_not_shift_the_pages(people: People, admin: Person) -> None:
+def test_a_new_grant_does_not_shift_the_next_page_of_allocations(people: People, admin: Person) -> None:
     person = people()
     for credits in (1, 2, 3):
         admin.ok("POST", "credits/allocate", {"userId": person.id, "credits": credits})

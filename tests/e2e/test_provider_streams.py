@@ -75,7 +75,8 @@ class Provider:
             def do_POST(self) -> None:
                 provider.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 self.send_response(200)
-                self.send_header("Connection", "close")  # otherwise, the next request could meet the close
+                # Otherwise, the next request could reuse a connection that is about to close.
+                self.send_header("Connection", "close")
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
@@ -333,7 +334,7 @@ def test_crossing_a_context_tier_in_mid_stream_raises_the_hold_at_once(
 
 
 @both_clients
-def test_a_stream_that_is_cut_before_any_usage_is_charged_the_estimated_input_and_the_counted_output(
+def test_the_estimated_input_and_the_counted_output_are_charged_if_a_stream_is_cut_before_any_usage(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
     person = people(credits=10_000)
@@ -351,7 +352,7 @@ def test_a_stream_that_is_cut_before_any_usage_is_charged_the_estimated_input_an
 
 
 @both_clients
-def test_a_stream_that_is_cut_after_its_first_usage_is_charged_the_reported_input_and_the_counted_output(
+def test_the_reported_input_and_the_counted_output_are_charged_if_a_stream_is_cut_after_its_first_usage(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
     person = people(credits=10_000)
@@ -365,7 +366,7 @@ def test_a_stream_that_is_cut_after_its_first_usage_is_charged_the_reported_inpu
 
 
 @both_clients
-def test_a_stream_with_a_usage_that_the_service_rejects_is_charged_the_estimated_input_and_the_counted_output(
+def test_the_estimated_input_and_the_counted_output_are_charged_if_the_service_rejects_the_usage(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
     """The usage has more cached tokens than input, so it cannot be priced."""

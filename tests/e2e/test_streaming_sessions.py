@@ -404,7 +404,7 @@ def test_active_lists_a_users_sessions_by_user_id_and_by_email(busy: Person, peo
             assert caller.ok("GET", f"streaming-sessions/active/{reference}") == own, name
 
 
-def test_active_of_all_lists_everybodys_sessions_in_pages(busy: Person, people: People, admin: Person) -> None:
+def test_active_all_lists_everybodys_sessions_in_pages(busy: Person, people: People, admin: Person) -> None:
     other = people(credits=10)
     session = other.open()
 

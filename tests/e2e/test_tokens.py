@@ -156,7 +156,7 @@ def test_an_expired_token_is_refused_as_expired(
     _assert_not_created(service, forger, admin)
 
 
-def test_a_forged_token_is_invalid_even_if_it_has_expired(http: httpx.Client, forger: Forger) -> None:
+def test_an_expired_forged_token_is_refused_as_invalid_and_not_as_expired(http: httpx.Client, forger: Forger) -> None:
     expired = forger.payload | {"exp": int(time.time()) - HOUR}
 
     assert_refused(_bearing(http, jwt.encode(expired, "x" * 48, "HS256")), 401, "TOKEN_INVALID")

@@ -149,7 +149,7 @@ def test_an_invalid_estimate_is_refused(body: dict[str, Any], field: str, people
     assert person.ok("GET", "credits/balance")["heldCredits"] == 0
 
 
-def test_a_refused_estimate_shows_the_affordable_output(people: People) -> None:
+def test_the_refusal_of_an_estimate_shows_the_affordable_output(people: People) -> None:
     person = people(credits=10)
     request = {"sessionId": new_id("session"), "modelId": MODEL}
 

@@ -55,7 +55,7 @@ class Later(CustomLogger):
                 yield chunk
         except BaseException:
             with anyio.CancelScope(shield=True):
-                # During this pause, LiteLLM reports the stream's end. Only then does it mark that the caller has left.
+                # During this pause, LiteLLM reports the stream's end. It marks only later that the caller has left.
                 await anyio.sleep(1)
             raise
 
@@ -85,7 +85,7 @@ def proxy(
         yield running
 
 
-def test_a_stream_that_its_caller_left_is_aborted_even_if_litellm_notes_it_late(
+def test_a_stream_is_aborted_after_its_caller_leaves_even_if_litellm_notices_late(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
@@ -101,7 +101,7 @@ def test_a_stream_that_its_caller_left_is_aborted_even_if_litellm_notes_it_late(
     assert json.loads(record["metadata"])["estimated"] is True
 
 
-def test_the_user_of_a_request_pays_by_the_mapped_models_price(
+def test_the_user_of_a_request_pays_the_price_of_the_mapped_model(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
@@ -116,7 +116,7 @@ def test_the_user_of_a_request_pays_by_the_mapped_models_price(
     assert metadata["key_alias"] == "app"
 
 
-def test_the_organization_of_a_team_pays_for_its_members_only(
+def test_the_organization_of_a_team_pays_only_for_its_members(
     people: People, proxy: Proxy, provider: Provider, admin: Person
 ) -> None:
     member, stranger = people(), people(credits=100)
@@ -156,7 +156,7 @@ def test_a_request_is_shortened_to_what_its_user_can_pay_for(
     assert (record["credits"], books.balance["totalCredits"]) == (2, 1)
 
 
-def test_a_request_that_a_later_callback_refuses_leaves_nothing_held(
+def test_nothing_stays_held_for_a_request_that_a_later_callback_refuses(
     people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
@@ -169,7 +169,7 @@ def test_a_request_that_a_later_callback_refuses_leaves_nothing_held(
     assert provider.asked == []
 
 
-def test_a_request_passes_while_the_service_does_not_answer_and_is_settled_later(
+def test_a_request_passes_during_an_outage_of_the_service_and_is_settled_later(
     service: Stack, people: People, proxy: Proxy, provider: Provider, wire: Wire
 ) -> None:
     person = people(credits=100)

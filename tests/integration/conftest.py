@@ -1,6 +1,7 @@
 """A separate table for every test, in the local AWS."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -37,23 +38,31 @@ def dynamodb(aws: Emulator) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of an empty table, made from the template. The store's client uses this table."""
+def table_name(aws: Emulator, dynamodb: Any) -> Iterator[str]:
+    """The name of an empty table, which the store uses."""
+    with new_table(aws, dynamodb) as name:
+        yield name
+
+
+@contextmanager
+def new_table(aws: Emulator, dynamodb: Any) -> Iterator[str]:
+    """Make an empty table from the template, and let the store use it during the block."""
     name = f"test-{uuid4()}"
     create_table(dynamodb, name)
-    monkeypatch.setenv("TABLE_NAME", name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint_url)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    # Lambda never sets REQUESTS_CA_BUNDLE. With it, botocore takes a tenth of a second to make each test's client.
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-    settings_module.settings.cache_clear()
-    table.client.cache_clear()
-    prices.forget()
-    system.forget()
-    users.forget()
-    yield name
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TABLE_NAME", name)
+        patch.setenv("AWS_ENDPOINT_URL", aws.endpoint_url)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        # Lambda never sets REQUESTS_CA_BUNDLE. With it, botocore takes a tenth of a second to make each test's client.
+        patch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+        settings_module.settings.cache_clear()
+        table.client.cache_clear()
+        prices.forget()
+        system.forget()
+        users.forget()
+        yield name
     dynamodb.delete_table(TableName=name)
     settings_module.settings.cache_clear()
     table.client.cache_clear()

@@ -136,7 +136,7 @@ def test_an_unreadable_wallet_is_reported_and_does_not_stop_the_audit(
 
 @pytest.mark.usefixtures("three_users")
 @pytest.mark.parametrize("sums", ["{", '{"unknown": 1}', 7])
-def test_after_an_unreadable_proof_the_ledger_is_proved_from_its_first_entry(
+def test_a_ledger_with_an_unreadable_proof_is_proved_from_its_first_entry(
     sums: object, dynamodb: Any, table_name: str
 ) -> None:
     audit_all(NOW, always)

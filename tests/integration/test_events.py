@@ -192,7 +192,7 @@ def test_records_that_cannot_be_counted_are_reported_to_the_stream(monkeypatch: 
 
 
 class Flushed(Counted):
-    """Metrics that are flushed after every invocation."""
+    """Metrics that remember what each flush wrote."""
 
     metric_set: ClassVar[dict[str, Any]] = {"any": {}}
 

@@ -236,7 +236,7 @@ def test_a_raise_is_limited_by_the_budget_that_its_session_began_under() -> None
     assert limits(refused) == [("members", 2, 3)]
 
 
-def test_with_a_reducible_buffer_a_hold_takes_at_most_what_the_tightest_limit_has_left(
+def test_a_hold_with_a_reducible_buffer_takes_at_most_what_the_tightest_limit_has_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from accounting import settings as settings_module

@@ -227,7 +227,7 @@ def test_a_repeated_finalize_gets_the_first_answer(user: MakeUser) -> None:
     assert assert_books_balance("u1").charged == 2
 
 
-def test_a_different_request_to_end_an_ended_session_is_refused_with_the_sessions_status(user: MakeUser) -> None:
+def test_after_a_finalize_any_other_finalize_or_abort_is_refused_with_the_status(user: MakeUser) -> None:
     user("u1", 60)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     settling.finalize("u1", "s1", 2_000, success=False, now=NOW)
@@ -260,8 +260,8 @@ def test_an_abort_without_tokens_counts_as_a_repeat_of_any_abort(user: MakeUser)
     assert first.session.settled.credits == 2
 
 
-def test_a_repeat_is_answered_after_the_user_lost_the_address(user: MakeUser) -> None:
-    """At the first repeat, nobody has the address. At the second, another user has it."""
+def test_a_request_that_named_a_user_by_email_can_be_repeated_after_the_email_changed(user: MakeUser) -> None:
+    """At the first repeat, no user has the old address. At the second, another user has it."""
     user("u1", 10)
     by_address = request()._replace(user="u1@example.com")
     first = credits.allocate(by_address, 7)

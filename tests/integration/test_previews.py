@@ -76,7 +76,7 @@ def open_session(
 
 @pytest.mark.parametrize("reduce", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_preview_decides_as_initialize_does_right_after_it(
+def test_initialize_right_after_a_preview_decides_the_same(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch, seed: int, *, reduce: bool
 ) -> None:
     chosen = settings()._replace(reduce_short_holds=reduce)
@@ -111,7 +111,7 @@ def test_a_preview_decides_as_initialize_does_right_after_it(
     assert outcomes == {False, True}
 
 
-def test_a_preview_shows_what_is_left_of_every_limit_exceeded_or_not(user: MakeUser) -> None:
+def test_a_preview_shows_what_is_left_of_each_limit_and_which_limits_would_be_exceeded(user: MakeUser) -> None:
     user("u1")
     make_organization()
     key = make_key()
@@ -221,7 +221,7 @@ def test_supervisors_and_administrators_can_preview_for_nonmembers_of_an_organiz
         ask_about("stranger", "user")
     calls.reset()
     ask_about("member", "user")
-    assert calls.round_trips == 3, "it reads the manager, the user and the member"
+    assert calls.round_trips == 3, "it reads the manager's membership, the user, and the user's membership"
     user_store.sync(Description("boss", role="user", issued_at=NOW // 1000, role_at=NOW + DAY), NOW + DAY)
     with pytest.raises(MemberNotFound):
         ask_about("stranger", platform_role)

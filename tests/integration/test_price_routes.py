@@ -292,7 +292,7 @@ def test_an_import_shows_what_it_changes_and_can_be_repeated() -> None:
     assert [len(history(model)) for model in "mno"] == [2, 1, 1]
 
 
-def test_an_import_shows_a_model_that_becomes_an_alias_with_another_price() -> None:
+def test_an_import_that_makes_a_model_an_alias_shows_its_change_of_price() -> None:
     import_list({"modelId": "m", "rates": {"input": 1, "output": 1}, "effectiveFrom": BEGINNING})
     listed = {"modelId": "n", "rates": {"input": 50, "output": 50}, "aliases": ["m"]}
 

@@ -16,19 +16,39 @@ from accounting.store import usage as records
 from accounting.times import clock, day
 from local import seed
 from local.steps import Refused
+from tests.integration.conftest import new_table
 from tests.integration.test_formats import SAMPLES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from accounting.store.table import Item
+    from local.emulator import Emulator
 
 USERS, RECORDS = 200, 400
 
 
+pytestmark = pytest.mark.xdist_group("seed")  # one table for all of them
+
+
+@pytest.fixture(scope="module")
+def seeded(aws: Emulator, dynamodb: Any) -> Iterator[tuple[str, list[Item]]]:
+    """A table that is seeded once for all of these tests, and the items that seeding stored."""
+    with new_table(aws, dynamodb) as name:
+        seed.seed(USERS, RECORDS)
+        yield name, stored(dynamodb, name)
+
+
+@pytest.fixture(autouse=True)
+def table_name(seeded: tuple[str, list[Item]]) -> str:
+    """The name of the seeded table, which replaces the separate table of each test."""
+    return seeded[0]
+
+
 @pytest.fixture
-def items(dynamodb: Any, table_name: str) -> list[Item]:
-    """Every item after seeding."""
-    seed.seed(USERS, RECORDS)
-    return stored(dynamodb, table_name)
+def items(seeded: tuple[str, list[Item]]) -> list[Item]:
+    """The items that seeding stored."""
+    return seeded[1]
 
 
 def stored(dynamodb: Any, table_name: str) -> list[Item]:
@@ -89,9 +109,7 @@ def kind_in(item: Item) -> tuple[str, str]:
     return item["pk"].partition("#")[0], item["sk"].partition("#")[0]
 
 
-def test_every_item_is_of_a_kind_that_the_service_writes_and_seeding_again_changes_nothing(
-    items: list[Item], dynamodb: Any, table_name: str
-) -> None:
+def test_the_service_writes_every_kind_of_item_that_is_seeded(items: list[Item]) -> None:
     known = {kind_in(json.loads(file.read_text())) for file in SAMPLES.glob("*.json")}
     made = {kind_in(item) for item in items}
 
@@ -100,19 +118,23 @@ def test_every_item_is_of_a_kind_that_the_service_writes_and_seeding_again_chang
     assert all(value is not None for item in items for value in item.values())
     assert all(isinstance(item["format"], int) for item in items)
 
+
+def test_a_second_seeding_is_refused_and_changes_nothing(dynamodb: Any, table_name: str) -> None:
+    before = stored(dynamodb, table_name)
+
     with pytest.raises(Refused, match="seeded before"):
         seed.seed(USERS, RECORDS)
 
-    assert len(items) > RECORDS
+    assert len(before) > RECORDS
     assert {json.dumps(item, sort_keys=True) for item in stored(dynamodb, table_name)} == {
-        json.dumps(item, sort_keys=True) for item in items
+        json.dumps(item, sort_keys=True) for item in before
     }
 
 
 @pytest.mark.parametrize(
     ("name", "text"), [("USERS", "199"), ("USERS", "ten"), ("RECORDS", "0"), ("RECORDS", "-1"), ("USERS", "1e6")]
 )
-def test_a_number_that_makes_no_sense_is_refused(
+def test_an_invalid_number_of_users_or_records_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, text: str
 ) -> None:
     monkeypatch.setenv(name, text)

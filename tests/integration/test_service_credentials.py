@@ -292,7 +292,7 @@ def call(name: str, context: dict[str, Any], user_id: str, body: str | None = No
     return answer
 
 
-def test_the_ledger_and_the_usage_name_the_service(user: MakeUser) -> None:
+def test_ledger_entries_and_usage_records_name_the_service(user: MakeUser) -> None:
     user("u1", credits_granted=1_000)
     service = authorized(create("sessions", "usage"))
     steps = ("streaming_sessions/initialize", "streaming_sessions/heartbeat", "streaming_sessions/finalize")
@@ -375,7 +375,7 @@ def test_a_cached_credential_adds_no_database_calls_to_a_request(user: MakeUser,
     assert second == of_the_user
 
 
-def test_a_rotation_decided_on_an_outdated_secret_is_refused() -> None:
+def test_a_rotation_is_refused_if_the_credential_has_changed_since_it_was_read() -> None:
     known = create().credential
     first, second = (known.rotated(f"hash-{each}", ends_at=NOW, keep_previous=False, now=NOW) for each in (1, 2))
     transact([service_credentials.rotate(known, first)])

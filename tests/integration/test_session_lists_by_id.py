@@ -92,7 +92,7 @@ def pages(user_id: str, limit: int, between: Callable[[list[str]], None] = lambd
 
 @given(st.lists(ANY, max_size=24, unique_by=lambda each: each.session_id), st.integers(1, 9))
 @effort(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_any_mixture_of_ids_is_listed_once_and_in_order(stored: list[StoredSession], limit: int) -> None:
+def test_sessions_with_all_kinds_of_ids_are_listed_once_and_in_order(stored: list[StoredSession], limit: int) -> None:
     user_id = f"any-{next(numbers)}"
     write(user_id, stored)
 
@@ -152,10 +152,10 @@ def settled(name: str) -> bool:
     return session is not None and not session.active
 
 
-def test_a_user_who_begins_many_sessions_with_false_times_gets_shorter_pages_and_misses_none(
+def test_many_ids_with_false_times_make_pages_shorter_but_hide_no_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The false times are an hour too late, so the list reads these ids before the true ones."""
+    """The false times are an hour too late, so the list reads these ids before the ids with true times."""
     false = [StoredSession(NOW - HOUR - number, uuid7(NOW - number)) for number in range(120)]
     true = [StoredSession(at, uuid7(at)) for at in (NOW - 2 * HOUR, NOW - 2 * HOUR + 1)]
     write("u1", false + true)
@@ -179,8 +179,8 @@ def test_a_user_who_begins_many_sessions_with_false_times_gets_shorter_pages_and
     assert list(chain(*found)) == [each.session_id for each in false + true[::-1]]
 
 
-def test_ids_in_upper_case_are_skipped_in_one_read(calls: Calls) -> None:
-    """No UUIDv7 in lower case is between them, so the list skips all of them at once."""
+def test_upper_case_ids_are_listed_from_the_index_and_one_query_skips_them_in_the_other_range(calls: Calls) -> None:
+    """No UUIDv7 in lower case is between them, so one query can jump over all of them."""
     at = 0x01A3_AF00_0000  # each id begins with 01A3AF
     upper = [StoredSession(NOW, uuid7(at + number).upper()) for number in range(60)]
     true = StoredSession(NOW - DAY, uuid7(NOW - DAY))
@@ -217,7 +217,7 @@ def has_entry(name: str) -> bool:
     return "owner_sk" in item
 
 
-def test_a_list_of_sessions_whose_ids_have_their_start_time_needs_two_calls(calls: Calls) -> None:
+def test_listing_sessions_takes_two_calls_if_all_ids_contain_the_start_time(calls: Calls) -> None:
     write("u1", [StoredSession(NOW - number, uuid7(NOW - number)) for number in range(30)])
     calls.reset()
 

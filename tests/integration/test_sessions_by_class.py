@@ -111,15 +111,16 @@ def test_a_refusal_names_the_output_that_would_fit() -> None:
         initialize(Usage(10_000, affordable + 250), session_id="s2")
 
 
-def test_a_heartbeat_with_unchanged_inputs_is_one_write(calls: Calls) -> None:
+def test_each_heartbeat_with_unchanged_inputs_is_one_write(calls: Calls) -> None:
     initialize()
     heartbeat(10, Usage(10_000, 10))
     calls.reset()
 
     heartbeat(20)
     assert (calls.round_trips, calls.write_units) == (1, 1)
+    calls.reset()
     heartbeat(None, Usage(10_000, 30))
-    assert (calls.round_trips, calls.write_units) == (2, 2)
+    assert (calls.round_trips, calls.write_units) == (1, 1)
     assert session().reported_usage == Usage(10_000, 30)
 
 
@@ -259,7 +260,7 @@ def force_end() -> Session:
 
 @pytest.mark.parametrize("end", [sweep, force_end])
 @pytest.mark.parametrize(("charges", "credits", "used"), [("estimate", 18, ESTIMATE), ("reported", 0, NO_USAGE)])
-def test_the_end_of_a_session_without_a_heartbeat_charges_what_the_parameter_says(
+def test_if_no_heartbeat_arrived_a_parameter_decides_what_is_charged(
     set_parameter: Callable[[str, str], None], end: Callable[[], Session], charges: str, credits: int, used: Usage
 ) -> None:
     set_parameter("SWEEP_CHARGES", charges)

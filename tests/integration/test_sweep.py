@@ -70,7 +70,7 @@ def test_expired_credits_get_a_ledger_entry(user: MakeUser) -> None:
     assert sweep(NOW + 2 * DAY, always) == Swept()
 
 
-def test_two_sweeps_at_once_and_late_finalizes_charge_each_session_once(user: MakeUser) -> None:
+def test_each_session_is_charged_once_if_two_sweeps_and_late_finalizes_run_together(user: MakeUser) -> None:
     users = [user(f"u{n}", credits_granted=500) for n in range(4)]
     for name in users:
         open_sessions(name, 8)

@@ -53,7 +53,10 @@ def test_a_deduction_is_in_the_same_transaction_as_the_record(user: MakeUser, ca
 
 
 def test_without_deduction_a_record_is_one_round_trip(user: MakeUser, calls: Calls) -> None:
-    """Every 30 seconds, one more round trip checks whether the user is disabled."""
+    """The first record needs a second round trip, which checks whether the user is disabled.
+
+    The process remembers the answer for 30 seconds.
+    """
     user()
     for number, round_trips in enumerate((2, 1)):
         calls.reset()
@@ -73,7 +76,7 @@ def test_a_deduction_that_the_credits_do_not_cover_records_nothing(user: MakeUse
     assert assert_books_balance("u1").charged == 0
 
 
-def test_one_key_records_and_deducts_once_even_if_the_deduction_empties_the_balance(user: MakeUser) -> None:
+def test_requests_with_one_idempotency_key_deduct_once_even_if_that_empties_the_balance(user: MakeUser) -> None:
     user(credits_granted=7)
 
     answers = together(*times(12, lambda: usage.record(event("u1", 7, deduct=True), now=NOW, key=key())))
@@ -107,7 +110,7 @@ def test_concurrent_records_are_all_counted(user: MakeUser) -> None:
         ("0001-01-01", "0300-01-01", 0),
     ],
 )
-def test_a_range_may_exceed_all_possible_times(
+def test_a_users_statistics_accept_any_range_of_the_years_1_to_9999(
     user: MakeUser, start: str | None, end: str | None, counted: int
 ) -> None:
     user()
@@ -118,7 +121,7 @@ def test_a_range_may_exceed_all_possible_times(
     assert (found.sums.records, len(found.recent)) == (counted, counted)
 
 
-def test_a_range_of_thousands_of_years_is_refused_early(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_range_of_thousands_of_years_is_refused_before_its_days_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system_usage, "day", None)
 
     with pytest.raises(Invalid, match="at most 400 days"):
@@ -245,7 +248,7 @@ def _sums(counted: list[UsageRecord], name: Callable[[UsageRecord], str | None])
     return sums
 
 
-def test_system_statistics_count_each_record_once_in_any_batches(user: MakeUser) -> None:
+def test_system_statistics_count_each_record_once_however_records_are_batched(user: MakeUser) -> None:
     rng = random.Random(3)
     made = []
     for who in range(5):
@@ -282,7 +285,7 @@ def test_concurrent_counting_of_the_same_records_counts_them_once(user: MakeUser
     assert system_usage.statistics(NOW, NOW + 1, top=1, now=NOW).sums.records == 20
 
 
-def test_consumers_that_count_different_records_of_the_same_names_lose_nothing(user: MakeUser) -> None:
+def test_concurrent_counting_of_different_records_with_the_same_names_counts_all_of_them(user: MakeUser) -> None:
     for who in range(4):
         user(f"u{who}")
     made = [recorded(f"u{n % 4}", n, f"m{n % 3}", now=NOW + n) for n in range(60)]
@@ -439,10 +442,10 @@ def test_counting_a_single_record_costs_what_the_data_model_says(
 def test_in_a_quiet_system_a_record_costs_at_most_two_units_in_the_systems_sums(
     user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A million sessions a month are 116 in five minutes. A stream with four shards has 29 of them in each shard.
+    """A million sessions a month are 116 in five minutes: 29 in each of a stream's four shards.
 
-    Each active user sends a message each minute, to one of three models. Only the second batch is measured, because all
-    sums of the day exist by then.
+    The test counts two batches of 29 records. In each batch, six users send one message a minute. Only the second batch
+    is measured, because the first batch creates the sums of the day.
     """
     monkeypatch.setattr(system_usage, "any_below", lambda _: 0)
     people = [f"u{number}" for number in range(6)]
@@ -485,7 +488,7 @@ def test_a_record_that_is_twice_in_a_batch_is_counted_once(user: MakeUser) -> No
     assert system_usage.statistics(NOW, NOW + 1, top=1, now=NOW).sums.credits == 7
 
 
-def test_users_with_the_most_credits_come_first_and_the_answer_says_that_there_are_more(user: MakeUser) -> None:
+def test_users_with_the_most_credits_come_first_and_truncated_says_that_some_are_left_out(user: MakeUser) -> None:
     made = []
     for who in range(6):
         user(f"u{who}")
@@ -500,7 +503,7 @@ def test_users_with_the_most_credits_come_first_and_the_answer_says_that_there_a
 
 
 def test_statistics_tell_api_keys_apart(user: MakeUser) -> None:
-    """This holds for whole days, read as sums, and for partial days, read as records, whichever account paid."""
+    """Whole days are read as sums, and partial days as records. Both tell the keys apart, whichever account paid."""
     user("u1", 100)
     organization = stored("org:ACME")
     organization_with(organization, "u1", now=NOW)

@@ -94,7 +94,7 @@ def test_the_systems_series_is_exact_even_if_rankings_are_cut(
         assert_exact(found.series, found.by_day, sums(made, name_of))
         assert found.series is not None
         if by == "account":
-            assert {*ORGANIZATIONS} < {*found.series.names}, "organizations and users"
+            assert {*ORGANIZATIONS} < {*found.series.names}, "it must name organizations and users"
         elif not cut:
             whole = {"model": found.sums.by_model, "service": found.sums.by_service, "user": found.by_user}[by]
             assert list(found.series.names) == list(whole)[:10]

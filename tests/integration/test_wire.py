@@ -234,7 +234,10 @@ def test_threads_that_share_the_wire_lose_no_update(table_name: str) -> None:
 
 
 def test_a_first_request_imports_neither_boto3_nor_botocores_client(table_name: str, aws: Emulator) -> None:
-    """The environment has every setting, as on Lambda without SnapStart, so botocore need not look for any."""
+    """The environment has a region and credentials, as on Lambda without SnapStart.
+
+    Otherwise, botocore would be imported to find them.
+    """
     code = f"""
 import json, sys
 from types import SimpleNamespace

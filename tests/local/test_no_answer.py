@@ -1,4 +1,4 @@
-"""The programs of `local/` when the service does not answer, or something else answers: one line says so."""
+"""What the programs of `local/` print if the service does not answer, or if a proxy answers in its place."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ sys.exit(bootstrap.main())
 
 
 def test_ctrl_c_during_a_setup_ends_all_processes_and_marks_no_environment_as_complete(bootstrap_copy: Path) -> None:
-    """Only the program itself gets the signal. A terminal would send the signal to the program's children too."""
+    """The test signals only the program, whereas a terminal would also signal the program's children."""
     environment, pid_file = bootstrap_copy / ".venv", bootstrap_copy / "uv.pid"
     environment.mkdir()
     (environment / ".locked").write_text("the digest of other locks")

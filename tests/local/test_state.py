@@ -156,7 +156,7 @@ def test_changes_are_saved_automatically_and_reads_cause_no_save(tmp_path: Path)
         make_table(aws, "things")
         put(aws, "one")
         assert until(lambda: len(saves(tmp_path)) == 1 and saves(tmp_path)[0].name.isdecimal())
-        time.sleep(3)  # longer than the pause after a quick save, which is 2 seconds
+        time.sleep(3)  # until the pause after the save is over: 2 seconds if the save was quick
         (before,) = saves(tmp_path)
         for _ in range(3):
             items_in(aws, "things")
@@ -239,7 +239,7 @@ def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_data_written_after_the_last_save_is_gone_after_a_kill(tmp_path: Path) -> None:
-    """If a bucket outlived its stack, the next deployment would fail, because it would create the bucket again."""
+    """The kill loses unsaved stacks. A bucket that outlived its stack would make the next deployment fail."""
     with running_until_killed(tmp_path) as aws:
         aws.save()
         aws.client("s3").create_bucket(Bucket="artifacts")

@@ -18,7 +18,7 @@ def _after_all_others(request: pytest.FixtureRequest) -> None:
     skip_unless_the_whole_folder_ran(request)
 
 
-def test_the_service_answered_with_every_code_that_needs_a_failure(answers: Answers) -> None:
+def test_the_tests_provoked_every_error_that_only_a_failure_causes(answers: Answers) -> None:
     assert ONLY_OF_FAILURES - {(status, code) for _, _, status, code in answers} == set()
 
 

@@ -1,4 +1,4 @@
-"""Within 30 seconds, a member who leaves or is disabled, or an API key that is revoked, cannot begin anything new.
+"""30 seconds after a member leaves or is disabled, or an API key is revoked, the caller cannot begin anything new.
 
 The open sessions are still settled on the organization's account, and its statistics keep the member's usage.
 """
@@ -70,7 +70,7 @@ SPENDING = (initialize, charge, record, begin_run)
         ("revokes the key", (401, "API_KEY_INVALID")),
     ],
 )
-def test_a_caller_without_access_gets_nothing_new_and_their_sessions_settle_on_the_organization(
+def test_a_caller_who_lost_access_can_begin_nothing_new_but_their_open_session_is_settled(
     admin: Person, people: People, ending: str, refusal: tuple[int, str]
 ) -> None:
     owner, member = people(), people()

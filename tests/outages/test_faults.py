@@ -39,7 +39,7 @@ def test_if_the_next_ledger_entry_already_exists_the_command_fails_and_reveals_n
     assert items_of(service, person.id) == before
 
 
-def test_a_command_on_a_wallet_that_always_changes_is_given_up_in_time(
+def test_if_the_wallet_changes_before_every_attempt_the_command_gives_up_in_time(
     service: Stack, people: People, admin: Person
 ) -> None:
     """This test adds a half to the wallet's version, and the service reads versions as integers.
@@ -94,9 +94,7 @@ def test_a_failed_sweep_leaves_a_message_and_the_next_sweep_completes(service: S
     assert json.loads(swept["Payload"].read())["complete"] is True
 
 
-def test_records_that_were_not_counted_are_counted_once_when_sent_again(
-    service: Stack, people: People, admin: Person
-) -> None:
+def test_uncounted_records_that_are_sent_twice_are_counted_once(service: Stack, people: People, admin: Person) -> None:
     """As docs/operations.md describes: read the records from the stream, and invoke the function with them."""
     person = people()
     with without_permissions(service, "rollups"):

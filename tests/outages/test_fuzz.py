@@ -265,7 +265,7 @@ tests."""
 def everything_generated() -> BaseSchema:
     """Return many requests, some with values at the limits.
 
-    A fixture generates them only in the process that sends them.
+    This is a fixture so that only the process that sends the requests spends time on generating them.
     """
     return _generated(12, edges=True)
 

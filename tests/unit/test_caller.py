@@ -156,7 +156,7 @@ def test_callers_can_name_themselves_by_their_id_or_by_any_form_of_their_address
 
 
 @pytest.mark.parametrize("email", ["", "victim", "@", "@victim", "victim@"])
-def test_a_caller_without_a_valid_address_is_not_found_by_address(store_user: StoreUser, email: str) -> None:
+def test_an_invalid_address_never_means_the_caller(store_user: StoreUser, email: str) -> None:
     store_user(email=email)
     caller = Caller("u1", email, "user")
 

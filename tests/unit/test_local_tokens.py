@@ -66,7 +66,7 @@ def test_the_default_role_of_a_token_is_user(
     assert jwt.decode(capsys.readouterr().out.strip(), SECRET, ["HS256"])["role"] == "user"
 
 
-def test_the_roles_are_those_of_the_service() -> None:
+def test_make_token_knows_the_same_roles_as_the_service() -> None:
     assert tokens.ROLES == users.ROLES
 
 
@@ -80,7 +80,7 @@ def test_a_missing_or_wrong_variable_and_a_refused_token_are_explained(running: 
         tokens.accepted_token("all", "user")  # no user may have the id "all"
 
 
-def test_without_a_running_service_the_program_says_so(
+def test_if_the_service_is_not_running_the_program_says_so(
     running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def get(*_: Any, **__: Any) -> httpx.Response:

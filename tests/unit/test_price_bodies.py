@@ -60,7 +60,7 @@ def test_the_short_form_is_one_rate_for_input_and_output() -> None:
     assert (rule.card, rule.effective_from) == (RateCard.flat(RATE_OF_PRICE * 175 // 10_000), 7)
 
 
-def test_a_variant_without_tiers_can_be_sent_as_its_rates() -> None:
+def test_a_variant_without_tiers_can_be_sent_as_a_plain_object_of_rates() -> None:
     rates = {"input": 1, "output": 2}
     short = RuleBody.model_validate({"modelId": "m", "rates": rates, "variants": {"batch": {"input": "0.5"}}})
     long = RuleBody.model_validate({"modelId": "m", "rates": rates, "variants": {"batch": {"rates": {"input": 0.5}}}})
@@ -142,5 +142,5 @@ def test_a_rate_is_shown_exactly(rate: int) -> None:
     assert not part.endswith("0")
 
 
-def test_each_class_has_the_same_name_as_its_field_in_the_rates_of_a_rule() -> None:
+def test_a_rule_accepts_a_rate_for_each_class_under_its_json_name() -> None:
     assert {name: field.alias for name, field in SomeRates.model_fields.items()} == CLASS_NAMES

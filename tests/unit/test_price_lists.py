@@ -67,7 +67,7 @@ def test_a_rule_that_differs_replaces_the_one_in_force(values: dict[str, Any]) -
     assert found.rules == [RULE]
 
 
-def test_a_rule_that_changes_no_price_is_not_written_again() -> None:
+def test_a_rule_that_would_change_nothing_is_not_written() -> None:
     found = difference([RULE], [in_force(RULE, m=OLD, a=OLD, b=OLD)])
 
     assert found == Difference([], [], ["m"], [])
@@ -132,7 +132,7 @@ def test_an_id_may_belong_to_only_one_model_of_a_list() -> None:
     ]
 
 
-def test_a_rule_is_valid_if_no_stored_rule_with_one_of_its_ids_begins_at_the_same_time() -> None:
+def test_a_rule_is_valid_if_all_stored_rules_of_its_ids_begin_at_other_times() -> None:
     assert list(problems_with_stored({0: RULE}, dict.fromkeys(place for _, place in places(RULE)))) == []
 
 
@@ -146,7 +146,7 @@ def test_a_stored_rule_of_the_same_model_and_time_is_reported_once() -> None:
     ]
 
 
-def test_each_id_taken_by_a_stored_rule_of_another_model_is_reported() -> None:
+def test_each_id_that_belongs_to_another_model_is_a_problem() -> None:
     stored = dict.fromkeys((place for _, place in places(RULE)), PriceRule("other", per_thousand(1), BEGINS))
 
     problem = "is already an id of other, in a rule that begins at this time"
@@ -157,7 +157,7 @@ def test_each_id_taken_by_a_stored_rule_of_another_model_is_reported() -> None:
     ]
 
 
-def test_the_message_of_a_refusal_is_the_first_problem_and_its_details_list_all_problems() -> None:
+def test_a_refusal_has_the_first_problem_as_its_message_and_all_problems_in_its_details() -> None:
     refused = refusal([Problem(2, "aliases.0", "is taken"), Problem(4, "", "must be an object")])
 
     assert isinstance(refused, Invalid)
@@ -174,7 +174,7 @@ def test_the_message_of_a_refusal_is_the_first_problem_and_its_details_list_all_
     }
 
 
-def test_the_details_of_a_refusal_list_at_most_20_errors_but_all_problems() -> None:
+def test_the_details_of_a_refusal_have_at_most_20_errors_but_all_problems() -> None:
     details = refusal([Problem(index, "modelId", "is wrong") for index in range(21)]).details
 
     assert [error["field"] for error in details["errors"]] == [f"rules.{index}.modelId" for index in range(20)]

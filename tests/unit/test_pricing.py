@@ -79,7 +79,7 @@ def test_number_within_is_the_most_tokens_that_the_credits_pay_for(credits: int,
 
 
 @given(CREDITS, PRICES, st.integers(0, 400), st.booleans())
-def test_the_affordable_number_is_the_largest_whose_hold_fits_the_available_credits(
+def test_the_affordable_tokens_are_the_most_whose_hold_fits_the_available_credits(
     available: int, price: int, percent: int, reduce: bool
 ) -> None:
     card = per_thousand(price)
@@ -111,7 +111,7 @@ def test_a_rule_is_in_force_from_its_beginning_until_just_before_its_end() -> No
     assert prices == [10_000, 50_000, 50_000, 10_000]
 
 
-def test_a_rule_has_ended_from_its_end_on() -> None:
+def test_a_rule_has_ended_at_the_instant_of_its_end_but_not_before() -> None:
     rule = PriceRule("m", per_thousand(1), effective_from=100, effective_to=200)
 
     assert [rule.has_ended(at) for at in (99, 199, 200, 201)] == [False, False, True, True]
@@ -167,7 +167,7 @@ def test_models_without_a_price_can_be_refused() -> None:
     assert card_in_force("m", [PriceRule("m", per_thousand(1), 0)], 0, refuse_unknown=True) == per_thousand(1)
 
 
-def test_a_variant_replaces_the_rates_that_it_names_and_a_missing_variant_is_refused() -> None:
+def test_a_variant_replaces_the_rates_that_it_names_and_an_unknown_variant_is_refused() -> None:
     batch = RateCard(Rates(output=7))
     rules = [PriceRule("m", RateCard(Rates(10, 20, cached_input=1)), 0, variants={"batch": batch})]
 

@@ -76,7 +76,7 @@ def test_rights_are_put_in_the_documented_order_without_repeats() -> None:
     assert in_documented_order(RIGHTS) == RIGHTS
 
 
-def test_the_acting_service_is_an_actor_that_is_a_service_and_not_the_user() -> None:
+def test_an_actor_is_an_acting_service_only_if_it_is_a_service_and_not_the_user() -> None:
     assert ONE.actor == "service:id"
     assert acting_service("service:id", "u1") == "service:id"
     for actor in ("u1", "system", "boss"):

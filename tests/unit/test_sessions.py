@@ -176,7 +176,7 @@ def test_an_initialize_is_a_repeat_only_if_its_values_are_the_same() -> None:
     assert not SESSION.same_request("n", 1_000)
 
 
-def test_a_session_has_the_parts_of_both_holds_and_a_new_revision_after_its_hold_was_raised() -> None:
+def test_raising_the_hold_adds_parts_to_the_session_and_keeps_its_initial_credits() -> None:
     reported = sessions.reported(SESSION, Report(2_000), NOW + 9)
     session = sessions.raised(reported, hold_of(Lot(1, 1, NOW + 1, NOW), Lot(2, 2, NOW + 2, NOW)))
 

@@ -1,8 +1,9 @@
-"""How long each command waits for a busy wallet.
+"""How long a command pauses after its write to a busy wallet was refused.
 
-A command is passed each time that another one writes first. The wallet stores how often its newest writer was passed.
-Pauses are measured in turns: a turn is as long as the refused attempt took. ``Turns(10)`` belongs to a command that
-first read the wallet at version 10, so at version 13 the command has been passed three times.
+Each command counts how many other commands have changed the wallet since it first read the wallet. A command that
+writes stores its count in the wallet, as ``passed``. ``Turns(10)`` belongs to a command that first read the wallet at
+version 10, so at version 13 its count is 3. Pauses are measured in turns: a turn is as long as the refused attempt
+took.
 """
 
 import pytest
@@ -32,21 +33,21 @@ def stale(version: int, passed: int) -> StaleRead:
     return StaleRead(wallet=Wallet(ACCOUNT, version=version, passed=passed))
 
 
-def test_a_command_that_was_passed_as_often_as_the_newest_writer_follows_at_once() -> None:
+def test_a_command_tries_again_at_once_if_its_count_equals_the_stored_count() -> None:
     assert Turns(10).pause(stale(version=13, passed=3), TURN_SECONDS) == 0
 
 
-def test_a_command_that_has_waited_longer_than_the_newest_writer_follows_at_once() -> None:
+def test_a_command_tries_again_at_once_if_its_count_is_above_the_stored_count() -> None:
     assert Turns(10).pause(stale(version=19, passed=1), TURN_SECONDS) == 0
 
 
-def test_a_newcomer_lets_those_who_have_waited_longer_go_first(chance: float) -> None:
+def test_a_command_with_a_low_count_lets_those_with_higher_counts_go_first(chance: float) -> None:
     pause = Turns(10).pause(stale(version=11, passed=8), TURN_SECONDS)
 
     assert pause == pytest.approx(7 * TURN_SECONDS * (0.5 + chance))
 
 
-def test_the_more_often_a_command_was_passed_the_shorter_it_pauses(chance: float) -> None:
+def test_a_command_with_a_higher_count_pauses_for_a_shorter_time(chance: float) -> None:
     turns = Turns(10)
 
     pauses = [turns.pause(stale(version, passed=4), TURN_SECONDS) for version in (11, 12, 13, 14)]
@@ -56,7 +57,7 @@ def test_the_more_often_a_command_was_passed_the_shorter_it_pauses(chance: float
     assert pauses[-1] == 0
 
 
-def test_a_command_whose_turn_it_is_gives_way_after_a_few_refusals(chance: float) -> None:
+def test_a_command_pauses_after_several_refusals_even_if_its_count_is_above_the_stored_count(chance: float) -> None:
     turns = Turns(10)
 
     pauses = [turns.pause(stale(version=11 + number, passed=0), TURN_SECONDS) for number in range(AT_ONCE + 2)]
@@ -65,7 +66,7 @@ def test_a_command_whose_turn_it_is_gives_way_after_a_few_refusals(chance: float
     assert pauses[AT_ONCE:] == pytest.approx([TURN_SECONDS * (0.5 + chance), 2 * TURN_SECONDS * (0.5 + chance)])
 
 
-def test_a_command_follows_at_once_if_only_its_session_has_changed() -> None:
+def test_a_command_tries_again_at_once_if_only_its_session_has_changed() -> None:
     session = Session("u1", "s1", ACCOUNT, "m", per_thousand(10_000), 1_000, (), 0, 0, 0, 0, 0)
 
     assert Turns(10).pause(StaleRead(session=session), TURN_SECONDS) == 0
@@ -75,7 +76,7 @@ def test_no_wait_is_longer_than_two_seconds(chance: float) -> None:
     assert Turns(10).pause(stale(version=11, passed=10_000), TURN_SECONDS) == LONGEST_WAIT_SECONDS == 2
 
 
-def test_a_pause_after_a_transaction_conflict_is_at_most_a_turn_however_many_came_before(chance: float) -> None:
+def test_a_pause_after_a_transaction_conflict_does_not_grow_and_is_at_most_a_turn(chance: float) -> None:
     turns = Turns(10)
 
     assert {turns.pause(Conflict(), TURN_SECONDS) for _ in range(20)} == {TURN_SECONDS * chance}

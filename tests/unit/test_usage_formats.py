@@ -4,7 +4,8 @@ The meaning is compared with genai-prices, an independent reading of the same ob
 random objects. These differences are deliberate:
 
 - Audio from the cache counts as cached only, because it has the cache's price. genai-prices counts it as audio too, so
-  the comparison subtracts it. genai-prices does not read how many of OpenAI's cached tokens are audio.
+  the comparison subtracts it. For OpenAI's objects, it cannot: there, genai-prices does not read how many cached tokens
+  are audio.
 - Cache writes that are reported by lifetime only, without their sum, are part of the input. genai-prices leaves them
   out.
 - A compaction of Anthropic's is billed in addition to the top-level counts. genai-prices leaves it out.

@@ -113,7 +113,7 @@ def test_a_token_that_is_ahead_replaces_the_role_of_an_earlier_sync(later: int) 
 
 
 @pytest.mark.parametrize("now", [NOW, NOW + 25_000], ids=["arrival", "issue time"])
-def test_a_sync_at_the_exact_time_of_a_token_that_is_ahead_counts(now: int) -> None:
+def test_a_sync_counts_even_at_the_exact_time_of_a_token_that_is_ahead(now: int) -> None:
     after_token = of_a_token(SECOND + 25, role="admin", email="t@x.y").applied_to(KNOWN, NOW)
     synced = of_a_sync(now, "user").applied_to(after_token, now)
 
@@ -156,8 +156,8 @@ def test_a_token_issued_in_the_same_second_as_a_sync_does_not_change_the_role() 
         assert of_a_token(SECOND, role=role).applied_to(synced, NOW + 300).role == "supervisor"
 
 
-def test_a_token_issued_when_a_token_that_is_ahead_arrived_does_not_change_the_role() -> None:
-    """The token that is ahead counts from the end of the second in which it arrived."""
+def test_a_token_that_is_ahead_counts_from_the_end_of_the_second_in_which_it_arrived() -> None:
+    """So a token that was issued in that second does not change the role."""
     after_token = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
 
     assert of_a_token(SECOND, role="user").applied_to(after_token, NOW).role == "admin"

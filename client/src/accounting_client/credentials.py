@@ -81,7 +81,10 @@ class Authorization:
         self.renewable = callable(token)
 
     def get(self, refused: str | None) -> str | None:
-        """Return the current header. If it is ``refused``, get a new one from the token function, if any."""
+        """Return the current header. ``refused`` is the last header that the service refused, or None.
+
+        If the current header is the refused one, and there is a token function, call it and return a new header.
+        """
         if not callable(self._token):
             return self._current
         with self._lock.get():
@@ -100,7 +103,10 @@ class AsyncAuthorization:
         self.renewable = callable(token)
 
     async def get(self, refused: str | None) -> str | None:
-        """Return the current header. If it is ``refused``, get a new one from the token function, if any."""
+        """Return the current header. ``refused`` is the last header that the service refused, or None.
+
+        If the current header is the refused one, and there is a token function, call it and return a new header.
+        """
         if not callable(self._token):
             return self._current
         async with self._lock.get():

@@ -271,7 +271,11 @@ class IdempotencyConflict(Conflict):
 
 
 class TooManyAllocations(Conflict):
-    """The wallet has the maximum number of live lots, and no two of them can be merged."""
+    """The wallet has the maximum number of live lots, and none can be merged.
+
+    Only two lots that expire one after the other can be merged, and only if both or neither were kept beyond their
+    expiry.
+    """
 
 
 class TooManyServiceCredentials(Conflict):

@@ -171,7 +171,7 @@ class Exchange(Generic[T]):
         return self._call.repeatable or not _may_be_done(outcome)
 
     def _is_answer(self, response: httpx.Response) -> bool:
-        """Whether the response is a refusal that is read as an answer, as `Call` describes for ``answer_field``."""
+        """Whether the response is a refusal whose JSON has the call's ``answer_field``, so it is read as an answer."""
         if self._call.answer_field is None or not response.is_client_error:
             return False
         try:

@@ -51,7 +51,7 @@ SETTLE_SECONDS = 2.0
 """How long the end of a stream's ``with`` block waits for the settlement, by default."""
 
 GAP = 10
-"""The shortest time between two heartbeats is a tenth of the time between two checks."""
+"""Even if tokens arrive fast, heartbeats are at least a tenth of the time between two checks apart."""
 
 PART_OF_TIME_OUT = 4
 """A heartbeat is due when a quarter of the service's time-out has passed.
@@ -329,8 +329,8 @@ class Hold(ABC):
     def _must_beat(self, meter: Meter, *, is_woken: bool) -> bool:
         """Whether this check sends a heartbeat.
 
-        If the caller chose an interval, each check does. Otherwise, a check sends one after `wake`, if the tokens may
-        no longer fit the hold, or in time for the service's time-out. After a refusal, no check sends one.
+        If the caller chose an interval, each check sends one. Otherwise, there are three reasons: `wake` was called,
+        the tokens may no longer fit the hold, or the service's time-out is near. After a refusal, no check sends one.
         """
         if meter.refusal is not None:
             return False

@@ -202,7 +202,7 @@ class AsyncAccountingCallback(_Calls["AsyncAccountingClient", AsyncStreamingSess
     """For ``ainvoke``, ``astream`` and ``abatch``; raises RuntimeError in the sync methods."""
 
     run_inline = True
-    """Makes LangChain call this in the task that calls the model, so that the end of that task is noticed."""
+    """Makes LangChain run the callback in the task that calls the model. `_left` is called when that task ends."""
     _is_misused = False
 
     def __init__(self, client: AsyncAccountingClient, **options: Any) -> None:

@@ -39,7 +39,7 @@ logger = logging.getLogger("accounting_client")
 SESSION = "accounting_session_id"
 """The name of the session's id in the proxy's metadata of a request."""
 FURTHER_CALLS_SECONDS = 600.0
-"""A guardrail, for example, may call a model after its request has ended. For this long, such calls are charged."""
+"""For how long after a request its further calls of a model, such as a guardrail's, are charged."""
 CALLERS_FAULT = {400, 402, 403, 404, 409}
 """The statuses of refusals that are passed to the proxy's caller. Any other status is not the caller's fault."""
 IDS = ("user_id", "user_email", "team_id", "team_alias", "org_id", "key_alias", "end_user_id")
@@ -66,9 +66,9 @@ class _Call:
 
 
 class StreamRefused(Exception):
-    """Ends a stream. The proxy puts the fields of this exception into the stream's last event.
+    """Ends a stream. The proxy puts this exception's fields into the stream's last event.
 
-    It can't use an HTTPException there.
+    The proxy can't do this with an HTTPException.
     """
 
     def __init__(self, refused: AccountingError) -> None:
@@ -190,7 +190,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM is not 
             return
         call.answer_id = answer_id
         session = call.session
-        # LiteLLM may notice that the caller has left before the stream's hook does.
+        # Either LiteLLM or the stream's hook may be the first to notice that the caller has left.
         has_left = call.caller_left or bool(metadata.get("client_disconnected"))
         if usage is None or has_left:
             session.add_metadata({"estimated": True})
@@ -213,7 +213,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM is not 
         user_id = self._user(key)
         account_id = self._account(key)
         if not user_id:
-            raise _refusal(403, "USER_UNKNOWN", "The key belongs to no user whose credits could be held")
+            raise _refusal(403, "USER_UNKNOWN", "No user is known for this request, so no credits can be held")
         client, model_id = self._client.for_user(user_id), self._models.get(asked.model, asked.model)
         if not asked.limits_its_output:
             asked = replace(asked, default_max_tokens=await client.output_limit(model_id, self._default_max_tokens))
@@ -239,7 +239,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM is not 
         return None
 
     def _forget_with(self, logging_obj: object, call: _Call) -> None:
-        """Once LiteLLM drops ``logging_obj``, abort the request's session unless it is settled. Forget the request.
+        """Once LiteLLM drops ``logging_obj``, forget the request, and abort its session if it is not settled yet.
 
         A settled request is forgotten only after ``FURTHER_CALLS_SECONDS``, so that its further calls can be charged.
         """

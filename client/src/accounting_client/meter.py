@@ -44,9 +44,9 @@ class Progress:
         return None if self.usage is None else with_more_output(self.usage, self.usage_format, self.beyond)
 
     def at(self, tokens: int) -> Progress:
-        """The progress at ``tokens`` in total.
+        """The progress when the stream has ``tokens`` in total.
 
-        ``self`` is the progress at the newest usage. Until the first usage, it is empty.
+        Call this on the progress at the newest usage or, before the first usage, on an empty ``Progress()``.
         """
         if self.usage is None:
             return Progress(tokens, tokens)
@@ -56,7 +56,7 @@ class Progress:
         return replace(self, tokens=self.tokens + beyond, counted=self.counted + beyond, beyond=beyond)
 
     def with_usage(self, usage: Mapping[str, Any], usage_format: UsageFormat) -> Progress:
-        """The progress after the provider's newest usage, which replaces the tokens counted so far."""
+        """The progress after the provider's newest usage. The output tokens of the usage replace ``tokens``."""
         known = self.usage if usage_format == self.usage_format else None
         together = put_together(known, usage)
         output = output_of(together, usage_format)
@@ -120,16 +120,16 @@ class Meter:
         self._rejected = report.usage
 
     def answered(self, heartbeat: Heartbeat, report: Progress) -> None:
-        """Note the answer to the heartbeat that sent ``report``, and after how many tokens the next heartbeat is due.
+        """Note the answer to the heartbeat that sent ``report``, and decide when the next heartbeat is due.
 
-        - The service raised the hold for a number of tokens: the next heartbeat is due after the tokens that the new
-          hold surely pays for.
-        - The service raised the hold for a usage: the new hold pays for the usage, and its buffer pays for more tokens.
-          The next heartbeat is due when the stream has used the tokens that the buffer surely pays for.
-        - The service did not raise the hold, although the hold surely paid for fewer tokens than were reported: the
-          estimate's cost was rounded up, so the hold pays for more tokens, but how many is unknown. The next heartbeat
-          is due after as many more tokens as the buffer surely pays for, or after half of ``tokens_generated`` if that
-          is more.
+        - If the service raised the hold for a number of tokens, the next heartbeat is due when the stream has more
+          tokens than the new hold surely pays for.
+        - If the service raised the hold for a usage, the new hold pays for the usage, and its buffer pays for tokens
+          after the report. The next heartbeat is due when these tokens are more than the buffer surely pays for.
+        - If the report exceeded the tokens that the hold surely pays for, and the service still did not raise the hold,
+          the hold pays for additional tokens, because the estimate's cost was rounded up. Their number is unknown. The
+          next heartbeat is due when the tokens after the report are more than the buffer surely pays for, and more than
+          half of ``tokens_generated``.
         """
         tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
         weight = tokens + self._beyond_estimate(report)
@@ -165,9 +165,9 @@ class Meter:
     def _surely_within(self, credits: int) -> int:
         """Tokens that ``credits`` surely pay for. They may pay for more, because the estimate's cost was rounded up.
 
-        For an estimate by class, these are output tokens. An output token is taken to cost the whole estimate,
-        including its input, divided by the estimated output tokens. The real price is never higher. If ``credits``
-        cover the whole estimate, they therefore pay for the input and for these output tokens.
+        For an estimate by class, these are output tokens. Each is taken to cost the whole estimate divided by the
+        estimated output tokens. Its real price is never higher, because the whole estimate includes the input. If
+        ``credits`` cover the whole estimate, they pay for these output tokens and for the input.
         """
         if self._opened.estimated_credits == 0:
             return MAX_TOKENS

@@ -1,4 +1,4 @@
-"""Turns the routes' functions into a client's methods, with the same parameters, types and documentation."""
+"""Gives a client's methods the names, parameters, types and documentation of the routes' functions."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _fields(kind: Any) -> dict[str, tuple[str, Any, bool]]:
 def _plain(kind: Any, value: object, where: str) -> Any:
     if kind is datetime:
         return _instant(_expected(str, value, where), where)
-    if kind is Decimal:  # str() turns the float nearest to 0.0175 into "0.0175"
+    if kind is Decimal:  # Decimal("0.0175") is exact, but Decimal(0.0175) is not
         return _decimal(str(_expected((int, float, str), value, where)), where)
     return value if kind in (Any, object) else _expected(kind, value, where)
 

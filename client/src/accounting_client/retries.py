@@ -13,8 +13,9 @@ MAX_SECONDS = 1_000_000
 class Retries:
     """Full jitter: each pause is a random part of a limit that doubles from ``first_seconds`` to ``longest_seconds``.
 
-    A wait that the service asks for is added. A request is given up after ``attempts`` attempts, or if the next attempt
-    could not begin within ``total_seconds`` of the first.
+    If the service asks for a wait, the wait is added to the pause. A request is given up after ``attempts`` attempts,
+    or if the next attempt could not begin within ``total_seconds`` of the first. An attempt's timeout is at most the
+    rest of ``total_seconds``, but at least 0.1 s.
     """
 
     attempts: int = 6
@@ -30,7 +31,10 @@ class Retries:
             require_seconds(name, getattr(self, name), zero=True)
 
     def pause(self, attempts: int, elapsed_seconds: float, asked_seconds: float, chance: float) -> float | None:
-        """Return how long to wait after this many attempts, or None to give up. ``chance`` is between 0 and 1."""
+        """Return how long to wait after ``attempts`` attempts, or None to give up.
+
+        ``chance`` is a random number between 0 and 1.
+        """
         if attempts >= self.attempts:
             return None
         grown = self.first_seconds * 2.0 ** min(attempts - 1, MAX_DOUBLINGS)
@@ -53,4 +57,4 @@ NEVER = Retries(attempts=1)
 """A request is sent once, or twice if the service refuses the token and the client can renew the token."""
 
 ONCE_BRIEFLY = Retries(attempts=1, total_seconds=2.0)
-"""Like `NEVER`, but waits only briefly for the answer. For calls whose result the client can do without."""
+"""Like `NEVER`, but with a timeout of at most two seconds. For calls whose result the client can do without."""

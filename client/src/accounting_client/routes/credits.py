@@ -149,8 +149,8 @@ class _Allocations:
 def balance(user_id: str | None = None, *, account_id: str | None = None) -> Call[Balance]:
     """Return what the caller can spend now.
 
-    A supervisor may give another user's id or e-mail address as ``user_id``. ``account_id`` names an account instead,
-    for members of its organization and for supervisors. Raises UserNotFound, AccountNotFound.
+    A supervisor may give another user's id or e-mail address as ``user_id``, or any account as ``account_id``. A member
+    of an organization may give its account as ``account_id``. Raises UserNotFound, AccountNotFound.
     """
     if user_id is None:
         return get("/api/credits/balance", Balance, account_id=account_id)
@@ -214,7 +214,7 @@ def set_credits(
     account_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[CreditsSet]:
-    """As a supervisor, set what a user or an account can spend to an exact amount, and the debt to 0.
+    """As a supervisor, set the spendable credits of a user or an account to an exact amount, and the debt to 0.
 
     Raises UserNotFound, AccountNotFound, OrganizationClosed, TooManyAllocations, IdempotencyConflict.
     """
@@ -267,7 +267,7 @@ def allocations_page(
     cursor: str | None = None,
     account_id: str | None = None,
 ) -> Call[Page[Allocation]]:
-    """A page of grants, newest first: to the caller, to another user (for administrators), or to an account.
+    """A page of the grants to the caller, to another user (for administrators), or to an account, newest first.
 
     ``limit`` is 1 to 100, by default 20; ``page`` counts from 1, and ``cursor`` is the previous page's ``next_cursor``.
     Raises UserNotFound, AccountNotFound.
@@ -282,7 +282,7 @@ def allocations_page(
 def allocations(
     user_id: str | None = None, *, page_size: int = 100, account_id: str | None = None
 ) -> Listing[Allocation]:
-    """All grants, newest first: to the caller, to another user (for administrators), or to an account.
+    """All grants to the caller, to another user (for administrators), or to an account, newest first.
 
     Raises UserNotFound, AccountNotFound.
     """
@@ -290,7 +290,7 @@ def allocations(
 
 
 def _expiry(days: int | None, at: datetime | str | None) -> dict[str, Any]:
-    """Return when a grant expires. Raises ValueError if it is given in both ways."""
+    """Return the fields that say when a grant expires. Raises ValueError if both are given."""
     if days is not None and at is not None:
         raise ValueError("give expiry_days or expires_at, not both")
     return {"expiry_days": days, "expires_at": at}

@@ -48,7 +48,7 @@ class Rates:
 class PriceTier:
     """Rates for all tokens of a request that has more input tokens than ``above_input_tokens``.
 
-    A class that is missing here keeps the rate that it has without the tier, if it has one.
+    A class that is missing here has the same rate as without the tier.
     """
 
     above_input_tokens: int

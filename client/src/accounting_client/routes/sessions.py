@@ -94,12 +94,12 @@ class Session:
     """A session. ``reported_tokens`` is what its last heartbeat reported.
 
     While the session is active, ``tokens_generated`` and ``usage`` are also what the last heartbeat reported, and
-    ``used_credits`` is what that costs. Once it has ended, they are what it was settled for.
+    ``used_credits`` is what that costs. Once the session has ended, all three are what the session was settled for.
 
     ``status`` is ``active``, ``completed`` or ``failed``; ``outcome`` is ``finalized``, ``aborted`` or ``swept``.
-    ``estimated_usage`` and ``usage`` are None if only a number of tokens is known. ``served_model_id`` is the model
-    that the caller named at the end, if it is not ``model_id``. ``late_credits`` is as in `Finalized`. ``account_id``
-    is the account that pays.
+    ``estimated_usage`` and ``usage`` are None if only a number of tokens is known. ``served_model_id`` is None
+    unless the caller named a model other than ``model_id`` at the end. ``late_credits`` is as in `Finalized`.
+    ``account_id`` is the account that pays.
     """
 
     session_id: str
@@ -272,9 +272,9 @@ def finalize(  # noqa: PLR0913 - the fields of the request, by keyword
     """Charge what was really used, and give the rest of the hold back.
 
     What was used is ``actual_tokens``, or the provider's ``usage`` as you received it, with its ``usage_format``.
-    ``model_id`` is the model that really served the stream, if it is not the session's. ``metadata`` is kept with the
-    usage. With ``success=False``, the session is ``failed`` instead of ``completed``. ``account_id`` is the account
-    that pays. It is optional, but makes the answer faster.
+    Give ``model_id`` if a model other than the session's served the stream. ``metadata`` is kept with the usage. With
+    ``success=False``, the session is ``failed`` instead of ``completed``. ``account_id`` is the account that pays. It
+    is optional, but makes the answer faster.
 
     A repeat with the same values returns the first answer. Raises ModelUnknown. Raises SessionNotActive if there is no
     such session, or if a call with other values has settled it.

@@ -12,7 +12,7 @@ from accounting_client.call import Call, command, get, json_fields, path, report
 
 @dataclass(frozen=True)
 class Usage:
-    """What a call of a model used. The other token counts are parts of ``input_tokens`` or of ``output_tokens``."""
+    """What a call of a model used. Every other token count is a part of ``input_tokens`` or of ``output_tokens``."""
 
     input_tokens: int
     output_tokens: int
@@ -83,7 +83,7 @@ class UsageRecord:
 
 @dataclass(frozen=True)
 class Series:
-    """Credits by name and day (``yyyy-mm-dd``). ``by`` is what the names are, such as ``model``.
+    """Credits by name and day (``yyyy-mm-dd``). ``by`` is the kind of the names, such as ``model``.
 
     ``names`` has the 10 names with the most credits, and ``other`` all other credits. Days without credits are left
     out.
@@ -189,10 +189,10 @@ def usage_stats(
 ) -> Call[Statistics]:
     """The usage of the caller or, as a supervisor, of another user.
 
-    With ``account_id``, only usage that this account paid for counts. Without ``user_id``, that is the usage of all
-    users; members who do not manage the account get only their own. With ``key_id``, only the usage with this API key
-    counts. Dates are in UTC; an ``end_date`` without a time includes that whole day. ``by="model"`` and
-    ``by="service"`` add ``series``; they need a ``start_date`` at most 400 days before the end.
+    With ``account_id``, it is the usage that this account paid for: of all users or, with ``user_id``, of one user.
+    Members who do not manage the account get only their own. With ``key_id``, only the usage with this API key counts.
+    Dates are in UTC; an ``end_date`` without a time includes that whole day. ``by="model"`` and ``by="service"`` add
+    ``series``; they need a ``start_date`` at most 400 days before the end.
 
     Raises UserNotFound, AccountNotFound, ApiKeyNotFound, and ValueError if ``user_id`` and ``key_id`` are given without
     ``account_id``.

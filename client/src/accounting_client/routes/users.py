@@ -84,8 +84,8 @@ def users(*, role: Role | None = None, page_size: int = 100) -> Listing[User]:
 def sync_user(user_id: str, email: str, username: str, role: Role | None = None) -> Call[SyncedUser]:
     """Create or update a user. Raises UserErased.
 
-    Without ``role``, a new user gets ``user``, and an existing user's role stays. The call sends the service key, and
-    no token.
+    Without ``role``, a new user gets the role ``user``, and an existing user keeps their role. The call sends the
+    service key, and no token.
     """
     body = json_fields(user_id=user_id, email=email, username=username, role=role)
     return Call("POST", "/api/users/sync", as_(SyncedUser), body=body, access=Access.INTERNAL)

@@ -77,7 +77,7 @@ class LedgerSums(NamedTuple):
         return (self.available, self.held, self.debt) == stated and min(self) >= 0
 
     def drift(self) -> int:
-        """How many granted credits are in none of the other sums; negative if there are credits that nobody granted."""
+        """How many granted credits the other sums do not explain. Negative if there are credits that nobody granted."""
         return self.granted - (self.available + self.held + self.charged + self.removed + self.expired - self.debt)
 
 
@@ -95,8 +95,8 @@ class Proof:
     """How far an account's ledger was read, its sums up to there, and the problems found.
 
     ``seq`` is the number of the last entry read, and ``head`` its hash. ``since`` (epoch milliseconds) is when an
-    audit last began with the first entry; later audits read only newer entries. ``unread`` means that the ledger goes
-    on with entries in a newer format, which this version does not judge.
+    audit last read the ledger from its first entry; later audits read only the entries after ``seq``. ``unread`` means
+    that the ledger goes on with entries in a newer format, which this version does not judge.
     """
 
     account_id: AccountId
@@ -142,8 +142,8 @@ class Proof:
     def drift(self, wallet: Wallet) -> int:
         """The largest error in credits, without its sign.
 
-        It is a difference between the wallet's numbers and the ledger's sums, the drift of the wallet's numbers, or the
-        drift of the ledger's sums. If part of the ledger is ``unread``, the result is 0, because the wallet includes
+        Each number of the wallet that differs from the ledger's sum is an error. So is a drift of the wallet's numbers
+        or of the ledger's sums. If part of the ledger is ``unread``, the result is 0, because the wallet includes
         entries that the sums lack.
         """
         if self.unread:

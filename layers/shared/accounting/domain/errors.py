@@ -147,7 +147,7 @@ class TooManyMembers(AccountingError):
 
 
 class OrganizationClosed(AccountingError):
-    """The organization is closed. Nothing new is paid from its account, and its members can no longer change."""
+    """The organization is closed. Nothing new is paid from its account, and its members and roles cannot be changed."""
 
     code = "ORGANIZATION_CLOSED"
 
@@ -180,7 +180,7 @@ class PriceNotFound(AccountingError):
 
 
 class PriceExists(AccountingError):
-    """The model id or alias in ``details.taken`` already has a price rule from ``details.effectiveFrom``.
+    """The model id or alias in ``details.taken`` already has a price rule that begins at ``details.effectiveFrom``.
 
     Rules are never overwritten.
     """
@@ -282,7 +282,11 @@ class RunEnded(AccountingError):
 
 
 class TooManyAllocations(AccountingError):
-    """The wallet has the maximum number of live lots, and no two of them can be merged."""
+    """The wallet has the maximum number of live lots, and none can be merged.
+
+    Only two lots that expire one after the other can be merged, and only if both or neither were kept beyond their
+    expiry.
+    """
 
     code = "TOO_MANY_ALLOCATIONS"
 

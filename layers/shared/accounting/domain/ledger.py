@@ -16,7 +16,7 @@ Kind = Literal[
 
 FIRST_FORMAT = 1
 FORMAT = 2
-"""The newest entry format, for entries with an API key or a run. All others are written in ``FIRST_FORMAT``."""
+"""The newest entry format, for entries with an API key or a run. All other entries are written in ``FIRST_FORMAT``."""
 
 _OF_FIRST_FORMAT = (
     "account_id",

@@ -50,9 +50,9 @@ def allocation_id(account_id: AccountId, number: int) -> str:
 
 
 def add(lots: list[Lot], lot: Lot) -> None:
-    """Add credits to the lot in ``lots`` that differs from ``lot`` only in credits.
+    """Add the credits of ``lot`` to the lot in ``lots`` that is equal except for its credits.
 
-    If there is none, insert ``lot`` in burn order.
+    If ``lots`` has no such lot, insert ``lot`` in burn order.
     """
     for index, known in enumerate(lots):
         if known.equals_but_for_credits(lot):

@@ -28,9 +28,9 @@ class Member(NamedTuple):
 class Organization(NamedTuple):
     """An organization with the number of its ``members`` and how many of them are ``owners``.
 
-    ``revision`` counts the changes of its members, and its closing. ``closed_at`` is None while the organization is
-    open. The credits of a closed organization go to the account ``transfer_to``. If ``transfer_to`` is None, they are
-    removed.
+    ``revision`` grows by 1 whenever a member is added, changed or removed, and when the organization is closed.
+    ``closed_at`` is None while the organization is open. The credits of a closed organization go to the account
+    ``transfer_to``. If ``transfer_to`` is None, they are removed.
     """
 
     id: str
@@ -68,11 +68,12 @@ class Organization(NamedTuple):
 
 
 def require_may_change(by: Member | None, before: Role | None, after: Role | None) -> None:
-    """Raise Forbidden unless ``by`` may change a member's role from ``before`` to ``after``; None means not a member.
+    """Raise Forbidden unless ``by`` may change a user's role from ``before`` to ``after``.
 
-    An administrator of the platform, for whom ``by`` is None, may change every role. Among the members, only owners may
-    make a member an owner, or change or remove an owner. The caller of this function must refuse everything that a
-    member in the role ``member`` asks for, except to leave.
+    If a role is None, the user is not a member. If ``by`` is None, an administrator of the platform makes the change,
+    and may change every role. Among the members, only owners may make a user an owner, or change or remove an owner.
+    This function does not check what the role ``member`` may do: the code that calls it must refuse everything that
+    such a member asks for, except to leave.
     """
     if by is not None and by.role != "owner" and "owner" in (before, after):
         raise Forbidden("Only the organization's owners may do this")

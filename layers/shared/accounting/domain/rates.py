@@ -138,11 +138,11 @@ class RateCard(NamedTuple):
         return _within(credits * AMOUNT_SCALE, self.number_rate)
 
     def output_within(self, credits: int, usage: Usage) -> int:
-        """The most output tokens that ``credits`` cover after they cover the usage's inputs.
+        """The most output tokens that ``credits`` cover after they pay for the usage's inputs.
 
-        The first output tokens are the usage's reasoning and audio tokens. If ``credits`` do not cover all of these,
-        every output token counts at the higher rate of the two. If ``credits`` do not cover the inputs, the result is
-        -1.
+        The credits first pay for the usage's reasoning and audio output, and then for plain output. If they do not
+        cover the reasoning and audio output, the result counts every output token at the higher of these two rates. If
+        they do not cover the inputs, the result is -1.
         """
         rates, budget = self.rates_of(usage.input), credits * AMOUNT_SCALE
         parts = usage.reasoning + usage.output_audio
@@ -154,10 +154,11 @@ class RateCard(NamedTuple):
         return -1 if left < 0 else _within(left, highest_rate)
 
     def fitting_output(self, credits: int, usage: Usage) -> int:
-        """The most output tokens that ``credits`` cover after the usage's inputs, whatever class further tokens have.
+        """The most output tokens that ``credits`` surely cover after the usage's inputs.
 
-        If ``credits`` cover the usage, each further output token counts at the highest output rate. If they do
-        not, all output tokens count at that rate. If ``credits`` do not cover the inputs, the result is -1.
+        The classes of output beyond the usage are unknown. If ``credits`` cover the whole usage, the output beyond it
+        counts at the highest output rate. If they do not, all output counts at that rate. If they do not cover the
+        inputs, the result is -1.
         """
         rates = self.rates_of(usage.input)
         highest_rate = max(_rate(rates, name) for name in ("output", "reasoning", "output_audio"))

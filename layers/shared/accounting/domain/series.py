@@ -1,4 +1,4 @@
-"""Credits day by day: for each of the names with the most credits, and for everything else together."""
+"""Credits by day: for each of the services, models or other names with the most credits, and for the rest together."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,7 +11,7 @@ MAX_DAYS = 400
 
 
 class Series(NamedTuple):
-    """Credits by day, for each of ``names`` (the most credits first), and for everything else in ``other``.
+    """Credits by day. ``names`` has those of each name, the most credits first. ``other`` has all other credits.
 
     A day is a text like 2026-11-30. Days without credits are left out.
     """

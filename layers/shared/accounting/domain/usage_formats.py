@@ -1,9 +1,9 @@
 """The usage objects of providers, each read into a ``Usage``.
 
 The canonical format is strict: every name must be known. In a provider's object, unknown names are ignored, and
-optional parts may be absent or null. The names that distinguish two formats are required in one and refused in the
-other. So if a caller states the wrong format, the object is refused instead of billed wrongly. A name of another format
-may be present if its value is 0, null or empty: gateways send the names of several formats and fill only some of them.
+optional parts may be absent or null. A name that distinguishes two formats is required in one of them. In the other,
+it is refused unless its value is 0, null or empty, because gateways send the names of several formats and fill only
+some of them. So if a caller states the wrong format, the object is refused instead of billed wrongly.
 """
 
 from collections import defaultdict
@@ -129,7 +129,10 @@ _PROVIDERS = {
     ),
 }
 _INPUTS = [form.requires[0] for form in _PROVIDERS.values()]
-"""The name of the input in each format. An object with input tokens of another format is refused."""
+"""The name of the input tokens in each provider's format.
+
+An object may not have input tokens under the name of another format.
+"""
 
 CANONICAL = "canonical"
 FORMATS = (CANONICAL, *_PROVIDERS)
@@ -177,15 +180,16 @@ def _read_provider(form: _Format, raw: Mapping[str, object], field: str) -> Usag
 
     if form.input_excludes_cache:
         sums["input"] += sums["cached_input"] + written
-    # OpenAI's completion includes reasoning. xAI uses the same format, but includes reasoning only in the total.
+    # OpenAI's `completion_tokens` include reasoning. xAI uses the same format, but only its `total_tokens` do.
     if "total" in found and sums["total"] == sums["input"] + sums["output"] + sums["reasoning"]:
         sums["output"] += sums["reasoning"]
 
     for whole, part in (("input", "input_audio"), ("input_audio", "cached_audio")):
         if sums[part] > sums[whole]:
             raise too_small(path_of[whole], sums[part])
-    # A provider's count of audio includes cached audio. If the provider does not say how much audio was cached, audio
-    # counts as uncached, up to the number of input tokens that were neither cached nor written to the cache.
+    # A provider's count of input audio includes cached audio; `Usage.input_audio` does not. If the provider does not
+    # report `cached_audio`, it is taken as 0. The difference may then exceed the input that was neither cached nor
+    # written to the cache (`room`), so it is cut to `room`.
     room = max(0, sums["input"] - sums["cached_input"] - written)
     sums["input_audio"] = min(sums["input_audio"] - sums["cached_audio"], room)
 
@@ -226,7 +230,7 @@ def _entries(raw: Mapping[str, object], name: str, field: str) -> list[Mapping[s
 
 
 def _at(raw: Mapping[str, object], path: str, field: str) -> object:
-    """The value at a path, or None. A name with dots, as in ``otel``, can match the whole rest of the path."""
+    """The value at a path, or None. A name with dots (in the format ``otel``) can match the whole rest of the path."""
     if path in raw:
         return raw[path]
     step, _, rest = path.partition(".")

@@ -35,7 +35,7 @@ def window_at(kind: WindowKind, zone: str, at: int) -> Window:
         return Window("total", 0, None)
     time_zone = zone_named(zone)
     first = _first_day(kind, datetime.fromtimestamp(at / 1000, time_zone).date())
-    # If a clock is set back over midnight, it shows the day before once more. The new day has begun nevertheless.
+    # If the clock is set back past midnight, it shows the previous day again, but the next window has already begun.
     if _begin_of(_next(kind, first), time_zone) <= at:
         first = _next(kind, first)
     return Window(_name(kind, first), _begin_of(first, time_zone), _begin_of(_next(kind, first), time_zone))

@@ -24,9 +24,12 @@ FRESH_SECONDS = 600
 USABLE_SECONDS = 12 * 3600
 """How long keys can be used if the issuer does not answer."""
 RETRY_SECONDS = 60
-"""The shortest wait between two fetches for unknown key ids, and after a failed fetch if there are older keys."""
+"""The shortest wait between two fetches for unknown key ids.
+
+Also the shortest wait after a failed fetch if an earlier fetch succeeded.
+"""
 FIRST_RETRY_SECONDS = 10
-"""The shortest wait after a failed fetch if there are no older keys."""
+"""The shortest wait after a failed fetch if no fetch has succeeded yet."""
 FETCH_SECONDS = 2
 MAX_BYTES = 1_000_000
 MAX_KEYS = 100

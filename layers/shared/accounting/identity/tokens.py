@@ -29,7 +29,7 @@ def verify(
     document: Callable[[], str],
     keys: Callable[[str], SigningKeys] = keys_at,
 ) -> Claims:
-    """The claims of a genuine access token of any issuer.
+    """The claims of a genuine access token of the platform, or of an issuer in the document.
 
     Raises TokenExpired, TokenTypeInvalid, TokenInvalid. Raises InvalidDocument if the operator's document is invalid,
     and Unavailable if the issuer's keys cannot be fetched.
@@ -62,7 +62,7 @@ def _issuer(name: Any, document: Callable[[], str]) -> Issuer | None:
 
 
 def _genuine(token: str, header: dict[str, Any], issuer: Issuer, keys: Callable[[str], SigningKeys]) -> dict[str, Any]:
-    """The payload, with nulls taken out, of a token that the issuer signed. Raises TokenInvalid, Unavailable."""
+    """The payload of a token that the issuer signed. Null claims are left out. Raises TokenInvalid, Unavailable."""
     algorithm, key_id = header.get("alg"), header.get("kid")
     if algorithm not in issuer.algorithms:
         raise TokenInvalid("The access token is not signed with an algorithm of its issuer")
@@ -96,8 +96,8 @@ def _claims(payload: dict[str, Any], issuer: Issuer) -> Claims:
         issued_at=issued_at,
         role_at=issued_at * 1000,
     )
-    # The functions add ``CLOCK_LEEWAY_SECONDS`` to this time. It is subtracted here, so that only the issuer's leeway
-    # remains.
+    # The functions will add ``CLOCK_LEEWAY_SECONDS`` to the expiry. Subtracting these seconds here leaves only the
+    # issuer's leeway.
     return Claims(user, expires_at + issuer.leeway_seconds - CLOCK_LEEWAY_SECONDS, issuer.issuer)
 
 
@@ -121,13 +121,16 @@ def _email(payload: dict[str, Any], issuer: Issuer) -> str | None:
 
 
 def _role(claim: Any, issuer: Issuer) -> str:
-    """The highest of the roles to which the document maps the texts of the claim; ``user`` if it maps none of them."""
+    """The highest role that the document gives to a text of the claim. If it gives none, the role is ``user``."""
     mapped = [issuer.roles[each] for each in _texts(claim) if each in issuer.roles]
     return max(mapped, key=ROLES.index, default=DEFAULT_ROLE)
 
 
 def claim_at(claims: Any, path: str) -> Any:
-    """The value of the claim with this whole name, or else at this dotted path; None if there is neither."""
+    """The value of the claim that is named ``path``.
+
+    If there is none, the dots in ``path`` separate the names of nested claims. None if there is no nested claim either.
+    """
     if not isinstance(claims, dict):
         return None
     if path in claims:

@@ -136,7 +136,7 @@ def adjust(request: Request, adjustment: int) -> CreditChange:
 def expire(wallet: Wallet, now: int) -> int:
     """Drop a wallet's expired lots, and return how many credits expired. Raises Contention.
 
-    Afterward, the wallet is due at its next expiry, or never if it has no lots.
+    Afterward, the sweeper looks at the wallet again when the next lot expires, or never if there are no lots.
     """
 
     def drop_expired(snapshot: Snapshot) -> int:
@@ -211,7 +211,7 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
     try:
         wallet = _wallet_of(request)
     except UserNotFound:
-        # The reference may have named a user when the request was first sent.
+        # If this is a repeat, the reference may have named a user when the first request was sent.
         if key and (record := idempotency.find(key, now)):
             return _replayed(key, record)
         raise

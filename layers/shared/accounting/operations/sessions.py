@@ -141,8 +141,8 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
         return session
     report = session.counted(report)
     if not session.is_repriced_by(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
-        # The stored report has at least as many tokens, so this report only keeps the session alive. If raising the
-        # hold for a report was refused, a repeat of the report does not get here: it tries again to raise the hold.
+        # The stored report has at least as many tokens, so this report only keeps the session alive. A report that does
+        # not fit the hold does not get here, even if it is a repeat: below, it tries (again) to raise the hold.
         return active(session_id, store.keep_alive(user_id, session_id, now))
     return _raise_hold(session, report, actor or user_id, now)
 
@@ -205,7 +205,10 @@ def active(session_id: str, session: Session | None) -> Session:
 
 
 def _reopened(session: Session, spender: Spender, asked: tuple[str, int, Usage | None, str | None]) -> Answer:
-    """The answer to a repeated initialize. Raises SessionEnded, and SessionExists if the values differ."""
+    """The answer to a repeated initialize.
+
+    Raises SessionEnded if the session has ended, and SessionExists if the values differ.
+    """
     if not session.active:
         raise SessionEnded(session.session_id, session.status, session.outcome)
     same_payer = (session.account_id, session.run_id) == (spender.account_id, spender.run_id)

@@ -74,8 +74,9 @@ def room_for(
 ) -> Room:
     """How many credits can be committed now. ``at`` is when the session or usage record began; None means now.
 
-    If ``wanted`` does not fit the known values of the counters, the current values are read, so that a refusal names
-    each limit that fails. ``stored`` is as in ``Allowance.bounds``. Raises what ``admit`` raises.
+    The snapshot may have old values of counters. If ``wanted`` does not fit them, the current values are read, so that
+    a refusal names exactly the limits that fail. ``stored`` is as in ``Allowance.bounds``. Raises what ``admit``
+    raises.
     """
     admit(snapshot, now)
     allowance, began_at = snapshot.allowance, now if at is None else at
@@ -123,8 +124,8 @@ def commitments(
     """The writes that count ``credits`` in the counter of each bound, and in the run.
 
     ``stored`` are the counters that the session stores. If one of them no longer belongs to a bound, the credits are
-    added to it without a condition. ``in_run`` is added to the run's other sums. A refused write raises StaleRead with
-    the allowance as it is now.
+    added to it without a condition. A run also counts its sessions, records and tokens: ``in_run`` has what to add. A
+    refused write raises StaleRead with the allowance as it is now.
     """
     spender, writes = allowance.spender, list[Write]()
     for bound in bounds:

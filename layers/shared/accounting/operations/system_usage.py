@@ -121,8 +121,8 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
 def _rankings[Id](records: Mapping[int, int], ranking_of: Callable[[int], Ranking[Id]], now: int) -> list[Ranking[Id]]:
     """The ranking of each day in ``records``, which has each day's number of records.
 
-    Threads read several days at a time. Each thread gets a copy of the request's context, so the request's deadline
-    applies in the thread.
+    Each day is read in a thread, with a copy of the request's context, so that the request's deadline applies there.
+    At most ``READERS`` threads run at the same time.
     """
 
     def read(of_day: int) -> Ranking[Id]:
@@ -220,7 +220,7 @@ def _counts_by_model(models: Iterable[str], days: Sequence[Ranking[NameId]]) -> 
 def _exact(
     ids: Sequence[NameId], totals: Mapping[NameId, Standing], days: Sequence[Ranking[NameId]]
 ) -> Iterator[tuple[str, int]]:
-    """Yield the name and the credits over all days of each id. They are read lazily, in batches."""
+    """Yield each id's name, with the id's credits over all days. Both are read lazily, in batches."""
     for group in batched(ids, MAX_BATCH, strict=False):
         seen = [next((ranking.day, each) for ranking in days if each in ranking.standings) for each in group]
         texts = [text for text, _ in system.names_at(seen)]

@@ -67,7 +67,7 @@ def _allowance(spender: Spender, found: Items) -> Allowance:
 
 
 def _refusal(spender: Spender, found: Items) -> AccountingError | None:
-    """Why the spender may not spend from the account.
+    """Why the spender may not spend from the account, or None if they may.
 
     AccountNotFound comes first, so that strangers learn nothing about the account.
     """
@@ -85,7 +85,10 @@ def _refusal(spender: Spender, found: Items) -> AccountingError | None:
 
 
 def with_current_counters(allowance: Allowance, bounds: tuple[Bound, ...]) -> Allowance:
-    """The allowance with the bounds' counters and the run as they are now, read in one strongly consistent call."""
+    """Read the counters of ``bounds`` and the run again, and return the allowance with the new values.
+
+    All are read in one strongly consistent call.
+    """
     spender = allowance.spender
     counters: list[Counter] = [bound.counter for bound in bounds if bound.counter]
     wanted = [budgets.counter_key(spender, counter) for counter in counters]

@@ -26,7 +26,7 @@ def find(key_id: str) -> ApiKey | None:
 
 
 def find_cached(key_id: str) -> ApiKey | None:
-    """Like ``find``, but the key may be as it was ``CACHE_SECONDS`` ago, so a revoked key may work for that long."""
+    """Like ``find``, but the result may be up to ``CACHE_SECONDS`` old. A revoked key may work for that long."""
     return _cache.get(key_id)
 
 

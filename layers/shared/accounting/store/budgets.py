@@ -18,13 +18,14 @@ from accounting.store.table import Item, Write
 from accounting.times import DAY
 
 KEPT_AFTER_LAST_SESSION = 30 * DAY
-"""How long a counter is kept after the item of the last session that can commit to it has expired."""
+"""When the last session that can commit to a counter has expired, the counter is kept for this much longer."""
 
 
 def put(budget: Budget) -> Write:
-    """Define a budget without a condition.
+    """Add or replace a budget.
 
-    The same transaction must write the account's wallet, so that the second of two concurrent changes is refused.
+    This write has no condition. The same transaction must write the account's wallet, because the wallet's condition
+    refuses the second of two concurrent changes.
     """
     return Write(table.put(to_item(budget)))
 
@@ -52,9 +53,11 @@ def of_keys(account_id: AccountId) -> list[Budget]:
 def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int, int], Exception]) -> Write:
     """Add credits to the counter of a bound, and store the warning level that the new sum reaches.
 
-    Refused if the new sum would exceed the limit, if another writer has already stored this warning level, or if the
-    new sum would reach a higher level than this write stores. ``refused`` makes the error from the stored sum and the
-    highest stored level. The next attempt decides with these two values, so each level is stored once in each window.
+    The level is computed from the sum in ``bound``, but the stored sum may have changed since ``bound`` was read. So
+    the write is refused if the new sum would exceed the limit, if another writer has already stored this level or a
+    higher one, or if the new sum would reach a higher level that is not stored yet. ``refused`` makes the error from
+    the stored sum and the stored level. The next attempt decides with these two values, so each level is stored once
+    in each window.
     Raises LookupError for the bound of a run, which has no counter.
     """
     if bound.counter is None:

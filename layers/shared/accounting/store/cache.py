@@ -9,7 +9,7 @@ from cachetools import TLRUCache
 
 
 class Cache[**P, T]:
-    """Results of ``read`` by name, each at most ``seconds`` old. Threads may share it.
+    """Results of ``read`` by name, each at most ``seconds`` old. Threads may share a cache.
 
     ``most`` limits the number of kept results or, if ``size`` is given, the sum of their sizes.
     """

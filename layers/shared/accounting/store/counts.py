@@ -8,7 +8,7 @@ from accounting.store.table import Write
 
 
 def one_more(key: Key, most: int, too_many: AccountingError) -> Write:
-    """Count one more. Refused with ``too_many`` if there are ``most`` already."""
+    """Add 1 to the count. Refused with ``too_many`` if the count is not below ``most``."""
     return Write(
         table.update(
             key,
@@ -22,5 +22,5 @@ def one_more(key: Key, most: int, too_many: AccountingError) -> Write:
 
 
 def one_less(key: Key) -> Write:
-    """Count one less."""
+    """Subtract 1 from the count."""
     return Write(table.update(key, "ADD #count :one_less", values={":one_less": -1}, names={"#count": "count"}))

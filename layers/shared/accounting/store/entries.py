@@ -14,8 +14,8 @@ _FIELDS = tuple(name for name in Entry._fields if name not in ("account_id", "se
 def put(entry: Entry) -> Write:
     """Add an entry. Refused if its number is taken.
 
-    Only a defect can cause this refusal, so the write carries no error: the same transaction requires an unchanged
-    wallet, and the next number of an unchanged wallet is free.
+    The same transaction fails if the wallet has changed, and the next number of an unchanged wallet is free. Only a
+    defect can cause this refusal, so the write has no error to raise.
     """
     return Write(table.put(to_item(entry), condition="attribute_not_exists(pk)"))
 
@@ -52,7 +52,7 @@ def _stored(entry: Entry) -> Item:
 def first_since(account_id: AccountId, at: int, last: int) -> int:
     """The number of the first entry made at or after ``at``. If there is none, ``last + 1``.
 
-    The order of numbers is also the order in time, so this reads only about log2(``last``) entries.
+    Entries are numbered in time order, so a binary search finds it: about log2(``last``) entries are read.
     """
     low, high = 1, last + 1
     while low < high:

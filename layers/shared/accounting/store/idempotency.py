@@ -39,7 +39,7 @@ class Repeated(Exception):
 def put(key: IdempotencyKey, answer: str, now: int) -> Write:
     """Store the answer. Refused with Repeated if the key already has an answer that is still valid."""
     key_is_new = "attribute_not_exists(pk)"
-    # DynamoDB may delete an item days after its TTL, so the condition compares the time itself.
+    # DynamoDB may delete an item days after its TTL, so the condition also accepts an item whose TTL has passed.
     key_has_run_out = "#ttl <= :now"
     action = table.put(
         {

@@ -19,7 +19,8 @@ SHARDS = 8
 PAYER_SHARDS = 2
 """The number of partitions for the ranking of accounts that pay for others.
 
-Two are enough, because a batch of records changes each account's key only once.
+Two are enough, because the ranking has few writes: the rollups function writes once for each account and batch of
+records.
 """
 
 BY_OWNER = "by_owner"
@@ -200,12 +201,12 @@ def end_of_budgets() -> str:
 
 
 def member_counter(account_id: AccountId, user_id: str, begun: int, window: str) -> Key:
-    """What one member committed to a budget in one window. Each counter has a partition of its own."""
+    """The credits that a member holds or has spent in one window of a budget. Each counter has a separate partition."""
     return {"pk": f"COUNTER#{begun}#{window}#{account_id}#{user_id}", "sk": "COUNTER"}
 
 
 def key_counter(account_id: AccountId, key_id: str, begun: int, window: str) -> Key:
-    """What one API key committed to its budget in one window. Each counter has a partition of its own."""
+    """The credits that a key holds or has spent in one window of its budget. Each counter has a separate partition."""
     return {"pk": f"COUNTER#{begun}#{window}#KEY#{key_id}#{account_id}", "sk": "COUNTER"}
 
 
@@ -376,7 +377,7 @@ def active_session(user_id: str, session_id: str, started_at: int, due_at: int) 
 
 
 def is_due(key: Key, now: int) -> bool:
-    """Whether the sweeper should look at the active session with this key by ``now``."""
+    """Whether the active session with this key is due for the sweeper at ``now``."""
     return key["due_sk"].rpartition("#")[2] <= iso(now)
 
 
@@ -503,12 +504,12 @@ def user_counts(role: str) -> list[Key]:
 
 
 def wallets_of_all() -> list[str]:
-    """The partitions of ``by_kind`` that have every wallet."""
+    """The partitions of ``by_kind`` over which all wallets are spread."""
     return [f"WALLETS#{shard}" for shard in range(SHARDS)]
 
 
 def due_wallets_of_all() -> list[str]:
-    """The partitions of ``due`` that have every wallet with lots."""
+    """The partitions of ``due`` over which all wallets with lots are spread."""
     return [f"DUE#WALLET#{shard}" for shard in range(SHARDS)]
 
 

@@ -1,9 +1,10 @@
 """Lots as one short text. They need no attributes of their own, because no condition of a write names one lot.
 
 ``granted,credits,life,number,grace,more…;…`` has a row for each lot, in the order of the lots' numbers. Integers are in
-base 36, and times in seconds. ``granted`` and ``number`` are stored as differences from the previous row; the first
-row's are from 0. ``life`` is the time from grant to expiry. ``grace`` is 0 or 1. In a row that ends after ``life``, the
-difference of ``number`` is 1, and ``grace`` is 0. ``more`` is what a newer version added; this version keeps it.
+base 36, and times in seconds. ``granted`` and ``number`` are stored as differences from the previous row, or from 0 in
+the first row. ``life`` is the time from grant to expiry. ``grace`` is 0 or 1. ``more`` is what a newer version added;
+this version keeps it. A row has only its first three fields if the difference of ``number`` is 1, ``grace`` is 0, and
+there is no ``more``.
 """
 
 from collections.abc import Iterable

@@ -22,7 +22,7 @@ def put(known: User | None, user: User, refused: Callable[[], Exception]) -> Wri
 
 
 def to_item(user: User) -> Item:
-    """Convert a user to an item, with the attributes that a newer version of the service added."""
+    """Convert a user to an item. ``user.more`` has the attributes that only a newer version of the service knows."""
     return {
         **user.more,
         **keys.profile(user.id),

@@ -50,7 +50,7 @@ def paid_by(payer: AccountId) -> Wanted:
 
 
 def with_key(key_id: str | None, wanted: Wanted) -> Wanted:
-    """A test that selects what is ``wanted`` and was used with this API key.
+    """A test that selects what is ``wanted`` and was recorded with this API key.
 
     If ``key_id`` is None, the test is ``wanted`` itself.
     """
@@ -143,7 +143,10 @@ def to_item(record: UsageRecord) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item) -> UsageRecord:
-    """Convert an item to a record that the account paid for. Raises LookupError if the item names no user."""
+    """Convert an item to a record that the account paid for.
+
+    Raises LookupError if neither the item nor the account names a user.
+    """
     user_id = item.get("user_id") or user_of(account_id)
     if user_id is None:
         raise LookupError(f"a usage record of {account_id} names no user")

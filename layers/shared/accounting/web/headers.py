@@ -1,4 +1,4 @@
-"""The headers of every answer, and the headers of requests that the service reads. Imports no pydantic."""
+"""The headers of every answer, and the request headers that the service reads. Imports no pydantic."""
 
 import os
 from functools import cache
@@ -26,9 +26,9 @@ def headers() -> dict[str, str]:
 
 
 READ = frozenset({"idempotency-key", "x-internal-api-key", "x-on-behalf-of"})
-"""The headers of a request that the service reads."""
+"""The request headers that the service reads."""
 
 
 def is_read(name: str) -> bool:
-    """Whether the service reads a request's header with this name, in any case."""
+    """Whether the service reads the request header with this name. Upper and lower case make no difference."""
     return name.lower() in READ

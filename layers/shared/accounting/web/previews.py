@@ -95,9 +95,10 @@ class ReasonView(ResponseModel):
 class PreviewView(ResponseModel):
     """Whether a session would be opened now, with every limit that applies.
 
-    ``requiredCredits`` is what would be held: the estimate plus the buffer. With ``HoldBufferWhenShort=reduce``, a
-    session that can pay for the estimate but not for the buffer would hold the lowest ``remainingCredits`` of
-    ``limits``. ``limits`` is empty if the refusal in ``reason`` does not depend on the credits.
+    ``requiredCredits`` is what would be held: the estimate plus the buffer. If the stack has
+    ``HoldBufferWhenShort=reduce``, and the limits allow the estimate but not the whole buffer, the session would hold
+    fewer credits: the lowest ``remainingCredits`` in ``limits``. ``limits`` is empty if the refusal in ``reason`` does
+    not depend on the credits.
     """
 
     passes: bool

@@ -38,7 +38,7 @@ class RatesView(ResponseModel):
 class TierView(ResponseModel):
     """Rates for all tokens of a request that has more input tokens than ``aboveInputTokens``.
 
-    A class that is missing here keeps the rate that it has without the tier, if it has one.
+    The tier does not change the rate of a class that is missing here.
     """
 
     above_input_tokens: int

@@ -108,7 +108,7 @@ class BaseRates(SomeRates):
 class TierBody(RequestModel):
     """Rates for all tokens of a request that has more input tokens than ``aboveInputTokens``.
 
-    A class that is missing here keeps the rate that it has without the tier, if it has one.
+    The tier does not change the rate of a class that is missing here.
     """
 
     above_input_tokens: Annotated[Tokens, Field(ge=1)]
@@ -149,7 +149,7 @@ class _OrRatesAlone:
 
 
 class CardBody(RequestModel):
-    """Rates of a variant. A class without a rate keeps the rate that it has without the variant, if it has one.
+    """Rates of a variant. The variant does not change the rate of a class that is missing here.
 
     The tiers of the model do not apply to the variant.
     """

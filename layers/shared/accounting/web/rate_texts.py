@@ -1,7 +1,7 @@
 """How rates are named and written in requests and responses.
 
-A function that shows costs but takes no price rules imports only this module. The pydantic models of price rules would
-make its cold start longer.
+This module is separate from the pydantic models of price rules, because importing the models would make a Lambda
+function's cold start longer. The credits function shows costs without these models.
 """
 
 from pydantic.alias_generators import to_camel

@@ -101,8 +101,7 @@ def _an_instant(text: str) -> str:
 def _plain_json(value: object) -> object:
     """The value with floats in place of decimals. Bodies are read with decimals, because prices are exact.
 
-    Raises ValueError for a number whose float, written as text, is a different number, and for nesting deeper than
-    ``MAX_METADATA_DEPTH``.
+    Raises ValueError for a number that would change as a float, and for nesting deeper than ``MAX_METADATA_DEPTH``.
     """
     require_depth(value)
     return _with_floats(value)

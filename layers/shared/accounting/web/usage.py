@@ -24,9 +24,11 @@ class UsageView(ResponseModel):
 
     input_tokens: int = Field(description="All input tokens")
     cached_input_tokens: int | None = left_out("The part of the input that was read from a cache")
-    cache_write_tokens: int | None = left_out("The part of the input that was written to a cache")
+    cache_write_tokens: int | None = left_out(
+        "The part of the input that was written to a cache, without `cacheWrite1hTokens`"
+    )
     cache_write_1h_tokens: Annotated[int | None, Field(alias="cacheWrite1hTokens")] = left_out(
-        "The part of the input that was written to a cache for an hour, not counted in `cacheWriteTokens`"
+        "The part of the input that was written to a cache for an hour"
     )
     input_audio_tokens: int | None = left_out("The part of the input that is audio and did not come from a cache")
     output_tokens: int = Field(description="All output tokens")

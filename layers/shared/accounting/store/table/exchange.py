@@ -65,7 +65,7 @@ class Exchange:
     def _connection(self) -> HTTPConnection:
         """An open connection: an idle one, or a new one.
 
-        An idle connection with something to read is not used, because the server has closed it.
+        If the server closed an idle connection, poll reports something to read. Such a connection is not used.
         """
         while True:
             try:
@@ -110,7 +110,7 @@ def _usual_reply(file: BufferedReader) -> tuple[Reply, bool] | None:
 
 
 def _any_reply(file: BufferedReader) -> tuple[Reply, bool]:
-    """The reply, and whether the connection stays open, read by http.client."""
+    """The reply as http.client reads it, and whether the connection stays open."""
     source: Any = SimpleNamespace(makefile=lambda _mode: file)
     with HTTPResponse(source, method="POST") as response:
         response.begin()

@@ -44,7 +44,7 @@ class Credentials(NamedTuple):
 class Place(NamedTuple):
     """An address of DynamoDB, its region, and how to authenticate there; ``tls`` is None for http.
 
-    ``credentials`` is called before every attempt, because they may change at any time.
+    ``credentials`` is called before every attempt, because the credentials may change at any time.
     """
 
     url: str

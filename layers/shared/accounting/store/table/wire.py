@@ -3,9 +3,9 @@
 boto3's client supports every service and every option, which takes most of a request's processor time. ``Wire`` has
 only six of the client's methods, with the same arguments, the same exceptions, and the same answers except for
 ResponseMetadata. It is stricter in one respect: an answer that is cut short or has a wrong checksum is never returned.
-Such an answer counts as lost, so the request is repeated, and the last attempt raises ConnectionClosedError. From an
-answer that is cut short, boto3 makes an answer without an item. If all three attempts get a wrong checksum, boto3
-returns the third answer.
+Such an answer counts as lost, so the request is repeated. If the last attempt gets such an answer too, it raises
+ConnectionClosedError. boto3 reads an answer that is cut short as an answer without an item. If all three attempts get a
+wrong checksum, boto3 returns the third answer.
 
 Threads may share a wire.
 """
@@ -39,7 +39,11 @@ ThrottlingException TooManyRequestsException TransactionInProgressException
 """
 REPEATED_CODES = frozenset(_CODES.split())
 """The codes that botocore's ``standard`` mode retries. A test compares both lists."""
-REPEAT_COST, TIMEOUT_COST = 5, 10  # botocore's quota of 500 pays for retries, so that they stop if all calls fail
+REPEAT_COST, TIMEOUT_COST = 5, 10
+"""What a retry, and a retry after a timeout, takes from botocore's quota of 500. An empty quota allows no retry.
+
+A call that succeeds gives a part back. If all calls fail, the quota is soon empty, and the retries stop.
+"""
 
 
 class Wire:
