@@ -67,8 +67,8 @@ ACCESS_LOG_BYTES = 520
 ABOUT = f"""\
 The cost of {SESSIONS:,} sessions in us-east-1, before free tiers. The requests of a session are
 {", ".join(f"{count} × {name}" for name, count in SESSION.items())}. The last column is the cost without heartbeats,
-which short streams do not need. **Duration** is estimated: the CPU time measured here, divided by the share of a core that a
-function of {MEMORY_GIGABYTES * 1024:.0f} MB has ({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), plus
+which short streams do not need. **Duration** is estimated: the CPU time measured here, divided by the share of a core
+that a function of {MEMORY_GIGABYTES * 1024:.0f} MB has ({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), plus
 {DATABASE_SECONDS * 1000:.0f} ms for each call to DynamoDB. Log bytes are measured; the gateway's access log adds
 {ACCESS_LOG_BYTES} a request, and Lambda adds no lines. The authorizer runs once a session (its answers are cached for
 5 minutes). The system's statistics count usage records in batches. A batch has {BATCH} records, of {ACTIVE_USERS} users

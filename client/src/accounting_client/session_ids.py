@@ -16,7 +16,7 @@ Each later id of the same millisecond adds a random step of at most 2^60. So at 
 """
 
 _last = 0, 0
-"""The time and random bits of the newest id. No lock guards them: a forked process could inherit a locked lock.
+"""The time and random bits of the newest id. No lock guards them: a fork could copy a lock while a thread holds it.
 
 Ids that threads make at once differ by their random bits.
 """
