@@ -117,7 +117,9 @@ def test_closing_the_client_waits_while_a_settlement_is_sent_again(play: Play) -
     assert play.bank.open == set()
 
 
-def test_closing_the_client_logs_a_settlement_once_if_it_cannot_be_sent(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+def test_closing_the_client_logs_a_settlement_once_if_it_cannot_be_sent(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
     def body(session: Any) -> None:
         session.add_tokens(30)
         play.bank.is_down = True
