@@ -133,7 +133,10 @@ class Simulation:
                 seen = self._wallet
 
     def _refusal(self, seen: Wallet) -> StaleRead | Conflict | None:
-        """Return why an attempt that decided on ``seen`` is refused, or None. Take its units unless it is throttled."""
+        """Return why an attempt that read the wallet ``seen`` is refused, or None if it is not refused.
+
+        Take the attempt's write units from the partition, unless the attempt is throttled.
+        """
         refilled = self._units + (self.now - self._refilled_at) * PARTITION_UNITS_A_SECOND
         self._units, self._refilled_at = min(refilled, PARTITION_UNITS_A_SECOND), self.now
         if self._units < self._attempt_units:

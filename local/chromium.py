@@ -98,6 +98,6 @@ def _unpack(archive: Path, folder: Path) -> None:
             packed_files.extractall(into, filter="data")
         (folder / name).unlink()
     shutil.rmtree(folder / "package")
-    # The package's own fonts.conf names the folders in which Lambda has fonts.
+    # Replace the package's fonts.conf, because it names the folders in which Lambda has fonts.
     (folder / "fonts/fonts.conf").write_text(FONTS)
     (folder / "chromium").chmod(0o755)

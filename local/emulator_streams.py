@@ -87,7 +87,7 @@ def restore_streams(saved: dict[str, Any] | None) -> None:
 def correct_positions() -> None:
     """If a trigger's position is beyond the end of its stream, set it to the end, so that no new record is skipped.
 
-    A position can be too high if an older version saved no records.
+    A position is too high if the data was saved by an older version of this project, which saved no records.
     """
     for account, region, table in list(dynamodb._tables._data):
         end = dynamodb.stream_end_position(table, account_id=account, region=region)

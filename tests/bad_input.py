@@ -40,7 +40,7 @@ TOO_BIG: list[Any] = [10**12 + 1, 2**63, 10**40, 10**300]
 NOT_A_TEXT: list[Any] = [5, 1.5, 0, -1, True, False, *NOT_A_SCALAR, *NOT_JSON]
 NOT_PRINTABLE = ["\x00", "a\x00b", "a\nb", "\x1b[2J", "a\x7f", Raw(r'"\ud800"'), Raw(r'"a\udfff"')]
 
-# Each list below is named after what a field must be: POSITIVE has the bad values of a field that must be positive.
+# Most lists below are named after what a field must be: POSITIVE has the bad values of a field that must be positive.
 POSITIVE = [MISSING, None, *NOT_AN_INTEGER, *TOO_BIG, 0, -1, -(10**300)]
 NOT_NEGATIVE = [bad for bad in POSITIVE if bad is False or bad != 0]
 NOT_ZERO = [bad for bad in POSITIVE if bad != -1]
@@ -68,6 +68,7 @@ UNKNOWN_USER = [
     "%00",
     " ",
 ]
+"""References that no user has."""
 
 ALLOCATE = ("POST", "credits/allocate", {"userId": "{self}", "credits": 5, "expiryDays": 5, "notes": "x"})
 SET = ("POST", "credits/set", {"userId": "{self}", "credits": 5, "expiryDays": 5, "notes": "x"})

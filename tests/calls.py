@@ -25,7 +25,7 @@ def the_wire() -> Wire:
 class Calls:
     """The names of the operations in the order of the calls, the number of items read, and the write units.
 
-    Write units are counted only for transactions and updates. They include the write units of the indexes.
+    Write units are counted only for transactions and updates, and include those of the indexes.
     """
 
     operations: list[str] = field(default_factory=list)

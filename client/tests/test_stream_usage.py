@@ -89,7 +89,7 @@ def test_a_cumulative_usage_replaces_the_earlier_report(accounted: Run) -> None:
     assert service.bodies_of("finalize")[0]["usage"] == STARTED | {"output_tokens": 25}
 
 
-def test_a_broken_stream_is_settled_for_its_usage_and_the_tokens_counted_later(accounted: Run) -> None:
+def test_a_broken_stream_is_settled_for_its_last_usage_and_the_tokens_counted_after_it(accounted: Run) -> None:
     def body(session: Any) -> Iterator[float]:
         yield from using(STARTED, "anthropic", then=30)(session)
         raise ConnectionResetError("the model hung up")
@@ -151,7 +151,7 @@ def test_a_session_has_exactly_one_estimate(stream: Run, estimates: dict[str, An
     ("usage", "usage_format", "kind"),
     [(None, "openai", TypeError), ({"a": float("nan")}, "openai", ValueError), ({}, "cohere", ValueError)],
 )
-def test_an_unusable_usage_aborts_with_the_tokens_counted(
+def test_an_unusable_usage_aborts_the_session_with_the_tokens_counted(
     accounted: Run, usage: Any, usage_format: str, kind: type[Exception]
 ) -> None:
     def body(session: Any) -> Iterator[float]:
@@ -408,7 +408,7 @@ def test_output_that_needs_no_heartbeat_never_costs_more_than_is_held(input_cred
         answer_heartbeat(meter, allocated)
 
 
-def test_a_usage_above_the_estimate_causes_a_heartbeat_before_the_buffer_is_used_up() -> None:
+def test_a_heartbeat_is_due_at_a_usage_above_the_estimate_and_again_before_the_new_buffer_is_used_up() -> None:
     """The stream reaches a price tier that doubles the cost of the whole request.
 
     The estimate was 190,000 tokens of input and 4,000 of output, for 600 credits.

@@ -47,7 +47,7 @@ def test_a_token_without_new_information_writes_nothing(calls: Calls) -> None:
     assert (calls.round_trips, calls.write_units) == (2, 0)
 
 
-def test_is_known_reads_the_table_until_it_finds_the_user_and_then_uses_the_cache(calls: Calls) -> None:
+def test_an_unknown_user_is_read_from_the_table_each_time_and_a_known_user_only_once(calls: Calls) -> None:
     calls.reset()
 
     assert [users.is_known("u9") for _ in range(2)] == [False, False]
@@ -171,7 +171,7 @@ def test_a_user_can_claim_an_address_that_is_their_own_id() -> None:
     assert meaning("X@example.com") == "x@example.com"
 
 
-def test_an_address_that_is_also_a_newer_users_id_still_moves_between_its_claimants() -> None:
+def test_an_address_still_moves_to_the_newest_claim_after_it_became_the_id_of_another_user() -> None:
     sync("u1", "x@example.com", 1)
     sync("x@example.com", "y@example.com", 2)
     sync("u2", "x@example.com", 3)
@@ -179,7 +179,7 @@ def test_an_address_that_is_also_a_newer_users_id_still_moves_between_its_claima
     assert meaning("x@example.com") == "u2"
 
 
-def test_an_invalid_email_address_names_nobody() -> None:
+def test_an_invalid_email_address_cannot_be_claimed() -> None:
     sync("victim", "v@example.com", 1)
     sync("u1", "victim", 2)
 
@@ -269,7 +269,7 @@ def test_an_address_that_is_given_up_goes_to_the_newest_of_the_other_claims() ->
     assert meaning("one@example.com") == "u2"
 
 
-def test_signing_in_again_gets_an_address_that_nobody_holds(dynamodb: Any, table_name: str) -> None:
+def test_an_address_that_nobody_holds_goes_to_a_user_who_signs_in_with_it(dynamodb: Any, table_name: str) -> None:
     sync("u1", "one@example.com", 1)
     dynamodb.delete_item(TableName=table_name, Key=table.pack(keys.email("one@example.com")))
     users.sync(Description("u1", username="Ann", issued_at=2), NOW)
@@ -323,7 +323,7 @@ def test_the_newest_of_concurrent_claims_gets_the_address() -> None:
         assert meaning(address) == "u1", round_
 
 
-def test_an_address_that_two_users_give_up_at_once_belongs_to_nobody() -> None:
+def test_an_address_that_two_users_give_up_at_the_same_time_belongs_to_nobody() -> None:
     for round_ in range(8):
         address = f"one{round_}@example.com"
         sync("u1", address, 3 * round_ + 1)

@@ -90,7 +90,7 @@ def test_a_changed_limit_keeps_the_counters_and_a_changed_window_or_zone_begins_
         assert changed.replacing(OWN).counter_at(AT) != OWN.counter_at(AT)
 
 
-def test_a_budget_set_again_with_the_same_values_is_unchanged() -> None:
+def test_setting_the_same_values_again_does_not_change_a_budget() -> None:
     assert OWN._replace(begun=9, changed_at=AT + 1, changed_by="other").has_same_terms_as(OWN)
     assert not OWN.has_same_terms_as(None)
     for changed in (

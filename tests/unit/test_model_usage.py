@@ -80,6 +80,6 @@ def test_parts_of_the_output_may_not_exceed_it(part: str) -> None:
 
 @pytest.mark.parametrize("name", JSON_NAMES)
 @pytest.mark.parametrize("count", [-1, MAX_COUNT + 1])
-def test_a_count_is_refused_outside_its_range(name: str, count: int) -> None:
+def test_a_count_outside_its_range_is_refused(name: str, count: int) -> None:
     outside = FULL._replace(**{JSON_NAMES[name]: count})
     assert problem(outside) == (f"estimatedUsage.{name}", "must be between 0 and 1000000000")

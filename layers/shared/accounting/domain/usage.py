@@ -49,7 +49,10 @@ NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 
 class Countable(NamedTuple):
-    """The part of a usage record that statistics need. ``counts`` is what ``model_usage.counts_in`` returns."""
+    """The part of a usage record that statistics need.
+
+    ``counts`` has the tokens by class, the requests and so on, as ``model_usage.counts_in`` returns them.
+    """
 
     at: int
     credits: int

@@ -123,7 +123,7 @@ def _empty_some(organization: Organization, actor: str, now: int) -> int:
 
 
 def _received(before: Wallet, lots: Iterable[Lot], cause: Cause) -> tuple[Decision, list[Allocation]]:
-    """Grant the lots of a closed account to the wallet ``before``, each lot with its expiry."""
+    """Grant the lots of a closed account to the wallet that receives them. Each lot keeps its expiry."""
     wallet, entries, granted = before, list[Entry](), list[Allocation]()
     for lot in lots:
         decision = decisions.grant(wallet, lot.credits, expires_at=lot.expires_at, cause=cause)

@@ -46,7 +46,7 @@ def preview(
         return Preview(spender, estimate.credits, buffered, refusal=refused)
     snapshot = spending.read(spender)
     try:
-        # No room has so many credits, so the current value of every counter is read.
+        # `room_for` reads current counters only if the wanted credits do not fit. UNLIMITED never fits.
         room = spending.room_for(UNLIMITED, snapshot, now=now)
     except Invalid:
         raise

@@ -202,7 +202,10 @@ def _by_name(kind: str, days: Sequence[Ranking[NameId]]) -> tuple[dict[str, int]
 
 
 def _counts_by_model(models: Iterable[str], days: Sequence[Ranking[NameId]]) -> tuple[dict[str, dict[str, int]], bool]:
-    """The usage by class of the first ``models``, as many as fit in an answer, and whether any are left out."""
+    """The usage by class of ``models``, and whether any are left out.
+
+    If an answer has no room for all of them, the last models are left out.
+    """
     if not days:
         return {}, False
     names = [Name("model", model) for model in models]

@@ -92,7 +92,7 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     except (Contention, IdempotencyConflict, Unavailable):
         raise
     except AccountingError:
-        # The balance, the user or the price may have changed since this request was first sent.
+        # A repeat gets the recorded answer, even if the balance, the user or the price has changed since.
         if key and (known := idempotency.find(key, now)):
             return _replayed(key, known)
         raise
