@@ -65,7 +65,7 @@ class Documentation:
         self._requested: set[str] = set()
 
     def line(self, command: str) -> str:
-        """Return a command to run. Raises AssertionError if no page has it."""
+        """Return ``command``, and record that it was requested. Raises AssertionError if no page has it."""
         assert any(command in named for named in self._commands_by_page.values()), f"no page has the command {command}"
         self._requested.add(command)
         return command

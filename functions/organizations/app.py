@@ -97,7 +97,10 @@ class OrganizationView(ResponseModel):
 
 
 class OrganizationsView(ResponseModel):
-    """A page of organizations, newest first."""
+    """A page of organizations.
+
+    For administrators, the newest organization comes first. For other callers, the one that they joined last comes first.
+    """
 
     organizations: list[OrganizationView]
     next_cursor: str | None = left_out()

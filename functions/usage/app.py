@@ -195,8 +195,8 @@ class SeriesView(ResponseModel):
     """Credits of each name by UTC day, for the 10 names with the most credits. Days without credits are left out.
 
     ``other`` has all other credits: the credits of other names and, in a series by model, the credits that count for no
-    model. The names and ``other`` add up to ``byDay``. In a series by account, the names are ids of accounts that paid:
-    organizations' accounts, and the personal accounts of the 10 users who spent most.
+    model. The names and ``other`` add up to ``byDay``. In a series by account, the names are the ids of the accounts
+    that paid. A personal account is named only if its user is one of the 10 users who spent most.
     """
 
     by: system_usage.By
@@ -243,9 +243,9 @@ class SystemView(ResponseModel):
 
     ``byUser`` has the users who spent most. If not all services or models fit in the answer, ``byService`` and
     ``byModel`` have those on which users spent the most. ``tokensByModel`` has up to 100 models of ``byModel``: those
-    that cost most. All numbers are exact. ``truncated`` means that users, services, models or usage by model are left
-    out. The sums are up to five minutes behind (the stack's parameter StatisticsSeconds). ``asOf`` is when the newest
-    counted record was made.
+    that cost most. ``truncated`` means that users, services, models or usage by model are left out. The numbers
+    that are shown are still exact. All numbers are up to five minutes behind (the stack's parameter StatisticsSeconds).
+    ``asOf`` is when the newest counted record was made.
     """
 
     total_records: int

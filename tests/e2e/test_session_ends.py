@@ -137,7 +137,7 @@ def test_only_an_active_session_can_be_ended(service: Stack, people: People, adm
     assert [record["credits"] for record in audited(service, person).usage] == [1]
 
 
-def test_a_report_with_unknown_names_succeeds_and_lists_them(people: People) -> None:
+def test_a_report_with_unknown_names_is_accepted_and_its_answer_lists_them(people: People) -> None:
     person = people(credits=100)
     one, other = person.open(1_000), person.open(1_000)
     more = {"tokenGenerated": 5, "usages": {"input_tokens": 5}}

@@ -91,7 +91,11 @@ COST_LIMITS = [
     CostLimit("initialize with another id", 2, 9, lambda _: open_session()),
     CostLimit("heartbeat", 1, 1, lambda sid: sessions.heartbeat("u1", sid, 500, now=NOW), open_session),
     CostLimit(
-        "late heartbeat", 2, 1, lambda sid: sessions.heartbeat("u1", sid, 1, now=NOW), lambda: open_session_at(100)
+        "heartbeat with fewer tokens",
+        2,
+        1,
+        lambda sid: sessions.heartbeat("u1", sid, 1, now=NOW),
+        lambda: open_session_at(100),
     ),
     CostLimit("finalize", 2, 11, finalize, open_session),
     CostLimit("finalize with a UUIDv7", 2, 11, finalize, lambda: open_session(uuid7(NOW))),

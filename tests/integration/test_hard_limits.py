@@ -194,7 +194,7 @@ def test_deleting_a_budget_lifts_the_limit_and_a_new_one_begins_at_zero() -> Non
     assert committed("member:u1") == 0
 
 
-def test_a_raise_is_refused_by_a_budget_or_an_ended_run_and_the_report_is_kept() -> None:
+def test_a_budget_and_an_ended_run_refuse_to_raise_a_hold_but_the_reported_tokens_are_stored() -> None:
     budget("member:u1", 8)
     runs.begin(Spender("u1", ACME), "r1", 100, expires_at=None, metadata={}, now=NOW)
     stream("s1", run_id="r1")
@@ -295,7 +295,7 @@ def test_a_record_that_costs_nothing_is_admitted_beyond_every_limit() -> None:
         stream("s2", 1)
 
 
-def test_a_counter_outlives_every_session_that_can_commit_to_it() -> None:
+def test_a_counter_outlives_every_session_that_can_count_in_it() -> None:
     budget("member:u1", 10, window="day")
     session = stream("s1")
 
@@ -328,7 +328,9 @@ def test_settling_a_session_whose_counter_is_gone_creates_a_complete_counter(
     assert ("ttl" in item) == (window == "day")
 
 
-def test_a_hold_and_a_settlement_with_every_limit_cost_what_the_data_model_says(user: MakeUser, calls: Calls) -> None:
+def test_a_hold_and_a_settlement_under_every_kind_of_limit_cost_what_the_data_model_page_says(
+    user: MakeUser, calls: Calls
+) -> None:
     """The figures are those of docs/data-model.md for a caller who names the organization's account."""
     user("u1")
     key_id = make_key()
@@ -359,7 +361,7 @@ def test_a_personal_hold_without_limits_reads_only_its_wallet(user: MakeUser, ca
 
 
 @pytest.mark.parametrize(
-    ("run_id", "own", "admitted", "tightest"),
+    ("run_id", "has_budget", "admitted", "tightest"),
     [
         ("r1", True, 4, ["run:r1"]),
         (None, True, 6, ["member:u1"]),
@@ -367,12 +369,12 @@ def test_a_personal_hold_without_limits_reads_only_its_wallet(user: MakeUser, ca
     ],
 )
 def test_32_callers_get_exactly_what_the_tightest_limit_covers(
-    run_id: str | None, own: bool, admitted: int, tightest: list[str]
+    run_id: str | None, has_budget: bool, admitted: int, tightest: list[str]
 ) -> None:
     """The wallet covers ten sessions, the member's budget six and the run four; a session holds 2 credits."""
     table.client()  # before threads race to create it
     credits.set_available(Request("boss", "", "", 30, NOW, account_id=ACME), 20)
-    if own:
+    if has_budget:
         budget("member:u1", 12)
     runs.begin(Spender("u1", ACME), "r1", 8, expires_at=None, metadata={}, now=NOW)
 
@@ -384,7 +386,7 @@ def test_32_callers_get_exactly_what_the_tightest_limit_covers(
     assert {tuple(each["limit"] for each in refusal.details["limits"]) for refusal in refused} == {tuple(tightest)}
     assert wallets.get(ACME).held == 2 * admitted
     assert runs.show(ACME, "r1", by=BOSS).run.committed == (8 if run_id else 0)
-    if own:
+    if has_budget:
         assert committed("member:u1") == 2 * admitted
     assert_books_balance("u1", ACME)
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 CONCURRENT_CALLS = 6
 """Enough calls at once to reach several processes of each function. Every process has its own cache of callers."""
 ONE_BURST = threading.Lock()
-"""Held during a burst: the tests run in parallel, and bursts at the same time would need more processes."""
+"""Held during a burst. The tests run in parallel, and without this lock, several bursts could run at the same time and
+need more processes than one burst."""
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,9 @@ class Answer:
 class Call(Generic[T_co]):
     """A request, and how to read its answer.
 
-    ``repeatable`` says whether the request may be sent again if its answer was lost. A refusal whose JSON has the
-    field that ``answer_field`` names is read as an answer. Any other refusal is raised as an error.
+    ``repeatable`` says whether the request may be sent again if its answer was lost. ``answer_field`` is the name of a
+    field. If the JSON of a refusal has this field, the refusal is read as an answer. Any other refusal is raised as an
+    error.
     """
 
     method: str

@@ -52,7 +52,7 @@ class Route:
 
     ``inputs`` are the fields of a request that the model reads. ``limits`` are the fields that limit the output. To
     shorten the output of a request without a limit, the first field of ``limits`` is set. ``text_of_part`` returns the
-    text of a part of a stream if the part has nothing else to count, else None. For text, it is faster than
+    text of a part of a stream, or None if the part may have anything else to count. For text, it is faster than
     ``of_part``. ``refuses`` says why a request can't be accounted for. ``asks_for_usage`` changes the body of a
     streamed request so that the stream reports the usage, and returns whether a change was needed.
     """

@@ -81,7 +81,7 @@ def create_organization(name: str, owner_id: str, *, idempotency_key: str | None
 
 
 def organizations_page(*, limit: int | None = None, cursor: str | None = None) -> Call[Page[Organization]]:
-    """A page of the organizations that the caller is a member of. The organization joined last comes first.
+    """A page of the organizations that the caller is a member of. The one that they joined last comes first.
 
     An administrator gets all organizations, newest first. ``limit`` is 1 to 100, by default 100.
     """
@@ -90,7 +90,7 @@ def organizations_page(*, limit: int | None = None, cursor: str | None = None) -
 
 
 def organizations(*, page_size: int = 100) -> Listing[Organization]:
-    """The organizations that the caller is a member of. The organization joined last comes first.
+    """The organizations that the caller is a member of. The one that they joined last comes first.
 
     An administrator gets all organizations, newest first.
     """

@@ -60,7 +60,7 @@ class Usage(NamedTuple):
 NO_USAGE = Usage(requests=0)
 
 UNCLASSIFIED = "unclassified"
-"""The name in sums for tokens that were reported only as a number."""
+"""In sums of usage, the name of the count of tokens that were reported without their classes."""
 
 COUNTS = (*Usage._fields, UNCLASSIFIED)
 """The names of all counts in sums of usage."""

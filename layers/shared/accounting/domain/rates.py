@@ -126,23 +126,23 @@ class RateCard(NamedTuple):
 
     @property
     def number_rate(self) -> int:
-        """The rate of tokens known only by number: the higher of the input and output rates."""
+        """The rate of tokens whose classes are unknown: the higher of the input and output rates."""
         return max(self.rates.input or 0, self.rates.output or 0)
 
     def cost_of_number(self, tokens: int) -> int:
-        """What tokens cost in credits if only their number is known."""
+        """What this number of tokens costs in credits if their classes are unknown."""
         return rounded_up(tokens * self.number_rate)
 
     def number_within(self, credits: int) -> int:
-        """The most tokens (at most ``MAX_COUNT``), known only by number, that cost no more than ``credits``."""
+        """The most tokens of unknown classes that cost no more than ``credits``; at most ``MAX_COUNT``."""
         return _within(credits * AMOUNT_SCALE, self.number_rate)
 
     def output_within(self, credits: int, usage: Usage) -> int:
         """The most output tokens that ``credits`` cover after they pay for the usage's inputs.
 
-        The credits first pay for the usage's reasoning and audio output, and then for plain output. If they do not
-        cover the reasoning and audio output, the result counts every output token at the higher of these two rates. If
-        they do not cover the inputs, the result is -1.
+        After the inputs, the credits pay for the usage's reasoning and audio output, and then for plain output. If they
+        do not cover the reasoning and audio output, every output token counts at the rate of reasoning or the rate of
+        audio output, whichever is higher. If they do not cover the inputs, the result is -1.
         """
         rates, budget = self.rates_of(usage.input), credits * AMOUNT_SCALE
         parts = usage.reasoning + usage.output_audio
@@ -156,9 +156,9 @@ class RateCard(NamedTuple):
     def fitting_output(self, credits: int, usage: Usage) -> int:
         """The most output tokens that ``credits`` surely cover after the usage's inputs.
 
-        The classes of output beyond the usage are unknown. If ``credits`` cover the whole usage, the output beyond it
-        counts at the highest output rate. If they do not, all output counts at that rate. If they do not cover the
-        inputs, the result is -1.
+        If ``credits`` cover the whole usage, they may pay for more output than the usage has. The classes of the
+        additional output are unknown, so it counts at the highest output rate. If ``credits`` do not cover the whole
+        usage, all output counts at that rate. If they do not cover the inputs, the result is -1.
         """
         rates = self.rates_of(usage.input)
         highest_rate = max(_rate(rates, name) for name in ("output", "reasoning", "output_audio"))

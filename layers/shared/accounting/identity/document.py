@@ -21,7 +21,8 @@ type Texts = Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_l
 type Path = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/@$-]{1,200}$")]
 """The name of a claim, or a dotted path to it.
 
-Refusals contain the path. The gateway does not escape the path in JSON, so only these characters are accepted.
+The message of a refusal can contain the path. The gateway writes the message into JSON without escaping it, so only
+these characters are accepted.
 """
 type Role = Literal["user", "supervisor", "admin"]
 
@@ -43,7 +44,7 @@ class _Part(BaseModel):
 
 
 class ClaimNames(_Part):
-    """Which claims have the user's id, e-mail address, name and role: names, or paths such as ``realm_access.roles``.
+    """The claims that have the user's id, e-mail address, name and role.
 
     ``user_id_prefix`` is put before the value of the claim that ``user_id`` names. ``email_verified`` names the claim
     that says whether the address is verified. If the issuer verifies every address, ``email_verified`` is True instead.

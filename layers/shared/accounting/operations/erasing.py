@@ -1,9 +1,9 @@
 """Erasing a user's personal data. Ids, credits, the ledger's chain and sums of usage stay.
 
-The first step is one transaction: the profile loses name and address, and the user is disabled for good. After that,
-only requests that are already in progress can store new texts about the user. The second step begins when these
-requests have ended. It goes through every item that can have texts, and remembers how far it got. The sweeper runs it,
-and so does a repeated request. Two runs at the same time do no harm.
+The first step is one transaction: the profile loses name and address, and the user is disabled for good. For a short
+time after that, requests can still store new texts about the user (see ``WAIT``). The second step begins when these
+requests have ended. It goes through every item that can have texts, and remembers how far it got. The sweeper runs the
+second step, and so does a repeated request to erase the user. Two runs at the same time do no harm.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Identifiers that sort by time of creation, and salts."""
+"""Salts, and identifiers whose order is the order of their creation."""
 
 from base64 import b32encode
 from secrets import randbits, token_urlsafe

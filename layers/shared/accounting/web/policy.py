@@ -19,7 +19,8 @@ def deny(event: Mapping[str, Any], refusal: NotAuthenticated) -> dict[str, Any]:
 def undecided() -> dict[str, Any]:
     """Neither allow nor refuse: without a policy, the gateway answers 503, and asks again at the next request.
 
-    An exception would do the same, but may end the process, and with it the issuers' keys that the process has fetched.
+    An exception would have the same effect, but may also end the process. The next process would then have to fetch the
+    issuers' keys again.
     """
     return {}
 
