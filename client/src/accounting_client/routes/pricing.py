@@ -96,8 +96,8 @@ class ModelPrice(PriceFields):
     """A model's price in force. ``history`` is a page of the model's rules, newest first.
 
     If no rule is in force, ``effective_from`` is None. Then the price is the model's built-in price (``built_in``) or
-    the default price. If there is no default price either, ``price_per_thousand_tokens`` is None and ``rates`` has no
-    rate: the model has rules, but no price in force.
+    the default price. If the service has no default price, a model without a built-in price has no price in force:
+    ``price_per_thousand_tokens`` is None and ``rates`` has no rate.
     """
 
     price_per_thousand_tokens: Decimal | None = None
@@ -108,7 +108,7 @@ class ModelPrice(PriceFields):
 
 @dataclass(frozen=True)
 class PriceChange:
-    """A model's rule in the imported list (``after``), and the stored rule that it replaces (``before``)."""
+    """A rule in the imported list (``after``), and the stored rule that would be in force without it (``before``)."""
 
     model_id: str
     before: PriceRule
