@@ -41,7 +41,8 @@ BATCH = 29
 """How many usage records the system's statistics count together. A million sessions a month are 116 records in five
 minutes. If the table has four partitions, its stream has four shards, and each shard gets 29 of the records."""
 ACTIVE_USERS, MODELS = 6, 3
-"""How many users and models a batch has. If each of 6 users begins a session a minute, that is 30 in five minutes."""
+"""How many users and models a batch has. If each of 6 users begins a session a minute, they make about one batch of
+records in five minutes."""
 
 # AWS's list prices for us-east-1 in 2025/2026, before free tiers and volume discounts.
 WRITE_UNIT_USD = 0.625 / 1e6
@@ -64,14 +65,15 @@ ACCESS_LOG_BYTES = 520
 """Assumed: the length of the gateway's access log line for a request."""
 
 ABOUT = f"""\
-{SESSIONS:,} sessions of {", ".join(f"{count} × {name}" for name, count in SESSION.items())}, in us-east-1, before
-free tiers, and the same without heartbeats, which short streams do not need. **Duration** is assumed: the CPU time
-measured here, divided by the share of a core that a function of {MEMORY_GIGABYTES * 1024:.0f} MB has
-({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), plus {DATABASE_SECONDS * 1000:.0f} ms for each call to DynamoDB. Log
-bytes are measured; the gateway's access log adds {ACCESS_LOG_BYTES} a request, and Lambda adds no lines. The authorizer
-runs once a session (its answers are cached for 5 minutes). The system's statistics count usage records in batches.
-A batch has {BATCH} records, of {ACTIVE_USERS} users and {MODELS} models. This is what one of four partitions gets in
-five minutes, if there are a million sessions a month and each active user begins a session a minute."""
+The cost of {SESSIONS:,} sessions in us-east-1, before free tiers. The requests of a session are
+{", ".join(f"{count} × {name}" for name, count in SESSION.items())}. The last column is the cost without heartbeats,
+which short streams do not need. **Duration** is estimated: the CPU time measured here, divided by the share of a core
+that a function of {MEMORY_GIGABYTES * 1024:.0f} MB has ({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), plus
+{DATABASE_SECONDS * 1000:.0f} ms for each call to DynamoDB. Log bytes are measured; the gateway's access log adds
+{ACCESS_LOG_BYTES} a request, and Lambda adds no lines. The authorizer runs once a session (its answers are cached for
+5 minutes). The system's statistics count usage records in batches. A batch has {BATCH} records, of {ACTIVE_USERS} users
+and {MODELS} models. One shard of the table's stream gets such a batch in five minutes, if the table has four
+partitions, there are a million sessions a month, and each active user begins a session a minute."""
 PRICES = """\
 List prices of 2025/2026: DynamoDB on-demand writes 0.625 and reads 0.125 USD per million units; Lambda
 arm64 0.0000133334 USD per GB-second and 0.20 per million requests; API Gateway REST 3.50 per million requests;
@@ -115,7 +117,7 @@ class Part:
     """How many usage records the figures are for."""
 
     def total(self, of: str) -> float:
-        """Return how much of a figure a session needs."""
+        """Return how much a session needs of the figure named ``of``, such as ``write_units``."""
         return self.times * float(getattr(self.figures, of)) / self.records
 
 
@@ -132,7 +134,7 @@ def run(report: Report, database: Database) -> None:
         report.targets.append(Target.at_most(f"a million sessions {name} heartbeats", limit, total, " USD"))
     for name, units in (("initialize", 8), ("finalize", 11), ("system statistics", 2)):
         each = parts[name]
-        promise = f"write units of {name}" + (", a record" if each.records > 1 else "")
+        promise = f"write units of {name}" + (" per record" if each.records > 1 else "")
         report.targets.append(Target.at_most(promise, units, each.figures.write_units / each.records))
     _idle(report)
 
@@ -171,7 +173,7 @@ def _behind_the_scenes(database: Database) -> dict[str, Part]:
     token = mint(JWT_SECRET, "cost")
     times = scaled(TIMES, least=3)
     batches = [_batch(seed.first_instant() + number * SLOT) for number in range(times)]
-    count(batches.pop())  # not measured: a day's first batch creates the sums, and costs less than later batches
+    count(batches.pop())  # not measured: creating a day's sums costs less than adding to them
 
     def authorize() -> None:
         verify(token, lambda **_: [JWT_SECRET.encode()])

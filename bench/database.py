@@ -65,7 +65,7 @@ class Database:
 @contextmanager
 def start(scratch: Path) -> Iterator[Database]:
     """Run the emulator during the block, with the secrets that the authorizers read."""
-    # Operations count metrics, but only the functions' handlers write and clear them.
+    # Operations count metrics. Without a function's handler, nothing writes and clears them, so they would pile up.
     telemetry.metrics = Uncounted()  # type: ignore[assignment]
     with emulator.start() as aws:
         secrets = aws.client("secretsmanager")

@@ -76,7 +76,7 @@ def expect(answer: dict[str, Any], event: dict[str, Any], status: int) -> None:
 
 
 def be_patient() -> None:
-    """Allow the emulator more time than DynamoDB, because the emulator looks through all items of a partition."""
+    """Raise the DynamoDB client's limits, because the emulator is slow: it looks through all items of a partition."""
     from accounting.store.table import connection, exchange
 
     connection.client.cache_clear()

@@ -76,9 +76,9 @@ def save_reliably() -> None:
 
 
 class Saves:
-    """The folder `saves`. Each save is a folder with a number as its name; the highest number counts.
+    """The folder `saves`. Each complete save is a folder in it, named by a number. The newest has the highest number.
 
-    A save gets this name when it is complete.
+    The name of an unfinished save is not a number, so that it is never loaded.
     """
 
     def __init__(self, state: Path) -> None:
@@ -134,7 +134,8 @@ class Saves:
     def _write_and_end(self, services: Services) -> NoReturn:
         """Save in the forked process.
 
-        Unlike `save`, this removes no code that seems unused: a deployment may have written it after the fork.
+        Unlike `save`, this removes no code of Lambda functions. Code that this process takes for unused may belong to a
+        deployment that began after the fork.
         """
         done = False
         try:
@@ -181,7 +182,7 @@ class Saves:
         if services.keys() - without_state - written:
             shutil.rmtree(unfinished)
             return False
-        for file in before.glob("*.json"):  # these services were not used since the start
+        for file in before.glob("*.json"):  # the files of services that were not used since the start
             if file.stem not in written:
                 shutil.copy2(file, unfinished / file.name)
         newest = self._folder / str(number)
@@ -199,7 +200,7 @@ class Saves:
         for folder in self._folder.iterdir():
             if folder != newest:
                 shutil.rmtree(folder, ignore_errors=True)
-        for file in self._state.glob("*.json"):  # of older launchers
+        for file in self._state.glob("*.json"):  # the files of older launchers
             file.unlink()
         shutil.rmtree(self._state / "s3", ignore_errors=True)
 
@@ -255,7 +256,8 @@ def deploying() -> bool:
 def may_change_something(scope: dict[str, Any]) -> bool:
     """Return whether a request may have changed the state.
 
-    It returns False for a call of a deployed API, because the called function makes its changes by further requests.
+    It returns False for a call of a deployed API. The called function changes data by requests of its own, which are
+    checked here, too.
     """
     if scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"].startswith(EXECUTE_API):
         return False

@@ -121,7 +121,7 @@ def rule_of(model: ModelInfo, at: datetime, credits_per_usd: Decimal) -> dict[st
 
 
 def left_out(model: ModelInfo, at: datetime) -> list[str]:
-    """Return the names of the prices of a model that its rule leaves out."""
+    """Return the names of a model's prices that its rule leaves out."""
     known = set(PRICES.values())
     return [name for name, price in model.get_prices(at).__dict__.items() if price is not None and name not in known]
 
@@ -198,7 +198,7 @@ def _without_base_rates(base: dict[str, Any], card: dict[str, Any]) -> dict[str,
 
 
 def _aliases(model: ModelInfo) -> list[str]:
-    """Return the other ids that name the model exactly, as many as a rule can have."""
+    """Return the model's other ids, as many as a rule can have. Patterns that match ids are left out."""
     clauses = model.match.or_ if isinstance(model.match, ClauseOr) else [model.match]
     ids = dict.fromkeys(clause.equals for clause in clauses if isinstance(clause, ClauseEquals))
     aliases: list[str] = []

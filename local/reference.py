@@ -40,7 +40,10 @@ def pages() -> dict[str, str]:
 
 
 def _routes(whole: Json) -> Iterator[str]:
-    """Yield the routes by tag, permission and right, then those that take idempotency keys or need the internal key."""
+    """Yield the page's sections: the routes by tag, by permission and by right, and two more lists of routes.
+
+    One lists the routes that take idempotency keys. The other lists the routes that need the internal key.
+    """
     header = ("Route", "What it does", "Who may call it", "Request", "Answer")
     for tag in whole["tags"]:
         rows = [

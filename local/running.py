@@ -73,7 +73,7 @@ def stop() -> bool:
         while not _released(file.fileno()):
             if time.monotonic() > deadline:
                 who = f"process {asked['pid']}" if asked else "`make run`"
-                raise Refused(f"{who} has not stopped {STOP_SECONDS} s after it was asked to")
+                raise Refused(f"{who} has not stopped within {STOP_SECONDS} s")
             recorded = _recorded(file)
             if recorded and recorded != asked:
                 _ask_to_end(recorded)

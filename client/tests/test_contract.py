@@ -51,9 +51,9 @@ def methods(client: object) -> dict[str, Callable[..., Any]]:
 
 
 def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
-    """Yield the required arguments of a method. Then yield all its arguments, but only one of each exclusive pair.
+    """Yield the arguments for each call of a method. The first call has only the required arguments.
 
-    The second step is repeated for each choice from the pairs in `ALTERNATIVES`.
+    The other calls have all arguments except one of each pair in `ALTERNATIVES`: one call for each way to choose.
     """
     parameters = inspect.signature(method).parameters.values()
     required = {each.name for each in parameters if each.default is each.empty}

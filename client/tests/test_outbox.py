@@ -155,7 +155,7 @@ def test_a_settled_session_is_deleted_by_the_next_write_that_succeeds(tmp_path: 
     assert rows(file) == []
 
 
-def test_a_settlement_is_taken_over_once_after_its_process_is_gone(
+def test_exactly_one_process_takes_over_a_settlement_whose_process_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "outbox"

@@ -26,7 +26,7 @@ WITHOUT_A_ROUTER: dict[str, set[Route]] = {
 
 
 def functions() -> dict[str, dict[str, Any]]:
-    """By code folder, the properties of each function in the template, merged with the properties in Globals."""
+    """Map the code folder of each function to its properties in the template, merged with those in Globals."""
     shared = template()["Globals"]["Function"]
     return {
         re.sub(r"^functions/|/$", "", own["CodeUri"]): shared
@@ -116,7 +116,7 @@ def test_only_the_internal_routes_use_the_internal_authorizer() -> None:
 
 
 def test_every_route_that_declares_idempotency_uses_the_key() -> None:
-    """Other routes need no test, because ``key_of`` raises there."""
+    """No other route can use the key, because ``key_of`` raises LookupError there."""
     declaring = {
         (name, route.handler.__name__) for name, api in apis().items() for route in api.routes if route.idempotency
     }
@@ -183,7 +183,7 @@ def test_every_number_in_a_query_consists_of_digits() -> None:
                 number.validate_python(text)
 
 
-def test_handlers_use_an_account_id_that_is_documented_to_save_a_call() -> None:
+def test_handlers_use_the_account_id_if_its_description_says_that_it_saves_a_database_call() -> None:
     hinted = {
         route.path: "body.account_id" in inspect.getsource(route.handler)
         for route in apis()["streaming_sessions"].routes

@@ -53,7 +53,7 @@ def test_a_function_has_the_properties_that_the_design_requires(function: str) -
 
 
 IMMUTABLE = ("AWS::Lambda::Version", "AWS::ApiGateway::Deployment")
-"""Resources that cannot change: a change takes effect only if they are created again."""
+"""Types of resources that AWS never updates. For a change, SAM makes a new resource with a new name."""
 
 
 def deployed(monkeypatch: pytest.MonkeyPatch, at: int, **parameters: str) -> dict[str, set[str]]:
@@ -262,7 +262,7 @@ def test_the_gateways_refusals_follow_the_contract(kind: str, status: int, code:
     assert f'"code":"{code}"' in text
 
 
-def test_the_default_responses_cover_all_other_cases() -> None:
+def test_the_gateway_has_default_responses_for_client_and_server_errors() -> None:
     assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= set(gateway_answers())
 
 
@@ -481,7 +481,7 @@ def test_everything_at_rest_can_be_encrypted_with_the_operators_key(kind: str, a
         }
 
 
-def test_only_these_functions_can_reserve_concurrency() -> None:
+def test_only_the_authorizer_credits_sessions_and_usage_can_reserve_concurrency() -> None:
     reserving = {name for name in function_names() if "ReservedConcurrentExecutions" in functions()[name]}
 
     assert reserving == {"authorizer", "credits", "streaming_sessions", "usage"}

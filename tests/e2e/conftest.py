@@ -42,7 +42,7 @@ class People(Protocol):
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put these tests in one group. Run ``test_contract.py`` last, because it checks the answers to all other tests."""
+    """Put these tests in one group. Run ``test_contract.py`` last: it checks the answers that all other tests got."""
     for item in items:
         if item.nodeid.startswith(FOLDER):
             item.add_marker(pytest.mark.e2e)

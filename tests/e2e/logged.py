@@ -24,7 +24,7 @@ def group_of(service: Stack, function: str) -> str:
 def events(service: Stack, group: str, since: int = 0) -> list[dict[str, Any]]:
     """Return every event of a group since a time in epoch milliseconds, in time order.
 
-    The local AWS returns at most ``PAGE`` events, the earliest, and no token for the next page.
+    The local AWS returns only the ``PAGE`` earliest events, and no token for the next page.
     """
     logs, found = service.aws.client("logs"), list[dict[str, Any]]()
     while True:

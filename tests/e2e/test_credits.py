@@ -1,4 +1,4 @@
-"""Health, balance, check and calculate over HTTP, refusals of the credits routes, and users who share an address."""
+"""The routes of health, balance, check and calculate; refusals of the credits routes; users who share an address."""
 
 from __future__ import annotations
 

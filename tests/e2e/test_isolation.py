@@ -138,7 +138,7 @@ def test_a_user_who_asks_by_their_own_address_sees_only_their_own_data(people: P
     assert old.ok("GET", f"users/{address}")["userId"] == old.id
 
 
-def test_an_email_that_is_another_users_id_does_not_reach_that_user(
+def test_a_user_whose_email_is_another_users_id_gets_nothing_of_that_user(
     http: httpx.Client, token: Mint, people: People
 ) -> None:
     plain, address = people(), new_id("id") + "@example.com"

@@ -58,7 +58,7 @@ def test_a_token_signed_with_a_private_key_is_accepted(http: httpx.Client, key: 
     person.ok("POST", "credits/allocate", {"userId": person.id, "credits": 5})
 
 
-def test_the_same_subject_of_two_issuers_is_two_users(http: httpx.Client, token: Mint) -> None:
+def test_the_same_subject_of_three_issuers_is_three_users(http: httpx.Client, token: Mint) -> None:
     user = new_id("user")
     texts = [EC.sign(claims_of(ONE, user)), EC.sign(claims_of(TWO, user)), token(user)]
 

@@ -1,4 +1,4 @@
-"""Many clients at once: the database decides, and every client gets an answer."""
+"""Many clients use one user's credits at once: every client gets an answer, and the ledger still balances."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def warm(http: httpx.Client, token: Mint, people: People) -> None:
     """Make the emulator start all workers that the tests need, so that concurrent requests meet in the database.
 
     A call that finds no free worker starts one, which takes a second of processor time. On a busy machine, some calls
-    of a round time out. The workers that they started serve the next round.
+    time out. The workers that they started keep running, so all calls are sent again.
     """
     anybody = people()
     paths = ("credits/balance", "streaming-sessions/active")

@@ -102,14 +102,16 @@ def test_the_first_command_after_an_expiry_counts_the_expired_credits_once(
     assert counted.counts["CreditsExpired"] == wallets.get(ACCOUNT).expired == 44  # 50 - 6 held
 
 
-def test_a_wallet_is_due_for_the_sweeper_no_later_than_its_first_lot_expires(user: MakeUser) -> None:
+def test_the_sweepers_due_time_of_a_wallet_is_never_after_its_first_expiry(user: MakeUser) -> None:
     user("u1", 10, days=2)
     assert _due() == "2027-01-17T08:00:00.000Z#user:u1"
     credits.allocate(request(days=1), 5)
     assert _due() == "2027-01-16T08:00:00.000Z#user:u1"
 
     credits.remove(request(), 5)
-    assert _due() == "2027-01-16T08:00:00.000Z#user:u1", "a later time would cost two index writes"
+    assert _due() == "2027-01-16T08:00:00.000Z#user:u1", (
+        "the due time stays, because a change would cost two index writes"
+    )
 
     assert credits.expire(wallets.get(ACCOUNT), NOW + DAY) == 0
     assert _due() == "2027-01-17T08:00:00.000Z#user:u1", "the sweeper finds nothing due and moves the time"
@@ -135,7 +137,7 @@ def test_each_command_answers_with_its_effect(user: MakeUser) -> None:
     assert (allocated.allocation.credits, allocated.allocation.notes, allocated.remaining) == (7, "", 7)
     (stored,) = allocations.page(ACCOUNT, last=2, limit=1)
     assert stored == allocated.allocation._replace(notes="gift"), (
-        "only the stored allocation has the notes: results are kept for repeats, where notes could not be erased"
+        "the result has no notes: it is stored for repeats, and notes are stored only where they can be erased"
     )
     assert allocated.allocation.expires_at == NOW + DAY
     assert [(change.previous, change.available) for change in (allocated, removed, adjusted, made)] == [

@@ -1,4 +1,4 @@
-"""An organization's wallet, budget and run count each step once, even after conflicts or lost answers."""
+"""Each step of a session counts once in the wallet, the budget and the run, even after conflicts or lost answers."""
 
 import time
 from collections.abc import Iterator

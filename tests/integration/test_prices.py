@@ -1,4 +1,4 @@
-"""Prices are read from the rules, cached for a minute, and change exactly when a rule begins or ends."""
+"""Rules, even future ones, are cached for a minute. A price changes exactly when a rule begins or ends."""
 
 import pytest
 
@@ -100,7 +100,7 @@ def test_a_rule_that_begins_while_the_price_is_cached_applies_from_its_beginning
     assert price(NOW + MINUTE) == 2
 
 
-def test_a_rule_older_than_many_short_rules_is_found() -> None:
+def test_a_rule_without_an_end_applies_after_many_newer_rules_have_ended() -> None:
     put(PriceRule("m", per_thousand(7), NOW - 1_000_000))
     for number in range(30):
         begins = NOW - 900_000 + number * 1_000
@@ -109,7 +109,7 @@ def test_a_rule_older_than_many_short_rules_is_found() -> None:
     assert price() == 7
 
 
-def test_after_many_short_rules_the_default_price_applies() -> None:
+def test_the_default_price_applies_after_many_rules_have_ended() -> None:
     for number in range(25):
         put(PriceRule("m", per_thousand(100 + number), number * 1_000, number * 1_000 + 500))
 
@@ -124,7 +124,7 @@ def test_an_alias_has_its_models_newest_price_even_if_the_newest_rule_does_not_l
     assert price_e4(prices.card_since("latest", NOW - 2, None)[1]) == 10_000
 
 
-def test_a_model_that_was_an_alias_has_its_own_newer_price() -> None:
+def test_a_model_that_was_once_an_alias_has_its_own_price() -> None:
     put(PriceRule("m", per_thousand(10_000), NOW - DAY, aliases=("latest",)))
     put(PriceRule("latest", per_thousand(7), NOW - 1))
     put(PriceRule("m", per_thousand(50_000), NOW))
@@ -164,7 +164,7 @@ def test_a_repeated_request_to_add_a_rule_gets_the_first_answer() -> None:
     assert prices.history("m", before=None, limit=9)[0] == [rule]
 
 
-def test_a_repeated_request_to_add_a_rule_gets_the_first_answer_after_the_rule_has_ended() -> None:
+def test_a_repeated_request_to_add_a_rule_gets_the_first_answer_even_if_the_rule_has_ended() -> None:
     key = IdempotencyKey("boss", "pricing", "k", "fingerprint")
     first = operations.add(PriceRule("m", per_thousand(10_000), NOW, NOW + 5), now=NOW, key=key)
     ended = PriceRule("m", per_thousand(10_000), NOW + 9, NOW + 5)
@@ -362,7 +362,9 @@ def test_an_alias_moves_to_another_model_with_a_newer_rule() -> None:
     assert prices.card_at("m", NOW) == FULL_RULE.card
 
 
-def test_setting_an_end_does_not_overwrite_the_end_of_another_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_an_end_does_not_overwrite_the_end_that_another_request_has_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Another request ends the rule after this request has read the rule."""
     put(PriceRule("m", per_thousand(1), NOW - DAY))
     read = prices.find

@@ -66,8 +66,8 @@ def test_exactly_ten_of_32_sessions_open_if_the_wallet_covers_ten(user: MakeUser
     assert (wallet.available, wallet.held) == (0, 60)
 
 
-def test_a_wallet_stores_how_many_commands_overtook_its_writer(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A writer that no command overtook removes the number."""
+def test_a_command_stores_how_many_commands_overtook_it(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that was not overtaken removes the stored number."""
     user("u1", 60)
     read, between = allowances.read, iter(("s2", "s3"))
 
@@ -213,7 +213,7 @@ def test_the_books_balance_after_many_different_concurrent_commands(user: MakeUs
     assert_books_balance("u1")
 
 
-def test_of_many_concurrent_heartbeats_the_furthest_is_charged(user: MakeUser) -> None:
+def test_a_session_is_charged_for_the_highest_of_its_concurrent_heartbeats(user: MakeUser) -> None:
     user("u1", 500)
     initialize("s1")
 

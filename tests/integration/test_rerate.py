@@ -85,7 +85,7 @@ def test_records_without_a_price_or_without_usage_by_class_are_left_out_and_coun
 
 
 def test_a_session_that_was_corrected_late_is_priced_as_a_whole() -> None:
-    """The swept and the late usage are added before pricing, because each price is rounded up."""
+    """The sweep's usage and the late usage are summed first, so that their cost is rounded up only once."""
     swept = record(Usage(1_500, 100), 4, service="chat-streaming-expired", metadata={"sessionId": "s"})
     late = record(
         Usage(0, -90, requests=0),

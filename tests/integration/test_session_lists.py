@@ -130,7 +130,7 @@ def test_active_sessions_of_all_users_are_ordered_by_user_and_then_by_time() -> 
 
 
 @pytest.mark.parametrize("read", [of_user, of_all, active])
-def test_sessions_of_the_same_instant_are_listed_once(read: List) -> None:
+def test_sessions_that_begin_at_the_same_instant_are_each_listed_once(read: List) -> None:
     names = [open_session(number, at=NOW) for number in range(8)]
 
     found = list(chain(*pages(read)))

@@ -109,8 +109,10 @@ class AccountBooks:
         assert known is None or known.active or settled_late, f"a session changed after it had ended: {session}"
         if known is not None and (known.usage is None) == (session.usage is None):
             # A client may end a session with fewer tokens than it reported.
-            own = not session.active and session.settled.tokens != session.tokens
-            assert own or session.tokens >= known.tokens, f"a heartbeat was lost: {known}, then {session}"
+            ended_with_other_tokens = not session.active and session.settled.tokens != session.tokens
+            assert ended_with_other_tokens or session.tokens >= known.tokens, (
+                f"a heartbeat was lost: {known}, then {session}"
+            )
         self.sessions[session.session_id] = session
         if session.resolution and session.outcome == "swept" and not settled_late:
             expires_at = session.expires_at(settings().session_timeout, settings().session_max_life)
@@ -316,9 +318,9 @@ class Books:
             assert _counts_in(item) == expected, f"usage by class differs from the records: {item}"
 
     def _check_names(self) -> None:
-        """Check that each name's sums and merit equal a recount.
+        """Check that the sums and the merit of each name (of a service or of a model) equal a recount.
 
-        What a user spends on a name in a day counts as merit if the user's item of the day lists the name.
+        A name's merit on a day is what was spent on it by the users whose items of that day list the name.
         """
         expected: dict[tuple[str, str, str], list[int | None]] = {}
         for record in self._counted.values():

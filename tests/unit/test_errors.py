@@ -114,7 +114,7 @@ def test_the_refusal_of_an_ended_session_has_the_sessions_status_and_outcome() -
     assert refused.details == {"sessionId": "s1", "status": "failed", "outcome": "swept"}
 
 
-def test_the_refusal_of_an_inactive_session_has_the_sessions_status_only_if_the_session_is_known() -> None:
+def test_session_not_active_has_the_status_only_if_the_session_exists() -> None:
     assert errors.SessionNotActive("s1").details == {"sessionId": "s1"}
     refused = errors.SessionNotActive("s1", "failed", "swept")
     assert refused.details == {"sessionId": "s1", "status": "failed", "outcome": "swept"}

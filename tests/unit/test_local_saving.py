@@ -1,4 +1,4 @@
-"""A killed local AWS loses only the last seconds, and saving takes at most half of the time."""
+"""A local AWS that is killed loses only its last seconds. It spends at most half of its time on saving."""
 
 import pytest
 

@@ -60,12 +60,12 @@ def test_fitting_tokens_assume_the_inputs_and_the_highest_output_rate() -> None:
     assert session(held=9).fitting_tokens == -1
 
 
-def test_a_heartbeat_with_known_inputs_needs_no_new_pricing() -> None:
+def test_a_heartbeat_with_unchanged_inputs_needs_no_new_pricing() -> None:
     assert not session().is_repriced_by(Report(100))
     assert not session().is_repriced_by(Report(100, Usage(10_000, 100)))
 
 
-def test_a_new_output_part_needs_new_pricing() -> None:
+def test_output_of_a_new_class_needs_new_pricing() -> None:
     reported = beat(session(), Report(100, Usage(10_000, 100)))
 
     assert reported.is_repriced_by(Report(100, Usage(10_000, 100, reasoning=100)))
@@ -122,7 +122,7 @@ def test_the_first_usage_always_replaces_the_estimate() -> None:
     assert (after.reported_usage, after.tokens) == (Usage(8_000, 900), 900)
 
 
-def test_a_session_that_began_with_a_number_counts_output_after_its_first_usage() -> None:
+def test_a_session_that_began_with_a_number_counts_only_output_when_it_has_a_usage() -> None:
     numbers = session()._replace(estimated_usage=None, usage=None, tokens=700)
 
     after = beat(numbers, Report(50, Usage(600, 50)))
@@ -176,7 +176,7 @@ def test_a_usage_at_the_end_counts_as_it_was_reported() -> None:
     assert session().report_to_price(report) == report
 
 
-def test_a_usage_with_less_output_keeps_the_parts_that_fit() -> None:
+def test_a_usage_cut_to_less_output_keeps_as_much_of_each_class_as_fits() -> None:
     usage = Usage(10, 100, reasoning=60, output_audio=30)
 
     assert usage.with_output(70) == Usage(10, 70, reasoning=60, output_audio=10)
@@ -208,7 +208,7 @@ def test_a_refusal_of_a_number_shows_the_affordable_number() -> None:
     assert Estimate(CARD, 20_000).affordable(18) == {"affordableTokens": CARD.number_within(18)}
 
 
-def test_only_the_same_estimate_repeats_an_initialize() -> None:
+def test_an_initialize_is_a_repeat_only_if_its_estimate_is_the_same() -> None:
     assert session().same_request("m", 2_000, ESTIMATE)
     assert not session().same_request("m", 2_000)
     assert not session().same_request("m", 2_000, ESTIMATE, "batch")

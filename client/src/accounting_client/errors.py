@@ -29,7 +29,7 @@ class Limit:
 
 
 class AccountingError(Exception):
-    """The service did not do what it was asked to do.
+    """A request was refused, failed, or got no usable answer.
 
     ``code`` is stable. ``status`` is the HTTP status, None if there was no answer. ``details`` has what a program
     needs to react. ``request_id`` lets the service's operators find the request. ``retry_after_seconds`` is how long
@@ -152,7 +152,7 @@ class InsufficientCredits(AccountingError):
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """Each limit that failed: the balance, budgets and the run."""
+        """The limits that failed, among the balance, the budgets and the run."""
         try:
             return read(tuple[Limit, ...], self.details.get("limits", []))
         except Misread:
@@ -273,7 +273,7 @@ class IdempotencyConflict(Conflict):
 class TooManyAllocations(Conflict):
     """The wallet has the maximum number of live lots, and none can be merged.
 
-    Only two lots that expire one after the other can be merged, and only if both or neither were kept beyond their
+    Two lots can be merged only if no other lot expires between them, and if both or neither were kept beyond their
     expiry.
     """
 

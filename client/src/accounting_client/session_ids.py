@@ -10,13 +10,13 @@ import time
 from uuid import UUID
 
 _FIRST_BITS, _STEP_BITS = 73, 60
-"""An id has 74 bits besides the time. In the first id of a millisecond, they are a random number of 73 bits.
+"""An id has 74 free bits besides the time. The first id of a millisecond fills them with a random number below 2^73.
 
-Each later id of the same millisecond adds a random step of 60 bits. The 74 bits have room for thousands of steps.
+Each later id of the same millisecond adds a random step of at most 2^60. So at least 8,192 steps fit into the 74 bits.
 """
 
 _last = 0, 0
-"""The time and random bits of the newest id. There is no lock, because a fork could copy it while it is locked.
+"""The time and random bits of the newest id. No lock guards them: a fork could copy a lock while a thread holds it.
 
 Ids that threads make at once differ by their random bits.
 """

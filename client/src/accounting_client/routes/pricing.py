@@ -96,8 +96,8 @@ class ModelPrice(PriceFields):
     """A model's price in force. ``history`` is a page of the model's rules, newest first.
 
     If no rule is in force, ``effective_from`` is None. Then the price is the model's built-in price (``built_in``) or
-    the default price. If the service has no default price, a model without a built-in price has no price in force:
-    ``price_per_thousand_tokens`` is None and ``rates`` has no rate.
+    the default price. If there is neither, the model has no price: ``price_per_thousand_tokens`` is None, and
+    ``rates`` has no rate.
     """
 
     price_per_thousand_tokens: Decimal | None = None

@@ -284,7 +284,7 @@ class RunEnded(AccountingError):
 class TooManyAllocations(AccountingError):
     """The wallet has the maximum number of live lots, and none can be merged.
 
-    Only two lots that expire one after the other can be merged, and only if both or neither were kept beyond their
+    Two lots can be merged only if no other lot expires between them, and if both or neither were kept beyond their
     expiry.
     """
 

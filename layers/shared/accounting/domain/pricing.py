@@ -140,6 +140,6 @@ def affordable(available: int, *, percent: int, reduce: bool) -> int:
 
 
 def price_of(rate: int) -> int | float:
-    """A rate as credits for 1,000 tokens. A float is exact, because it has at most 15 digits here."""
+    """A rate as credits for 1,000 tokens. A float keeps every digit, because a rate has at most 15."""
     whole, rest = divmod(rate, RATE_OF_PRICE)
     return whole if rest == 0 else float(Decimal(rate) / RATE_OF_PRICE)

@@ -69,9 +69,9 @@ def retry_until_committed[T](
 
 
 def _read_again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
-    """A new snapshot. If ``read`` does not read a budget's counter, the snapshot keeps the value in ``known``.
+    """The snapshot that ``read`` returns. Budget counters that ``read`` leaves out keep their values in ``known``.
 
-    Without this value, the next attempt would repeat the write that was refused because the counter is full.
+    Such a value may show that a budget is full. Without it, the next attempt would repeat the write that was refused.
     """
     snapshot = read()
     read_again = snapshot.allowance

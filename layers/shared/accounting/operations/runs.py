@@ -32,7 +32,7 @@ class Summary(NamedTuple):
 def begin(
     spender: Spender, run_id: str, limit: int, *, expires_at: int | None, metadata: dict[str, Any], now: int
 ) -> BegunRun:
-    """Make a run that may commit at most ``limit`` credits of the account. By default, it expires after 30 days.
+    """Make a run whose held and charged credits may add up to ``limit``. By default, it expires after 30 days.
 
     A repeat gets the run as it is now. Raises AccountNotFound if the user may not spend from the account, RunExists if
     the account has a run with this id and other values, and UserDisabled, OrganizationClosed, Invalid, Contention.
@@ -76,7 +76,10 @@ def stop(account_id: AccountId, run_id: str, *, by: Requester, now: int) -> Run:
 
 
 def _visible(run: Run | None, account_id: AccountId, run_id: str, by: Requester) -> Run:
-    """The run, if ``by`` made it or manages the account. Raises AccountNotFound, RunNotFound."""
+    """The run, unless ``by`` is a member who neither made it nor manages the account.
+
+    Raises as ``show`` does.
+    """
     member = membership(account_id, by)
     if run is None or (member is not None and not member.manages and run.user_id != by.user_id):
         raise RunNotFound("Run not found", runId=run_id)

@@ -1,7 +1,7 @@
 """For commands that hold or charge credits (**commit** them): how many credits fit, and the writes that count them.
 
-A command writes the wallet, the budgets' counters and the run in one transaction. The conditions of these writes decide
-whether the credits fit. The values that the command read first are used only to choose which writes to try.
+A command writes the wallet, the budgets' counters and the run in one transaction. The values that the command has read
+may be old, so only the conditions of these writes guarantee that the credits fit.
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -17,8 +17,8 @@ class Sight:
     """Who may name an account that is not their own.
 
     A member whose role is ``least`` or higher may name the organization's account. If ``least`` is None, no role
-    suffices. ``others`` decides about all other callers, and about callers who name another user's account. It raises
-    Forbidden to refuse a caller. If ``others`` is None, all these callers are refused.
+    suffices. ``others`` decides about all other callers, and raises Forbidden to refuse a caller. If ``others`` is
+    None, all other callers are refused. Only ``others`` can allow a caller to name another user's account.
     """
 
     least: Role | None

@@ -62,7 +62,7 @@ _UNRESERVED = _InSchema({"not": {"enum": sorted(RESERVED_NAMES)}})
 _UNRESERVED_USER = _InSchema({"not": {"enum": sorted(RESERVED_USER_IDS)}})
 _PLAIN = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
 _LINES = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
-"""The validators also refuse half of a surrogate pair. The patterns need not: text in UTF-8 never has one."""
+"""The validators also refuse half of a surrogate pair. The patterns leave this out: UTF-8 cannot encode such a half."""
 _DATED = _InSchema({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
 
 
@@ -232,9 +232,9 @@ Adjustment = Annotated[
 Tokens = Annotated[int, Field(strict=True, ge=0, le=MAX_TOKENS)]
 EstimatedTokens = Annotated[int, Field(strict=True, ge=1, le=MAX_TOKENS)]
 ONLY_DIGITS = BeforeValidator(_digits)
-"""For every integer in the query. In ``Annotated``, it comes after a ``Field`` with limits.
+"""For every integer in the query. In ``Annotated``, put it after the ``Field`` with the limits.
 
-Otherwise the OpenAPI document would not show the limits.
+Before the ``Field``, it would keep the limits out of the OpenAPI document.
 """
 QueryCredits = Annotated[int, ONLY_DIGITS, _InSchema({"minimum": 1, "maximum": MAX_CREDITS})]
 """Credits in the query of a removal; the model ``Remove`` checks their limits."""
@@ -264,7 +264,7 @@ Name = Annotated[
     AfterValidator(_plain),
     _PLAIN,
 ]
-"""The name of a user or an organization. Its length is counted in characters, whatever the script."""
+"""The name of a user or an organization. Its length is counted in characters, not in bytes."""
 KeyName = Annotated[Name, _within(MAX_LABEL)]
 KeyText = Annotated[
     str,
@@ -297,9 +297,9 @@ Operation = Annotated[
     _PLAIN,
     _UNRESERVED,
 ]
-"""What was done. Services whose names begin with ``chat`` send a model id here.
+"""What was done; for a service whose name begins with ``chat``, the model's id.
 
-So ``usage/record`` accepts more than ``MAX_LABEL`` bytes from these services only.
+``usage/record`` accepts at most ``MAX_LABEL`` bytes from other services.
 """
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json), AfterValidator(_small)]
 Instant = Annotated[
