@@ -1,7 +1,7 @@
-"""Started as a file in a fresh process: measures a function's import and first request, and prints the times as JSON.
+"""Measures a function's import and first request, and prints the times as JSON. Run this file in a fresh process.
 
-Without arguments, it measures the reference: `import boto3` and making a client of DynamoDB. This module imports very
-little, because what it imports is missing from the function's import time.
+Without arguments, it measures the reference: `import boto3` and making a client of DynamoDB. This file imports very
+little before the measurement, because the import of a module that is already loaded takes the function no time.
 """
 
 import resource

@@ -50,7 +50,7 @@ HEADER = [
     "p50 ms",
     "p99 ms",
     "max ms",
-    "fewest of one process",
+    "successes of the slowest process",
     "failures",
     "wallet",
 ]

@@ -42,7 +42,7 @@ ABOUT = """\
 Medians of {rounds} rounds. In each round, the reference ({reference}) and each function start once, in a fresh process
 and with all bytecode compiled. **CPU** is user time. **first** is the time of a function's first request, including the
 creation of clients. **ready** is the sum of import and first request. On Lambda, credits, streaming_sessions and
-authorizer have SnapStart: it restores the state after the import, so their cold starts do not repeat the import."""
+authorizer have SnapStart: their cold starts restore a snapshot taken after the import, and do not import again."""
 HEADER = [
     "function",
     "import ms",

@@ -1,7 +1,7 @@
 """`make seed`: fills the running local service with users, organizations, prices, and 90 days of usage.
 
-The environment variables USERS (default 10000) and RECORDS (default 100000) set how many. The data is as the service
-itself would have stored it, and the auditor proves every wallet. A second run is refused.
+The environment variables USERS (default 10000) and RECORDS (default 100000) set the numbers of users and usage records.
+The data is as the service itself would have stored it, and the auditor proves every wallet. A second run is refused.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def seed(users: int, records: int) -> None:
         note(_audited())
     with step(f"{records:,} usage records"):
         # The records come last. The table's stream sends them to the rollups function, which would take processor time
-        # from the other steps. The function does not count these records again.
+        # from the other steps. The system's sums already include these records. Marks tell the function not to count
+        # them again.
         _write(map(usage.to_item, books.records))
 
 

@@ -42,8 +42,9 @@ class Bank:
     A step is the last part of a request's path, such as ``initialize``. ``asked`` counts the requests by step; requests
     for prices count as ``price``. ``limits`` has the maximum outputs of models.
 
-    ``trouble`` has lists of answers and exceptions by step. As long as a step's list has any, each request for the step
-    gets the next one and is not carried out. A session that estimates more output tokens than ``credits`` is refused.
+    ``trouble`` has a list of answers and exceptions for each step. Until the list is empty, a request for the step is
+    not carried out: it takes the first element out of the list as its answer. A session that estimates more output
+    tokens than ``credits`` is refused.
     """
 
     def __init__(self, credits: int = 10**6) -> None:
@@ -168,7 +169,7 @@ def serving(bank: Bank, *, loses: float = 0.0) -> Iterator[str]:
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """Print nothing, because a test that kills its client breaks a connection."""
+            """Print no traceback of a broken connection: some tests kill their client."""
 
     server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -82,7 +82,7 @@ def test_cancelling_a_task_charges_what_its_stream_has_generated() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert session.result, "it was settled before the task ended"
+        assert session.result, "the task ended before its session was settled"
 
     assert cancelling(scenario).received == [("initialize", 100), ("abort", 30)]
 

@@ -88,7 +88,7 @@ def model_of(provider: Provider, **options: Any) -> ChatOpenAI:
         "max_retries": 0,
         "max_tokens": 100,
         "stream_usage": True,
-        "http_async_client": httpx.AsyncClient(),  # models share the default client, which outlives an event loop
+        "http_async_client": httpx.AsyncClient(),  # the default client keeps connections of earlier event loops
     }
     return ChatOpenAI(**{**known, **options})
 
@@ -274,7 +274,7 @@ def test_nothing_stays_held_if_a_task_is_cancelled_before_the_model_is_called(pr
 
 
 def test_a_stream_survives_the_end_of_the_task_that_began_it(provider: Provider) -> None:
-    """As with a web server that reads the first piece in one task and the others in another."""
+    """A web server may read the first piece in one task and the rest in a second task."""
     service = Accountants()
     provider.plans(words=5, output_tokens=9)
 

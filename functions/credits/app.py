@@ -54,9 +54,9 @@ BALANCE_READERS = Access(
 
 
 def _granted_to(caller: Caller, arguments: Arguments) -> Reference:
-    """The user whom a grant names, or whose account it names.
+    """The user whom a grant names. If the grant names a personal account, the user is the owner of this account.
 
-    If it names an organization's account, the result is the empty id, which no user has.
+    If the grant names an organization's account, the result is the empty id, which no user has.
     """
     user, account_id = arguments["body"].user(), arguments["body"].account_id
     return ById(user_of(account_id) or "") if user is None else named_by(caller, user)

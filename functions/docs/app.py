@@ -29,7 +29,7 @@ JAVASCRIPT = "text/javascript; charset=utf-8"
 JSON = "application/json"
 
 A_YEAR = {"Cache-Control": "public, max-age=31536000, immutable"}
-"""For files with a version in their address. A changed file has a new address, so browsers may keep the old one."""
+"""For files with a version in their address. Browsers may keep these files: a changed file has a new address."""
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -111,7 +111,10 @@ def _text(path: Path) -> str:
 
 @cache
 def console_version() -> str:
-    """A digest of the console's files. Their addresses have it as a folder, so relative imports stay in one version."""
+    """A digest of the console's files.
+
+    The address of each file has the digest as a folder. So a file's relative imports lead to files of the same version.
+    """
     digest = hashlib.sha256()
     for name, file in CONSOLE_ASSETS.items():
         digest.update(f"{name}\n{file.path.read_text(encoding='utf-8')}\n".encode())
@@ -119,7 +122,7 @@ def console_version() -> str:
 
 
 def _no_such_route(event: dict[str, Any]) -> dict[str, Any]:
-    """The other functions' answer to an unknown route, without the imports of ``accounting.web.api``."""
+    """The answer that the other functions give to an unknown route, built without importing ``accounting.web.api``."""
     request_id = event["requestContext"]["requestId"]
     body = {"message": "No such route", "code": "ROUTE_NOT_FOUND", "details": {}, "requestId": request_id}
     return answer(event, 404, {"Content-Type": JSON}, json.dumps(body))

@@ -78,9 +78,7 @@ def test_sign_in_accepts_a_token_with_spaces_or_line_breaks_and_refuses_what_is_
     console.expect_heading("My account")
 
 
-def test_when_a_token_expires_the_console_asks_for_another_and_returns_to_the_screen(
-    console: Console, people: People
-) -> None:
+def test_signing_in_after_a_token_has_expired_returns_to_the_same_screen(console: Console, people: People) -> None:
     person = people(credits=321)
     console.sign_in(person, "me?tab=ledger")
     expect(console.rows("Ledger")).to_have_count(1)
@@ -121,7 +119,7 @@ def test_the_navigation_offers_what_the_role_may_see(console: Console, people: P
 
 
 @pytest.mark.parametrize(("role", "screen", "why"), REFUSED)
-def test_a_screen_that_the_role_may_not_see_shows_the_refusal(
+def test_a_forbidden_screen_shows_the_refusal(
     console: Console, people: People, role: str, screen: str, why: str
 ) -> None:
     console.sign_in(people(role), screen)
@@ -149,7 +147,7 @@ def test_a_failed_request_shows_its_code_and_id_and_can_be_tried_again(console: 
     console.watched.errors.clear()  # the browser logs the 503 as an error
 
 
-def test_an_unreachable_service_shows_a_message_and_can_be_tried_again(console: Console, people: People) -> None:
+def test_the_console_reports_an_unreachable_service_and_can_try_again(console: Console, people: People) -> None:
     console.page.route("**/credits/balance*", lambda route: route.abort(), times=1)
     console.sign_in(people(credits=3), "me")
 
@@ -159,7 +157,7 @@ def test_an_unreachable_service_shows_a_message_and_can_be_tried_again(console: 
     console.watched.errors.clear()
 
 
-def test_an_answer_that_comes_after_navigation_changes_nothing(console: Console, people: People) -> None:
+def test_the_console_ignores_an_answer_that_comes_after_navigation(console: Console, people: People) -> None:
     person = people(credits=7)
     waiting: list[Route] = []
 
@@ -181,7 +179,7 @@ def test_an_answer_that_comes_after_navigation_changes_nothing(console: Console,
 # --- the keyboard ---
 
 
-def test_the_keyboard_reaches_screens_shortcuts_search_and_content(console: Console, admin: Person) -> None:
+def test_the_keyboard_opens_screens_and_moves_to_the_search_and_the_content(console: Console, admin: Person) -> None:
     console.sign_in(admin, "overview")
     console.expect_heading("Overview")
     page = console.page

@@ -122,7 +122,7 @@ class Running:
 
 
 def copy(folder: Path) -> Path:
-    """Copy the current sources, without anything generated from them."""
+    """Copy the project, except ``NOT_SOURCES``."""
     return shutil.copytree(ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SOURCES))
 
 

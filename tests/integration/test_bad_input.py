@@ -1,6 +1,6 @@
 """Every bad value in ``FIELDS`` of ``tests.bad_input`` is refused and changes nothing in the table.
 
-If the body is JSON, the refusal names the field.
+The refusal names the field, except if the value makes the body invalid JSON.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ function_of = cache(app)
 
 
 def answer_to(method: str, path: str, body: str) -> dict[str, Any]:
-    """Send a route's sample, with this path and body, to the route's function, and return the answer.
+    """Call a route's function with the sample event of the route, changed to this path and body. Return the answer.
 
-    If the sample's caller is a user, the administrator ``u1`` takes the place of this user.
+    If the caller in the sample is a user, the administrator ``u1`` takes the place of this user.
     """
     for sample in SAMPLES:
         pattern = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", sample.get("resource", ""))

@@ -80,7 +80,7 @@ class Request:
     answers: list[Answer] = field(default_factory=list)
 
     def verify(self, books: AccountBooks) -> None:
-        """Check that the table agrees with the OK answers, and how often the request took effect.
+        """Check that the table agrees with each OK answer, and that the request took effect as often as it should.
 
         If an answer is OK, the request took effect once. If no answer is OK but one is in ``UNKNOWN``, the request took
         effect at most once. If all answers are other errors, it never took effect.
@@ -300,7 +300,7 @@ def end(
     def agrees(books: AccountBooks, answer: sessions.Answer) -> bool:
         return books.sessions[session_id].settled == answer.session.settled
 
-    # An abort without tokens counts as a repeat of any abort, so its own effect cannot be counted.
+    # In the table, any abort of the session may be the effect of an abort without tokens, so effects are not counted.
     done = None if report is None else effects
     return Request(f"{session_id} {used}", kind, who.account_id, True, send, done, agrees)
 

@@ -39,7 +39,10 @@ class Nothing(RequestModel):
 
 @pytest.fixture(autouse=True)
 def disabled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Store every user as an admin, so that no stored role lowers a token's role. Return the disabled users' ids."""
+    """Store every user as an admin, so that no stored role lowers a token's role.
+
+    Return an empty set. A test disables a user by adding the user's id to it.
+    """
     ids: set[str] = set()
 
     def find(user_id: str) -> User:

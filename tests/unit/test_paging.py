@@ -102,7 +102,7 @@ def test_an_invalid_position_cursor_is_refused(cursor: str) -> None:
         paging.position_in(cursor)
 
 
-def test_pages_reach_the_first_ten_thousand_rows() -> None:
+def test_page_numbers_reach_only_the_first_ten_thousand_rows() -> None:
     assert paging.rows_to_skip(1, 20) == 0
     assert paging.rows_to_skip(500, 20) == 9_980
     assert paging.rows_to_skip(100, 100) == 9_900
@@ -129,7 +129,7 @@ def test_an_end_timestamp_includes_its_millisecond() -> None:
     assert paging.instants(at, at) == (from_iso(at), from_iso(at) + 1)
 
 
-def test_either_end_may_be_open() -> None:
+def test_a_range_may_have_no_start_or_no_end() -> None:
     assert paging.instants(None, None) == (None, None)
     assert paging.instants("2027-01-15", None) == (from_iso("2027-01-15"), None)
     assert paging.instants(None, "2027-01-15") == (None, from_iso("2027-01-16"))

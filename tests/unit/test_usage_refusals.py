@@ -38,9 +38,9 @@ def refusal(usage_format: str, sent: Sent) -> tuple[str, str]:
 
 
 def numbers(value: Any, path: tuple[Any, ...] = (), *, counted: bool = True) -> Iterator[tuple[tuple[Any, ...], bool]]:
-    """The path to each number in an object, and whether the number is billed.
+    """The path to each number in an object, and whether the labels beside it let it count for billing.
 
-    A number beside a label such as ``"modality": "TEXT"`` is not billed.
+    For example, a number beside ``"modality": "TEXT"`` does not count. The names in ``UNREAD`` are not considered.
     """
     if isinstance(value, dict):
         labels = {value.get(name) for name in ("modality", "type", "ttl")} - {None}
@@ -209,7 +209,7 @@ def test_the_refusal_of_an_unknown_format_lists_the_known_ones(usage_format: str
             11,
         ),
         (
-            "anthropic",  # the only `cache_creation_input_tokens` is 6 (of the compaction); its parts are 5 + 6
+            "anthropic",  # the only total is 6, in the compaction, but the parts are 5 and 6
             {
                 "cache_creation": {"ephemeral_5m_input_tokens": 5},
                 "iterations": [

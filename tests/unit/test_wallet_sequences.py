@@ -1,4 +1,4 @@
-"""Random sequences of commands run on a wallet and on ``Coins``, a simple model that has one coin for each credit.
+"""Runs random sequences of commands on a wallet and on ``Coins``, a simple model that has one coin for each credit.
 
 The wallet's lots and sums must always equal the model's.
 """

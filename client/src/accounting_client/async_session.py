@@ -121,7 +121,7 @@ class TaskHold(Hold):
             await asyncio.shield(self._settling)
 
     async def close(self) -> None:
-        """Abort or, if the block was not entered, release the hold. If settling has begun, do nothing."""
+        """Abort the session or, if it is not open yet, withdraw its opening. If settling has begun, do nothing."""
         if not self._is_settling:
             aborting = partial(self._settle, self.aborted())
             await self._begin_settling(aborting if self.meter or self._withdraw is None else self._withdraw)
@@ -230,7 +230,7 @@ class AsyncStreamingSession(Stream[TaskHold]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Finalize or, after an exception, abort, unless the session is settled already."""
+        """Finalize the session, or abort it after an exception. If it is settled already, do nothing."""
         await (self.finalize() if error is None else self.abort())
 
     async def finalize(

@@ -79,8 +79,8 @@ class AccountingClient:
         ``service_key`` is the platform's internal key. The client sends it with calls of internal routes, and with
         reports of usage, which need it if the stack sets ``RequireServiceKey``. ``http`` is an httpx client of your
         own; you must close it yourself. ``outbox`` is a file in which the client keeps settlements that the service has
-        not answered. If the process is killed, the next process with this file sends them.
-        Processes may share the file.
+        not answered. If the process is killed, the next process with this file sends them. Processes may share the
+        file.
         """
         self._settings = checked_settings(base_url, service_key, timeout_seconds, retries)
         self._authorization = Authorization(token)

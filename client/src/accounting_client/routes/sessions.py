@@ -91,14 +91,15 @@ class Aborted:
 
 @dataclass(frozen=True)
 class Session:
-    """A session. ``reported_tokens`` is what its last heartbeat reported.
+    """A session. ``reported_tokens`` is what its last heartbeat reported, even after the session has ended.
 
-    While the session is active, ``tokens_generated`` and ``usage`` are also what the last heartbeat reported, and
-    ``used_credits`` is what that costs. Once the session has ended, all three are what the session was settled for.
+    While the session is active, ``tokens_generated`` and ``usage`` are what the last heartbeat reported, and
+    ``used_credits`` is their cost. Once the session has ended, ``tokens_generated`` and ``usage`` are what it was
+    settled for, and ``used_credits`` is the charge.
 
     ``status`` is ``active``, ``completed`` or ``failed``; ``outcome`` is ``finalized``, ``aborted`` or ``swept``.
-    ``estimated_usage`` and ``usage`` are None if only a number of tokens is known. ``served_model_id`` is None
-    unless the caller named a model other than ``model_id`` at the end. ``late_credits`` is as in `Finalized`.
+    ``estimated_usage`` and ``usage`` are None if only a number of tokens is known. ``served_model_id`` is the
+    model that ``finalize`` or ``abort`` named, None if that is ``model_id``. ``late_credits`` is as in `Finalized`.
     ``account_id`` is the account that pays.
     """
 
@@ -177,10 +178,10 @@ def initialize(  # noqa: PLR0913 - the fields of the request, by keyword
 ) -> Call[Initialized]:
     """Open a session under a new id, which the caller chooses, and hold the cost of the estimate plus the buffer.
 
-    The estimate is either ``estimated_tokens``, one number for all tokens, or ``estimated_usage``, the most that the
-    request can use by class, such as ``{"inputTokens": 4000, "outputTokens": 1000}``. ``variant`` names a variant of
-    the model's price. ``account_id`` is the account that pays, by default the caller's own. ``run_id`` is a run of this
-    account. The run's limit applies to the session.
+    The estimate is either ``estimated_tokens``, one number for all tokens, or ``estimated_usage``, the most tokens of
+    each class that the request can use, such as ``{"inputTokens": 4000, "outputTokens": 1000}``. ``variant`` names
+    a variant of the model's price. ``account_id`` is the account that pays, by default the caller's own. ``run_id`` is
+    a run of this account. The run's limit applies to the session.
 
     While the session is active, a repeat with the same values returns the first answer. Raises SessionExists if an
     active session with this id has other values, and SessionEnded if the session with this id has ended. Raises
@@ -242,8 +243,9 @@ def heartbeat(
     """Report what the stream has used so far. If that costs more than the hold, the service raises the hold.
 
     ``usage`` is the provider's usage object so far, as you received it, and ``usage_format`` its format.
-    ``tokens_generated`` counts output tokens if there is a ``usage``, or if the session began with an estimated usage.
-    With ``usage`` and ``tokens_generated``, the larger number of output tokens applies.
+    ``tokens_generated`` counts all tokens if the session began with ``estimated_tokens`` and no heartbeat has had a
+    ``usage``. Otherwise, it counts output tokens. If a heartbeat has both ``usage`` and ``tokens_generated``, the
+    larger number of output tokens applies.
 
     ``account_id`` is the account that pays. The service does not use it in a heartbeat.
 

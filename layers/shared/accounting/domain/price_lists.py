@@ -8,7 +8,10 @@ from accounting.domain.errors import Invalid
 from accounting.domain.pricing import PriceRule, require_order
 
 MAX_LISTED = 99
-"""The most rules and aliases in a list. A transaction has at most 100 writes; one writes the idempotency record."""
+"""The most rules and aliases, together, in a list.
+
+A transaction has at most 100 writes: one for each rule, one for each alias, and one for the idempotency record.
+"""
 _MAX_ERRORS = 20
 
 
@@ -53,8 +56,8 @@ class Difference(NamedTuple):
 def difference(rules: Sequence[PriceRule], before: Sequence[Mapping[str, PriceRule | None]]) -> Difference:
     """How ``rules`` differ from the stored rules.
 
-    ``before[n]`` has, for the model id and each alias of ``rules[n]``, the stored rule that is in force when
-    ``rules[n]`` begins.
+    ``before[n]`` maps the model id and each alias of ``rules[n]`` to the stored rule that is in force when ``rules[n]``
+    begins, or to None.
     """
     found = Difference([], [], [], [])
     for rule, known in zip(rules, before, strict=True):
@@ -126,7 +129,7 @@ def places(rule: PriceRule) -> Iterator[tuple[str, tuple[str, int]]]:
 
 
 def refusal(problems: Sequence[Problem]) -> Invalid:
-    """The refusal of a list. ``problems`` lists all problems, and ``errors`` lists the first ``_MAX_ERRORS``."""
+    """The refusal of a list. Its details have all problems in ``problems``, and only the first ones in ``errors``."""
     errors = [{"field": f"rules.{each.index}.{each.field}".rstrip("."), "problem": each.problem} for each in problems]
     return Invalid(
         f"{errors[0]['field']}: {errors[0]['problem']}",

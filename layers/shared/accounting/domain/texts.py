@@ -1,7 +1,7 @@
 """The characters that are allowed in texts such as names and notes: all but two kinds.
 
-People use full-width and no-break spaces, joiners, and emoji that are newer than this service. Only two things are
-refused: what Unicode calls a control character (Cc), and half of a surrogate pair, which cannot be stored.
+Control characters (Unicode's category Cc) are refused. So is half of a surrogate pair, because it cannot be stored. A
+list of allowed characters would refuse what people use, such as full-width and no-break spaces, joiners, and new emoji.
 """
 
 import re

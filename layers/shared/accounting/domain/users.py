@@ -25,10 +25,11 @@ class User(NamedTuple):
     """A user as stored. Times are epoch milliseconds, except where the text says seconds.
 
     ``email_at`` (seconds), ``username_at`` (seconds) and ``role_at`` are the times of the newest statements about the
-    e-mail address, the username and the role. ``ahead`` (seconds) is the latest ``iat`` of a token that arrived before
-    its ``iat``, or 0 if no token did. ``updated_at`` changes with every write. ``disabled_at`` is None if the user is
-    not disabled, and ``erased_at`` is None if the user's personal data was not erased. ``more`` has the attributes that
-    a newer version of the service wrote. This version keeps them unchanged.
+    e-mail address, the username and the role. Some tokens have an ``iat`` that is in the future when they arrive.
+    ``ahead`` (seconds) is the latest ``iat`` of these tokens, or 0 if there were none. ``updated_at`` changes with
+    every write. ``disabled_at`` is None if the user is not disabled, and ``erased_at`` is None if the user's personal
+    data was not erased. ``more`` has the attributes that a newer version of the service wrote. This version keeps them
+    unchanged.
     """
 
     id: str
@@ -57,7 +58,10 @@ class User(NamedTuple):
         return self.erased_at is not None
 
     def touched(self, now: int) -> "User":
-        """The user with a later ``updated_at``, even within one millisecond, because writes are conditional on it."""
+        """The user with a later ``updated_at``. Writes are conditional on it.
+
+        It rises by 1 if the last write was in the same millisecond, so that every write changes it.
+        """
         return self._replace(updated_at=max(now, self.updated_at + 1))
 
     def is_no_newer_than_ahead(self, issued_at: int) -> bool:
@@ -102,9 +106,9 @@ class Description(NamedTuple):
 
         An older statement never replaces a newer one. To recognize older statements, the time of a newer statement is
         stored even if its content is the same. Of statements with the same time, the last to arrive counts. No
-        statement counts as later than its arrival, because the clock of a token's issuer may be ahead. The e-mail in a
-        disabled user's token is ignored; otherwise it would strengthen the user's claim to the address. A token of an
-        erased user changes nothing. Raises UserErased if a sync describes an erased user.
+        statement counts as later than the second in which it arrives, because the clock of a token's issuer may be
+        ahead. The e-mail in a disabled user's token is ignored; otherwise it would strengthen the user's claim to the
+        address. A token of an erased user changes nothing. Raises UserErased if a sync describes an erased user.
         """
         if known is not None and known.erased:
             if self._is_sync:
@@ -140,7 +144,8 @@ class Description(NamedTuple):
         lower a role, and only a role that another token stated.
         """
         last_is_of_a_sync = _is_of_a_sync(user.role_at)
-        # A token that was ahead counts from the next second. A sync that arrives before that is newer.
+        # If a token was ahead, its role counts from the end of the second in which the token arrived. A sync that
+        # arrives later in the same second is newer.
         last_at = min(user.role_at, second * 1000) if self._is_sync and not last_is_of_a_sync else user.role_at
         if self._role_at(second) < last_at:
             return False
@@ -253,9 +258,10 @@ def claimed(
     """The pointer of the user's address after the claim, or None if the pointer does not change.
 
     The user with the newest statement gets the address. A user with an older statement waits until the holder gives up
-    the address. The ``holder``'s newest statement may be later than ``pointer.issued_at``. ``namesakes`` are the users
-    whose id is the same text as the address. If such a user existed before the address had a holder, no other user can
-    claim the address. A disabled user claims nothing.
+    the address. The ``holder``'s newest statement may be later than ``pointer.issued_at``, because a statement that
+    repeats the holder's address does not change the pointer. ``namesakes`` are the users whose id is the same text as
+    the address. If such a user existed before the address had a holder, no other user can claim the address. A disabled
+    user claims nothing.
     """
     address = user.address
     if address is None or user.disabled:
@@ -285,8 +291,9 @@ def heir(address: str, candidates: Iterable[User]) -> User | None:
 
 
 def is_meant_by_id(namesake: User | None, pointer: Pointer | None) -> bool:
-    """Whether a text means ``namesake``, whose id it is, and not the holder of ``pointer``, whose address it is.
+    """Whether a text means the user with this id (``namesake``), and not the holder of this address (``pointer``).
 
-    If the text was an address before it became an id, it means the holder. At the same instant, the id wins.
+    If the text was an address before it became an id, it means the holder. If it became both at the same instant, it
+    means ``namesake``.
     """
     return namesake is not None and (pointer is None or pointer.since >= namesake.created_at)

@@ -1,4 +1,4 @@
-"""Organizations and their members. Every change of the members also changes the ``version`` of the wallet.
+"""Organizations and their members. Every change of the members also changes the wallet's ``version``.
 
 A hold is decided from the wallet and the membership, which are read together. Its write requires that the wallet's
 version is still the same. If the membership changes before the write, the write is refused, and the hold is decided
@@ -78,9 +78,9 @@ def of_all(*, before: str | None, limit: int) -> tuple[list[Organization], str |
 
 
 def _both(items: Iterator[Item | None]) -> Iterator[tuple[Item, Item]]:
-    """Each organization with the user's membership in it. A pair that lacks one of the two is left out.
+    """Pair each organization in ``items`` with the user's membership, which follows it.
 
-    In ``items``, each organization is followed by its membership.
+    If the organization or the membership is None, the pair is left out.
     """
     for organization in items:
         member = next(items)
@@ -176,11 +176,11 @@ def remove_member(before: Member) -> Write:
 
 
 def bump_wallet(account_id: AccountId) -> Write:
-    """Change the wallet's version, so that every hold in progress is decided again.
+    """Change the wallet's version. The write of a hold that was decided before this change is then refused.
 
-    The new ``terms`` show that members have changed, so the next decision reads the membership again.
+    The hold is decided again. The new ``terms`` show that members have changed, so the membership is read again, too.
 
-    The write is never refused, because the wallet was created with the organization and is never deleted.
+    This write itself is never refused, because the wallet was created with the organization and is never deleted.
     """
     return Write(
         table.update(

@@ -1,8 +1,9 @@
 """An account's sums for each UTC day, service and model. They change in the transaction that adds the usage record.
 
-Each pair of service and model has up to ``PARTS`` items. The first item counts the records that deduct credits. Any
-other record is counted in a random item, so that the writers of such records rarely wait for each other. A user's
-personal account has separate items for usage that another account paid for (``paid_by``) and for usage with an API key
+For each day, a pair of service and model has up to ``PARTS`` items. Records that deduct credits are counted in the
+first item: they also change the wallet, so they can only be written one after another. Other records could be written
+at the same time. Each of them is counted in a random item, so that their writes rarely conflict. A user's personal
+account has separate items for usage that another account paid for (``paid_by``) and for usage with an API key
 (``key_id``): up to ``PARTS`` for each combination of payer and key.
 
 The size of an item does not depend on the number of services and models.
@@ -30,7 +31,7 @@ def any_part() -> int:
 def between(
     account_id: AccountId, since: int | None, until: int | None, wanted: Wanted = every
 ) -> Iterator[tuple[str, Sums]]:
-    """The day and sums of each ``wanted`` item with ``since <= day < until``; both limits are a day's first instant."""
+    """The day and sums of each ``wanted`` item with ``since <= day < until``. Both limits are beginnings of days."""
     pk = keys.day_rollup(account_id, "", "")["pk"]
     high = f"DAY#{keys.AFTER_ALL_TIMES if until is None else day(until)}"
     for item in table.query_all(pk, f"DAY#{day(since or 0)}", high):

@@ -37,10 +37,9 @@ def active_of_all(*, before: str | None, limit: int) -> Page:
 def recent_of_user(user_id: str, *, now: int, before: str | None, limit: int) -> Page:
     """A page of the user's sessions, active and ended, newest first.
 
-    The page merges two ranges: the sessions with an entry in ``by_owner``, and the sessions whose ids are UUIDv7s. A
-    session is in both ranges if its id is a UUIDv7 whose time is not the session's start. Such a session is taken from
-    the first range and skipped in the second. If very many are skipped, a page may be shorter than ``limit`` although
-    more sessions follow.
+    The page merges two ranges: the sessions with an entry in ``by_owner``, and a range of session ids that includes all
+    UUIDv7s. A session with an entry in ``by_owner`` may be in both ranges. It is then taken from the first range and
+    skipped in the second. If very many are skipped, a page may be shorter than ``limit`` although more sessions follow.
     """
     page_size = limit + 2
     (of_owner,) = keys.sessions_of_owner(user_id)

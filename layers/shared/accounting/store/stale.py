@@ -4,7 +4,7 @@ from typing import Any
 
 
 class StaleRead(Exception):
-    """Another writer came first. ``current`` has newer values that the refused write found, such as a ``wallet``."""
+    """Another writer came first. ``current`` has the newer values, such as a ``wallet``, for the next attempt."""
 
     def __init__(self, **current: Any) -> None:
         super().__init__(", ".join(current))

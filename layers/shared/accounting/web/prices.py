@@ -245,7 +245,7 @@ class Misfit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _OrMisfit:
-    """Accepts a rule. An invalid rule becomes a ``Misfit``, so a list's refusal names the problems of all rules."""
+    """Turns an invalid rule into a ``Misfit``, so that the refusal of a list can name the problems of all its rules."""
 
     @staticmethod
     def checked(value: object, handler: ValidatorFunctionWrapHandler) -> RuleBody | Misfit:

@@ -57,10 +57,10 @@ def query_all(pk: str, low: str, high: str, *, forward: bool = False, attributes
 def newest(
     index: str, ranges: Sequence[Range], *, before: str | None, limit: int, skip: int = 0
 ) -> tuple[list[Item], str | None]:
-    """A page of several ranges of an index, merged in descending order: ``limit`` items at most, after ``skip`` others.
+    """A page of at most ``limit`` items from several ranges of an index, merged in descending order.
 
-    Items of different ranges are compared by position (``keys.position``). The second value is the ``before`` of
-    the next page, or None on the last page.
+    The page begins after the first ``skip`` items. Items of different ranges are compared by position
+    (``keys.position``). The second value is the ``before`` of the next page, or None on the last page.
     """
     page_size = min(MAX_BATCH, skip + limit + 2)
     merged = merge(*(positions(index, part, before, page_size) for part in ranges), key=itemgetter(0), reverse=True)
@@ -94,8 +94,8 @@ def positions(index: str, part: Range, before: str | None, page_size: int) -> It
 def forward(index: str, pk: str, low: str, high: str, *, page_size: int | None = MAX_BATCH) -> Iterator[list[Item]]:
     """The items in a partition of an index with ``low < sort key <= high``, in ascending order, in batches.
 
-    The read never goes back: an item that the caller could not handle does not come again. One request reads up to 1 MB
-    and at most ``page_size`` items; if ``page_size`` is None, only the 1 MB counts.
+    Each item is read only once, even if the caller fails to handle it. A request to DynamoDB reads at most 1 MB and,
+    unless ``page_size`` is None, at most ``page_size`` items.
     """
     names = keys.INDEX_KEYS[index]
     found = _query(names, pk, low, high, page_size, IndexName=index, ScanIndexForward=True)
