@@ -1,6 +1,6 @@
 """`make check-token TOKEN=…`: shows what the service reads in a token, or why it refuses the token.
 
-If the issuer's keys cannot be fetched, it says that the token could not be checked.
+If the issuer's keys cannot be fetched, the command says that the token could not be checked.
 
 ISSUERS=file.json names the issuers, as for `make run`. Without it, only tokens signed with the service's own secret are
 accepted, such as those of `make token`. That secret is JWT_ACCESS_SECRET or, without this variable, the secret of
@@ -24,7 +24,7 @@ from local.steps import Refused, explain
 
 
 def main() -> int:
-    """Print the token's claims and return 0, or print why there are none and return 1."""
+    """Print the token's claims and return 0, or print why the token was refused or not checked and return 1."""
     try:
         claims = check(os.environ.get("TOKEN", ""), issuers.from_environment(os.environ) or "[]")
     except Refused as refused:

@@ -37,7 +37,7 @@ SRC = Path(__file__).parent.parent / "src"
 
 
 class Play:
-    """Streams with a client whose service is ``bank``."""
+    """Runs a stream with a client whose service is ``bank``."""
 
     def __init__(self, kind: str, bank: Bank) -> None:
         self.bank = bank
@@ -89,7 +89,7 @@ def play(request: pytest.FixtureRequest) -> Play:
     return Play(request.param, Bank())
 
 
-def test_a_settlement_that_the_service_cannot_take_now_is_sent_later_and_nobody_waits_for_it(play: Play) -> None:
+def test_if_the_service_is_down_the_settlement_is_sent_later_and_the_stream_does_not_wait_for_it(play: Play) -> None:
     bank, left_after = play.bank, []
 
     def body(session: Any) -> None:
@@ -110,14 +110,14 @@ def test_a_settlement_that_the_service_cannot_take_now_is_sent_later_and_nobody_
     assert session.result.charged_credits == 1
 
 
-def test_closing_waits_for_what_is_left_to_send(play: Play) -> None:
+def test_closing_the_client_waits_while_a_settlement_is_sent_again(play: Play) -> None:
     play.bank.trouble["finalize"] = [LOST] * 4
 
     assert play(lambda session: session.add_tokens(5), settle_seconds=0.001).result
     assert play.bank.open == set()
 
 
-def test_a_settlement_that_is_still_unsent_when_the_client_has_closed_is_logged_once(
+def test_closing_the_client_logs_a_settlement_once_if_it_cannot_be_sent(
     play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     def body(session: Any) -> None:
@@ -131,7 +131,7 @@ def test_a_settlement_that_is_still_unsent_when_the_client_has_closed_is_logged_
     assert len(logged) == 1
 
 
-def test_the_log_promises_no_sweep_of_a_stream_that_began_without_a_hold(
+def test_the_log_does_not_mention_the_sweeper_if_the_service_was_down_when_the_stream_began(
     play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     play.bank.is_down = True
@@ -143,14 +143,14 @@ def test_the_log_promises_no_sweep_of_a_stream_that_began_without_a_hold(
     assert "sweeper" not in caplog.text
 
 
-def test_a_settlement_that_is_refused_later_is_logged(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_refusal_of_a_delayed_settlement_is_logged(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     play.bank.trouble["finalize"] = [*[LOST] * 3, refusal(404, "SESSION_NOT_ACTIVE")]
 
     play(lambda session: session.add_tokens(30), settle_seconds=0.001, until=lambda: "could not be" in caplog.text)
     assert "could not be settled with 30 tokens, it had ended before" in caplog.text
 
 
-def test_a_settlement_whose_usage_is_rejected_later_is_sent_with_the_tokens_only(play: Play) -> None:
+def test_if_the_usage_of_a_delayed_settlement_is_rejected_the_client_sends_just_the_tokens(play: Play) -> None:
     play.bank.rejects_usage = True
     play.bank.trouble["finalize"] = [LOST] * 3
 
@@ -168,7 +168,7 @@ def test_a_settlement_whose_usage_is_rejected_later_is_sent_with_the_tokens_only
 @pytest.mark.parametrize(
     "trouble", [refusal(400, "VALIDATION_ERROR"), refusal(413, "PAYLOAD_TOO_LARGE")], ids=["400", "413"]
 )
-def test_a_settlement_that_is_rejected_as_a_whole_is_sent_with_the_tokens_only(play: Play, trouble: Any) -> None:
+def test_if_a_whole_settlement_is_rejected_the_client_sends_just_the_tokens(play: Play, trouble: Any) -> None:
     play.bank.trouble["finalize"] = [trouble, trouble]
 
     def body(session: Any) -> None:
@@ -248,9 +248,8 @@ def test_a_stream_that_began_without_the_service_is_charged_when_the_service_is_
     assert session.result
 
 
-def test_a_stream_that_began_without_the_service_is_charged_by_estimate_and_counted_tokens_if_it_has_no_usage(
-    play: Play,
-) -> None:
+def test_without_a_usage_the_client_settles_for_the_estimated_input_and_the_counted_output(play: Play) -> None:
+    """The service was down when the stream began."""
     bank = play.bank
     bank.is_down = True
 
@@ -323,7 +322,7 @@ def test_a_program_that_ends_inside_a_stream_settles_it() -> None:
     assert (bank.only().outcome, (bank.only().settled or {})["tokensGenerated"]) == ("abort", 7)
 
 
-def test_a_program_that_ends_while_the_service_is_down_logs_what_is_open() -> None:
+def test_a_program_logs_its_open_session_if_it_ends_while_the_service_is_down() -> None:
     bank = Bank()
     with serving(bank) as url:
         program = PROGRAM + "import urllib.request; urllib.request.urlopen(sys.argv[1] + '/api/down', b'{}')\n"

@@ -213,7 +213,7 @@ def test_a_child_can_stream_with_a_client_that_was_unused_before_the_fork(server
 def test_a_lock_held_during_the_fork_does_not_block_the_child(server: Server) -> None:
     """Another thread holds the lock during the fork.
 
-    The child lacks that thread, so the child's copy of the lock would stay locked.
+    That thread does not exist in the child, so nothing in the child could release a copy of the lock.
     """
     fetching, go_on = threading.Event(), threading.Event()
 

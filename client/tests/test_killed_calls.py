@@ -130,7 +130,7 @@ def output_of(session_id: str, settled: dict[str, Any]) -> int | None:
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_calls_of_processes_that_are_killed_at_any_moment_are_settled_exactly_once(
+def test_each_call_is_settled_exactly_once_even_if_its_process_is_killed_at_any_moment(
     forker: Forker, kind: str, tmp_path: Path
 ) -> None:
     file, bank, chance = tmp_path / "outbox", Bank(), random.Random(5)
@@ -141,7 +141,7 @@ def test_calls_of_processes_that_are_killed_at_any_moment_are_settled_exactly_on
         callers.run_the_last()
         called = provider.called
 
-    assert callers.ended < called, "some calls were killed on their way"
+    assert callers.ended < called, "some processes were killed during a call"
     assert called <= bank.sessions.keys(), "no model is called without a hold"
     assert bank.open == set()
     assert {session.charges for session in bank.sessions.values()} == {1}

@@ -134,14 +134,16 @@ def fail(*_: Any, **__: Any) -> Any:
 def test_an_opening_that_can_start_no_thread_releases_the_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     service = Accountant()
     service.trouble["abort"] = [LOST] * 5
+    alarms = PerProcess(Alarm)
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
         client = AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
         monkeypatch.setattr(threading.Thread, "start", fail)
-        monkeypatch.setattr(session, "ALARM", PerProcess(Alarm))
+        monkeypatch.setattr(session, "ALARM", alarms)
         with pytest.raises(RuntimeError, match="can't start new thread"), client.streaming_session("m", 100):
             pytest.fail("entered")
     assert service.outcome == ("abort", 0)
     assert client.open_sessions == set()
+    assert alarms.get()._due == []
 
 
 def test_a_heartbeat_thread_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,11 +170,15 @@ class FindingView(ResponseModel):
 class AuditView(ResponseModel):
     """The proof of an account's credits.
 
-    ``ledger`` has the sums computed from the ledger, and ``wallet`` those that the wallet states. ``drift`` is the
-    largest error in credits: a difference between the two, or a violation of ``granted = available + held + charged +
-    removed + expired - debt`` in one of them. It is 0 if ``intact``. An earlier audit proved the entries before
-    ``firstSeq``; ``ledger`` and ``byKind`` include these entries. If a newer version of the service wrote the
-    entries after ``lastSeq``, the wallet is not compared with the ledger.
+    ``ledger`` has the sums computed from the ledger, and ``wallet`` has the same sums as the wallet states them.
+    ``intact`` is true if ``findings`` is empty. ``drift`` is 0 if ``intact`` is true; otherwise it is the largest error
+    in credits. An error is a difference between a sum in ``ledger`` and the same sum in ``wallet``, or a violation of
+    ``granted = available + held + charged + removed + expired - debt`` in ``ledger`` or in ``wallet``.
+
+    This audit read the entries from ``firstSeq`` to ``lastSeq``; ``head`` is the hash of entry ``lastSeq``. An
+    earlier audit proved the entries before ``firstSeq``; ``ledger`` and ``byKind`` include these entries. If a newer
+    version of the service wrote the entries after ``lastSeq``, the wallet is not compared with the ledger, and
+    ``drift`` is 0.
     """
 
     account_id: AccountId
@@ -313,13 +317,13 @@ def outstanding() -> OutstandingView:
 def audit_of(user_id: UserInPath) -> AuditView:
     """Prove an account's credits: compare the sums and hashes of the ledger with the wallet.
 
-    The path names a user, or an account by its id.
+    The path has a user's id or e-mail address, or an account's id.
     """
     return AuditView.of(*audits.audit(_audited(user_id), clock()))
 
 
 def _audited(reference: str) -> AccountId:
-    """The account that a path names, by the account's id or by a user. Raises UserNotFound."""
+    """The account with the id in the path, or the personal account of the user in the path. Raises UserNotFound."""
     for text in (reference, unquote(reference)):  # clients encode a slash in an id twice
         with suppress(ValueError):
             if exists(parsed(text)):

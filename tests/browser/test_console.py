@@ -179,7 +179,7 @@ def test_the_console_ignores_an_answer_that_comes_after_navigation(console: Cons
 # --- the keyboard ---
 
 
-def test_screens_shortcuts_search_and_content_can_be_reached_by_keyboard(console: Console, admin: Person) -> None:
+def test_the_keyboard_opens_screens_and_moves_to_the_search_and_the_content(console: Console, admin: Person) -> None:
     console.sign_in(admin, "overview")
     console.expect_heading("Overview")
     page = console.page

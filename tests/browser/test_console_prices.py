@@ -123,7 +123,7 @@ def test_a_model_that_the_service_refuses_can_get_a_rule(console: Console, admin
     expect(console.rows("Rules of this model")).to_have_count(1)
 
 
-def test_a_model_with_a_future_rule_only_has_no_price(console: Console, admin: Person) -> None:
+def test_a_model_has_no_price_if_its_only_rule_is_in_the_future(console: Console, admin: Person) -> None:
     model = _model()
     rule = {"modelId": model, "pricePerThousandTokens": 1, "rates": {"input": "1000", "output": "1000"}}
     future = {**rule, "effectiveFrom": FUTURE, "effectiveTo": None}
@@ -144,7 +144,7 @@ def test_a_price_without_a_rule_says_whether_it_is_built_in(console: Console, ad
     console.expect_figure("In force", "the default price")
 
 
-def test_a_quote_explains_a_usage_line_by_line(console: Console, admin: Person, people: People) -> None:
+def test_a_quote_explains_its_cost_line_by_line(console: Console, admin: Person, people: People) -> None:
     model = _model()
     rates = {"input": "3000", "output": "15000", "cachedInput": "300"}
     tiers = [{"aboveInputTokens": 200_000, "rates": {"input": "6000"}}]

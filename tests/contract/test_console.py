@@ -27,10 +27,7 @@ def answer_for(path: str) -> dict[str, Any]:
 
 
 def imports(text: str) -> list[tuple[str, str]]:
-    """A pair of texts for each imported file, one of them empty.
-
-    The first is the file's path if it is imported at once, the second its path if it is imported later.
-    """
+    """For each imported file: ``(path, "")`` if it is imported at once, ``("", path)`` if it is imported later."""
     return re.findall(r'^import [^"]+ from "([^"]+)";$|import\("([^"]+)"\)', text, re.MULTILINE)
 
 
@@ -51,7 +48,7 @@ def test_every_file_is_served_under_the_consoles_version_and_cached_for_a_year()
 
 
 def test_a_file_of_another_version_and_an_unknown_file_are_not_found() -> None:
-    """A page that an older service sent asks for older files. With newer files, it would fail inexplicably."""
+    """A page from an older version of the service needs files of that version. With newer files, it could break."""
     for path in ("0123456789ab/app.js", "0123456789ab/screens/me.js", f"{console_version()}/index.html"):
         answer = answer_for(path)
         assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (404, "ROUTE_NOT_FOUND")
@@ -65,7 +62,9 @@ def test_the_version_changes_when_a_file_is_missing(monkeypatch: pytest.MonkeyPa
     assert console_version.__wrapped__() != console_version()
 
 
-def test_the_version_changes_only_with_the_content_of_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_version_depends_on_the_contents_of_files_and_not_on_their_paths(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name, file in CONSOLE_ASSETS.items():
         elsewhere = tmp_path / "file"
         elsewhere.write_bytes(file.path.read_bytes())
@@ -105,7 +104,7 @@ IMPORT = re.compile(r'^import (?:(\w+)(?:, )?)?(?:\{([^}]*)\})? ?from "([^"]+)";
 
 
 def parts_of(text: str, separators: str, end: str = "") -> list[str]:
-    """Divide a text up to ``end`` at its separators. Separators in brackets or quotes do not count."""
+    """Split a text at its separators, and stop at ``end``. Separators and ends in brackets or quotes do not count."""
     parts, depth, quote = [""], 0, ""
     for letter in text:
         if quote or letter in "\"'`":
@@ -165,7 +164,7 @@ def test_every_property_of_a_component_is_passed_and_every_passed_property_is_ta
             assert wanted <= set().union(*given_here) | {"children", "..."}, where
 
 
-def test_the_console_stores_nothing_and_sets_no_markup() -> None:
+def test_the_console_stores_nothing_in_the_browser_and_parses_no_html() -> None:
     """The token is in memory only, and texts that others wrote are never parsed as HTML."""
     assert len(OWN) > 5
     for name, text in OWN.items():

@@ -126,7 +126,9 @@ def test_a_route_that_changes_nothing_accepts_unknown_fields(person: Target, rou
 
 
 @pytest.mark.parametrize(("route", "field"), [(ALLOCATE, "credits"), (SET, "credits"), (ADJUST, "adjustment")])
-def test_an_expiry_is_one_instant_in_the_future(service: Stack, person: Target, route: Route, field: str) -> None:
+def test_an_expiry_that_is_invalid_out_of_range_or_given_twice_is_refused(
+    service: Stack, person: Target, route: Route, field: str
+) -> None:
     method, path, _ = route
     with nothing_moves(service, person):
         for bad in [*INSTANT[:-2], "2026-01-01", "2036-12-31", "9999-12-31"]:
@@ -140,7 +142,7 @@ def test_an_expiry_is_one_instant_in_the_future(service: Stack, person: Target, 
 
 
 @pytest.mark.parametrize("route", COMMANDS, ids=route_id)
-def test_a_text_that_names_no_user_is_not_found(service: Stack, person: Target, route: Route) -> None:
+def test_a_command_about_an_unknown_user_gets_404(service: Stack, person: Target, route: Route) -> None:
     method, path, good = route
     with nothing_moves(service, person):
         for value in UNKNOWN_USER:
@@ -149,9 +151,7 @@ def test_a_text_that_names_no_user_is_not_found(service: Stack, person: Target, 
 
 
 @pytest.mark.parametrize("route", WITH_BODIES, ids=route_id)
-def test_a_body_that_is_not_one_json_object_with_the_required_fields_is_refused(
-    service: Stack, person: Target, route: Route
-) -> None:
+def test_a_body_must_be_one_json_object_with_the_required_fields(service: Stack, person: Target, route: Route) -> None:
     method, path, good = route
     with nothing_moves(service, person):
         for body in (*BAD_BODIES, b"[" + text_of(good, person.names) + b"]"):
@@ -179,7 +179,7 @@ def test_a_body_of_a_megabyte_is_refused(service: Stack, person: Target, route: 
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "", "x"]
 )
-def test_a_body_is_json_whatever_its_content_type_says(person: Target, content_type: str) -> None:
+def test_a_body_is_read_as_json_whatever_its_content_type(person: Target, content_type: str) -> None:
     answer = person.call("POST", "credits/check", b'{"credits": 5}', headers={"Content-Type": content_type})
 
     assert answer.status_code == 200

@@ -194,7 +194,8 @@ def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: Peop
     for newline in ("\n", "\r\n", "\r", "\u2028", "\x85"):
         text = f"x{newline}{line}{newline}"
         notes = {"userId": admin.id, "credits": 1, "notes": text}
-        # U+0085 is a control character, so even notes refuse it. U+2028 is not one, so even user ids accept it.
+        # Notes accept line breaks, but refuse other control characters, such as U+0085. U+2028 is not a control
+        # character, so a user id may have it, and the user is not found.
         assert admin.post("credits/allocate", notes, User_Agent=mark).status_code == (400 if newline == "\x85" else 201)
         bad = {"sessionId": text, "modelId": MODEL, "estimatedTokens": 1}
         assert_refused(admin.post("streaming-sessions/initialize", bad), 400, "VALIDATION_ERROR")

@@ -54,7 +54,7 @@ the organization in a path; ``test_organization_roles`` tests members."""
 class Route(NamedTuple):
     """A route, and the status if it serves the caller.
 
-    ``oneself`` and ``others`` are the groups that may call it about themselves and about another user.
+    The group ``oneself`` may call it about themselves. The group ``others`` may call it about another user.
     """
 
     method: str
@@ -334,7 +334,7 @@ def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> 
 
 @pytest.fixture(scope="module")
 def keys(people: People) -> dict[str, tuple[Person, str]]:
-    """Return owners and keys by permission. The owners are administrators: this role must not help the keys."""
+    """Return owners and keys by permission. The owners are administrators: this must not give the keys more rights."""
     permissions = {**{name: [name] for name in KEYS}, "all": list(KEYS), "unknown": ["x:y"], "none": []}
     owners = {name: people("admin", credits=100) for name in permissions}
     return {
@@ -368,7 +368,7 @@ def services(admin: Person) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def served(people: People) -> Person:
-    """Return the user for whom services act. The user is an administrator: the role must not help the services."""
+    """Return the user for whom services act, an administrator: this must not give the services more rights."""
     return people("admin", credits=100)
 
 
@@ -418,7 +418,7 @@ def test_a_key_shows_nothing_about_other_users(
         assert_refused(with_key(owner.http, "GET", path.replace("{user}", name), key), 403, "FORBIDDEN")
 
 
-def test_keys_and_tokens_without_an_address_use_the_address_in_the_profile(
+def test_a_key_or_a_token_without_an_email_address_uses_the_one_in_the_profile(
     http: httpx.Client, token: Mint, keys: dict[str, tuple[Person, str]], people: People
 ) -> None:
     owner, key = keys["all"]

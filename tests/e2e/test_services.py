@@ -108,7 +108,7 @@ def test_a_wrong_credential_is_refused_by_the_gateway(
     assert_refused(answer, 401, "SERVICE_CREDENTIAL_INVALID")
 
 
-def test_the_programs_on_the_page_run(
+def test_the_example_programs_in_the_documentation_work(
     service: Stack, admin: Person, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     person, poor = people(credits=10), people()

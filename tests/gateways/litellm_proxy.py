@@ -1,4 +1,4 @@
-"""Runs a LiteLLM proxy in front of a provider. The proxy's callback accounts for every call with the service."""
+"""Runs a LiteLLM proxy in front of a provider. In the proxy, the client's callback accounts for every call."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ import json
 from litellm.proxy._types import UserAPIKeyAuth
 
 async def read(request, api_key):
-    # after "sk-", a test's key is the hex form of the fields that the proxy's database would have stored
+    # a test's key is "sk-" and a JSON object in hex: the fields that the proxy's database would have stored for the key
     return UserAPIKeyAuth(api_key=api_key, **json.loads(bytes.fromhex(api_key.removeprefix("sk-"))))
 """
 """Replaces the proxy's database of keys."""

@@ -193,7 +193,7 @@ def test_commands_during_an_audit_cause_no_finding(user: MakeUser) -> None:
 def test_an_audit_on_request_continues_a_long_ledger_from_the_last_proof(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accounting.operations.audit.MAX_FIRST_READ", 10)
+    monkeypatch.setattr("accounting.operations.audit.MAX_READ_AGAIN", 10)
     adjust(user(credits_granted=5), 20)
     audit_all(NOW, always)
     adjust("u1", 3)

@@ -77,7 +77,7 @@ def test_a_record_is_charged_at_its_models_price(user: MakeUser) -> None:
     assert assert_books_balance("u1").charged == COST
     found = usage.statistics("u1", None, None)
     assert found.sums.by_service == {"assistant": COST}
-    assert found.sums.by_model == {"m": COST}, "a priced record counts for its model in every service"
+    assert found.sums.by_model == {"m": COST}, "a priced record counts for its model, whatever its service is"
     assert found.recent == [made.record]
 
 
@@ -129,7 +129,9 @@ def _refused(*_: object) -> RateCard:
     raise ModelUnknown("The model has no price", modelId="m")
 
 
-def test_a_variant_or_a_model_without_a_price_records_nothing(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_is_not_recorded_if_its_variant_or_its_model_has_no_price(
+    user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user(credits_granted=100)
     price(CARD)
     with pytest.raises(Invalid, match="variant"):
@@ -143,7 +145,7 @@ def test_a_variant_or_a_model_without_a_price_records_nothing(user: MakeUser, mo
     assert assert_books_balance("u1").charged == 0
 
 
-def test_counts_by_class_add_no_write_units_to_a_record_but_a_large_usage_object_does(
+def test_a_record_needs_more_write_units_for_a_large_usage_object_but_not_for_counts_by_class(
     user: MakeUser, calls: Calls
 ) -> None:
     user(credits_granted=1_000)
@@ -239,7 +241,7 @@ def test_user_and_system_statistics_equal_a_recount_of_the_records(user: MakeUse
     assert_books_balance("u1")
 
 
-def test_late_usage_by_class_replaces_the_swept_number_of_tokens(user: MakeUser) -> None:
+def test_late_usage_by_class_replaces_the_number_of_tokens_that_the_sweep_charged(user: MakeUser) -> None:
     user(credits_granted=1_000)
     _settle_late("s", NOW, 2_000, Usage(900, 40))
 
@@ -253,7 +255,7 @@ def _count(made: Iterable[UsageRecord]) -> None:
         system_usage.count(chunk)
 
 
-def test_system_statistics_show_usage_by_class_of_the_models_that_users_spend_the_most_on(
+def test_system_statistics_show_usage_by_class_only_for_the_models_that_users_spend_the_most_on(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(domain, "MAX_MODELS_COUNTED", 2)
@@ -309,10 +311,10 @@ def test_only_days_with_usage_by_class_cost_another_read(user: MakeUser, calls: 
 
     assert (plain.sums.counts, plain.sums.counts_by_model) == ({}, {})
     assert classes.sums.counts_by_model == {"m": counts_in(USED, 0)}
-    assert calls.round_trips == without + 1, "another read, of the models of the only day with usage by class"
+    assert calls.round_trips == without + 1, "one more read: the models of the one day that has usage by class"
 
 
-def test_the_systems_answer_is_bounded_even_with_the_longest_names_and_numbers(user: MakeUser) -> None:
+def test_the_size_of_system_statistics_is_bounded_even_with_the_longest_names_and_numbers(user: MakeUser) -> None:
     for who in range(4):
         user(f"u{who}")
     full = Usage(*[10**9] * 10)

@@ -47,7 +47,7 @@ def test_the_bridge_explains_wrong_arguments(
     stack.write_text(json.dumps({"endpointUrl": "http://127.0.0.1:4566"}))
     monkeypatch.setattr(bridge, "STACK_JSON", stack)
     monkeypatch.setattr(sys, "argv", ["bridge", *arguments])
-    monkeypatch.setattr("asyncio.Event.wait", lambda _: pytest.fail("it serves"))
+    monkeypatch.setattr("asyncio.Event.wait", lambda _: pytest.fail("the bridge started"))
 
     assert bridge.main() == 1
     assert "with a PORT from 1 to 65535" in capsys.readouterr().err

@@ -95,7 +95,7 @@ def test_a_failed_sweep_leaves_a_message_and_the_next_sweep_completes(service: S
 
 
 def test_uncounted_records_that_are_sent_twice_are_counted_once(service: Stack, people: People, admin: Person) -> None:
-    """As docs/operations.md describes: read the records from the stream, and invoke the function with them."""
+    """Like an operator who follows docs/operations.md, the test invokes the function with records from the stream."""
     person = people()
     with without_permissions(service, "rollups"):
         person.ok("POST", "usage/record", {"service": "images", "operation": "render", "credits": 7})

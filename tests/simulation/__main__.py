@@ -17,7 +17,8 @@ PROGRESS_SEEDS = 100
 def main() -> int:
     """Run as many seeds as SEEDS says, beginning with FIRST; return 1 if a promise was broken.
 
-    Only the first STEPS calls of each run can have faults. SABOTAGE names a condition of the service to leave out.
+    Only the first STEPS calls of each run can have faults. SABOTAGE names an entry of ``SABOTAGES``,
+    which removes conditions from the service's writes.
     """
     forget_account()
     first, seeds = int(os.environ.get("FIRST") or 1), int(os.environ.get("SEEDS") or 100)

@@ -66,7 +66,7 @@ class Violation(Exception):
 
 
 class Simulation:
-    """A run of one seed. Its first ``steps`` calls may fail. Later calls never fail, until everything has ended."""
+    """A run of one seed. Its first ``steps`` calls may fail. The later calls never fail, so that everything can end."""
 
     def __init__(self, seed: int, steps: int = STEPS) -> None:
         self.scheduler = Scheduler(seed)

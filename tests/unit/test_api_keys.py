@@ -49,8 +49,11 @@ def test_a_key_is_refused_from_the_instant_at_which_it_expires() -> None:
     assert key(expires_at=NOW).refusal(NOW) == "EXPIRED"
 
 
-def test_a_new_key_is_active_and_a_revoked_one_stays_refused_when_it_is_enabled_again() -> None:
+def test_a_new_key_is_active() -> None:
     assert ApiKey(ID, "u1", "a name", (), "", NOW).active
+
+
+def test_a_disabled_key_and_a_revoked_key_are_refused() -> None:
     assert key(enabled=False).refusal(NOW) == "DISABLED"
     assert key(revoked=True, enabled=True).refusal(NOW) == "DISABLED"
     assert key(enabled=False, expires_at=NOW).refusal(NOW) == "DISABLED", "disabling takes precedence over the expiry"

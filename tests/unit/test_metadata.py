@@ -71,7 +71,7 @@ def test_a_number_beyond_the_range_of_doubles_is_refused(text: str) -> None:
         "0.1000000000000000055511151231257827021181583404541015625",
     ],
 )
-def test_a_number_with_too_many_digits_is_refused(number: str) -> None:
+def test_a_decimal_number_with_too_many_digits_is_refused(number: str) -> None:
     with pytest.raises(ValidationError, match="digits"):
         sent(f'{{"x": {number}}}')
 

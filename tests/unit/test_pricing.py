@@ -69,7 +69,7 @@ def test_a_cost_plus_a_buffer_of_any_percentage_is_rounded_up_once(credits: int,
 
 
 @given(CREDITS, PRICES)
-def test_number_within_is_the_most_tokens_that_the_credits_pay_for(credits: int, price: int) -> None:
+def test_number_within_returns_the_most_tokens_that_the_credits_pay_for(credits: int, price: int) -> None:
     card = per_thousand(price)
     most = card.number_within(credits)
 
@@ -79,7 +79,7 @@ def test_number_within_is_the_most_tokens_that_the_credits_pay_for(credits: int,
 
 
 @given(CREDITS, PRICES, st.integers(0, 400), st.booleans())
-def test_the_affordable_tokens_are_the_most_whose_hold_fits_the_available_credits(
+def test_the_available_credits_cover_a_hold_for_the_affordable_tokens_but_not_for_one_more(
     available: int, price: int, percent: int, reduce: bool
 ) -> None:
     card = per_thousand(price)
@@ -152,11 +152,11 @@ def test_models_without_a_rule_have_the_documented_price(model: str, price: int)
     assert card_in_force(model, [], 0) == per_thousand(price)
 
 
-def test_only_four_models_have_a_default_price_of_their_own() -> None:
+def test_only_four_models_have_a_built_in_price() -> None:
     assert len(DEFAULT_CARDS) == 4
 
 
-def test_models_without_a_price_can_be_refused() -> None:
+def test_models_without_a_rule_or_a_built_in_price_can_be_refused() -> None:
     with pytest.raises(ModelUnknown) as refused:
         card_in_force("something-else", [], 0, refuse_unknown=True)
     assert (refused.value.message, refused.value.details) == (

@@ -39,11 +39,12 @@ class Alarm:
         """Begin the heartbeats after ``seconds``. Raises RuntimeError if no more threads can start."""
         entry = time.monotonic() + seconds, next(self._numbers), weakref.ref(beating)
         with self._lock:
-            heapq.heappush(self._due, entry)
             if not self._is_running:
+                # The thread first waits for the lock. If it cannot start, the session must not wait in the heap.
                 threading.Thread(target=self._run, name="heartbeats begin", daemon=True).start()
                 self._is_running = True
-            elif self._due[0] is entry:
+            heapq.heappush(self._due, entry)
+            if self._due[0] is entry:
                 self._woken.set()
 
     def _run(self) -> None:

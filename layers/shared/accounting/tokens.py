@@ -150,7 +150,10 @@ def user_id(subject: Any, claim: str, prefix: str = "") -> str:
 
 
 def email(value: Any, verified: Any) -> str | None:
-    """The user's e-mail address; None unless it is valid and ``verified`` is true, as a boolean or as a text."""
+    """The user's e-mail address; None unless it is valid and verified.
+
+    ``verified`` must be True or the text ``true``, in upper or lower case.
+    """
     is_verified = verified is True or (isinstance(verified, str) and verified.lower() == "true")
     address = text(value, MAX_EMAIL)
     return address if is_verified and addresses.canonical(address) is not None else None

@@ -69,9 +69,10 @@ class ServiceCredential(NamedTuple):
     def rotated(self, secret_hash: str, *, ends_at: int, keep_previous: bool, now: int) -> "ServiceCredential":
         """The credential with a new secret. One older secret stays valid until ``ends_at``.
 
-        For example, generation 3 replaces generation 2, and generation 1 is still valid. Then generation 2 stays valid,
-        and generation 1 ends now. With ``keep_previous``, generation 1 stays valid, and generation 2 ends now. Raises
-        Invalid if ``keep_previous`` is true and no previous secret is still valid.
+        For example, generation 2 is the newest secret, generation 1 is still valid, and generation 3 is added. Without
+        ``keep_previous``, generation 2 stays valid until ``ends_at``, and generation 1 ends now. With it, generation 1
+        stays valid until ``ends_at``, and generation 2 ends now. Raises Invalid if ``keep_previous`` is true and no
+        previous secret is still valid.
         """
         kept = PreviousSecret(self.generation, self.secret_hash, ends_at)
         if keep_previous:

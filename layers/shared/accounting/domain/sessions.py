@@ -47,7 +47,7 @@ class Report(NamedTuple):
 
     @classmethod
     def of_number(cls, used: "Report | int") -> "Report":
-        """The report itself, or a report of this number of tokens."""
+        """``used`` itself if it is a report, otherwise a report of this number of tokens."""
         return cls(used) if isinstance(used, int) else used
 
     @classmethod
@@ -102,8 +102,9 @@ class Session(NamedTuple):
     ``revision`` begins at 1, and rises with each heartbeat that changed the inputs or exceeded the hold.
 
     ``due_at`` is when the sweeper next looks at the session. A heartbeat moves ``last_seen_at``, but not ``due_at``.
-    ``resolution`` is the settlement that ended the session, and ``late`` the one that arrived after a sweep. A newer
-    version may have written ``format`` and ``more``; this version keeps them unchanged.
+    ``resolution`` is the settlement that ended the session, and ``late`` the one that arrived after a sweep. If a newer
+    release of the service wrote the session, ``format`` is that release's format, and ``more`` has the attributes that
+    this release does not know. This release keeps both unchanged.
     """
 
     user_id: str
@@ -196,7 +197,10 @@ class Session(NamedTuple):
 
     @property
     def reported_usage(self) -> Usage | None:
-        """The usage until the last heartbeat; ``NO_USAGE`` before the first one, None if only a number is known."""
+        """The usage until the last heartbeat; None if the session counts a number.
+
+        If the session began with a usage, this is ``NO_USAGE`` before the first heartbeat.
+        """
         if self.usage is None:
             return None
         return self.usage.with_output(self.tokens) if self.has_heartbeats else NO_USAGE

@@ -17,10 +17,10 @@ from accounting.telemetry import count, count_even_zero, logger
 WORKERS = 8
 """Threads of one audit. Each waits for the database most of the time."""
 
-MAX_FIRST_READ = 10_000
-"""If a ledger has more entries than this, ``audit`` reads only the entries since the stored proof.
+MAX_READ_AGAIN = 10_000
+"""``audit`` reads a ledger of up to this many entries from its first entry, even if a proof is stored.
 
-If no proof is stored, it reads the whole ledger.
+It reads a longer ledger from the entry after the stored proof, or from its first entry if no proof is stored.
 """
 
 
@@ -47,7 +47,7 @@ def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
     (account,) = audits.read([account_id])
     if account.wallet is None:
         raise ValueError(f"the wallet of {account_id} can't be read")
-    known = account.proved if account.wallet.entry_seq > MAX_FIRST_READ else None
+    known = account.proved if account.wallet.entry_seq > MAX_READ_AGAIN else None
     start = known or Proof(account_id, since=now)
     first = start.seq + 1
     return *_proved(start, account.wallet), first
@@ -116,7 +116,7 @@ def _audit_batch(
 def _continued(account: AuditableAccount, now: int) -> tuple[Proof, bool]:
     """The account's proof, and whether it is new.
 
-    A proof is new if it was begun at the first entry, or if it covers more entries than the stored proof.
+    A proof is new if this run reads the ledger from its first entry, or finds entries after the stored proof.
     """
     if account.wallet is None:
         unreadable = Proof(account.id, since=now)

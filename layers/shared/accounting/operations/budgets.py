@@ -52,7 +52,7 @@ class BudgetState(NamedTuple):
 
 
 def put(account_id: AccountId, subject: str, wanted: BudgetValues, *, by: Requester, now: int) -> BudgetState:
-    """Set the budget of a subject: a member, an API key, or ``members``.
+    """Set the budget of a subject: a member, an API key, or ``members`` (a budget of all members).
 
     If the kind of window or the time zone changes, the budget counts from 0 again.
 
@@ -135,7 +135,7 @@ def _limiting(account_id: AccountId, user_id: str) -> list[Budget]:
 
 
 def _states(account_id: AccountId, budgets: list[Budget], user_id: str | None, now: int) -> list[BudgetState]:
-    """The state of each budget. A budget of all members has the state for ``user_id``."""
+    """The state of each budget. For a budget of all members, ``committed`` is what ``user_id`` committed."""
     wanted = {budget.subject: _counter_key(account_id, budget, user_id, now) for budget in budgets}
     asked = [key for key in wanted.values() if key]
     items = iter(table.get_many(asked)) if asked else iter(())
@@ -206,7 +206,11 @@ def _owner_of(account_id: AccountId, subject: str) -> str | None:
 
 
 def _may_spend(key: ApiKey, account_id: AccountId) -> bool:
-    """Whether the key may be used to spend from the account. If the key names no account, its user's rights decide."""
+    """Whether the key may be used to spend from the account.
+
+    The key must not be limited to another account. The key's user must own the account, or be a member of its
+    organization.
+    """
     if key.account_id not in (None, account_id):
         return False
     organization_id = organization_of(account_id)

@@ -2,7 +2,10 @@
 
 There is no queue. Each command counts how many other commands have changed the wallet since it first read the wallet.
 A command that writes stores its count in the wallet (``passed``). A command whose write is refused compares its count
-with the stored count. If the stored count is higher by n, about n other commands have waited longer, and the command
+with the stored count.
+
+If the stored count is higher by n, the command that stored it first read the wallet about n changes before this command
+did. About n other commands have probably begun in between, have waited longer, and should write first. So this command
 pauses for about n turns. A turn is as long as the refused attempt took. If the stored count is not higher, the command
 tries again at once.
 
@@ -46,7 +49,7 @@ class Turns:
             self.throttled += 1
             return jitter(min(turn * 2**self.throttled, LONGEST_THROTTLED_SECONDS))
         if isinstance(refusal, Conflict):
-            return jitter(turn)  # the other command's write takes no longer than a turn
+            return jitter(turn)  # the other write takes no longer than a turn
         self.stale += 1
         newest: Wallet | None = refusal.current.get("wallet")
         others = newest.passed - self.passed(newest) if newest else 0

@@ -53,11 +53,12 @@ def of_keys(account_id: AccountId) -> list[Budget]:
 def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int, int], Exception]) -> Write:
     """Add credits to the counter of a bound, and store the warning level that the new sum reaches.
 
-    The level is computed from the sum in ``bound``, but the stored sum may have changed since ``bound`` was read. So
-    the write is refused if the new sum would exceed the limit, if another writer has already stored this level or a
-    higher one, or if the new sum would reach a higher level that is not stored yet. ``refused`` makes the error from
-    the stored sum and the stored level. The next attempt decides with these two values, so each level is stored once
-    in each window.
+    The write is refused if the new sum would exceed the limit. The level is computed from the sum in ``bound``, but the
+    stored sum may have changed since ``bound`` was read. So the write is also refused if this level or a higher one is
+    already stored, or if the new sum would reach a higher level that is not stored yet. ``refused`` makes the error
+    from the stored sum and the stored level. The next attempt decides with these two values, so each level is stored
+    once in each window.
+
     Raises LookupError for the bound of a run, which has no counter.
     """
     if bound.counter is None:
@@ -111,7 +112,7 @@ def add(spender: Spender, counters: Iterable[Counter], credits: int, now: int) -
 
 
 def counter_key(spender: Spender, counter: Counter) -> Key:
-    """The key of a counter of the spender or of the spender's API key."""
+    """The database key of a counter. The counter counts either the spender or the spender's API key."""
     if counter.of == "key":
         return keys.key_counter(spender.account_id, str(spender.key_id), counter.begun, counter.window)
     return keys.member_counter(spender.account_id, spender.user_id, counter.begun, counter.window)

@@ -1,4 +1,6 @@
-"""The lots of a wallet or a session, stored as one text. No write has a condition on a single lot.
+"""The lots of a wallet or a session, stored as one text.
+
+One text is enough, because no write has a condition on a single lot.
 
 ``granted,credits,life,number,grace,more…;…`` has a row for each lot, in the order of the lots' numbers. Integers are in
 base 36, and times in seconds. ``granted`` and ``number`` are stored as differences from the previous row, or from 0 in

@@ -62,8 +62,8 @@ def rule_at(model_id: str, now: int) -> PriceRule | None:
 def without_rule(model_id: str) -> PriceRule | None:
     """The built-in or default price of a model that has no rule in force, in the form of a rule.
 
-    With ``UnknownModels=refuse``, there is no default price. Then a model without a built-in price has None if it has
-    any rule, such as a future one; otherwise raises ModelUnknown.
+    With ``UnknownModels=refuse``, there is no default price. If the model has no built-in price either, returns None
+    if the table has any rule of the model, such as a future one, and raises ModelUnknown if it has none.
     """
     try:
         return price_without_rule(model_id, refuse_unknown=settings().refuse_unknown_models)
@@ -207,10 +207,10 @@ def _newest_in_force(starts: dict[str, list[int]], now: int) -> dict[str, PriceR
 
 
 def _relevant_rules(model_id: str, now: int, *, foresight: int = FORESIGHT) -> list[PriceRule]:
-    """The rules that apply at ``now`` or begin within ``foresight``, newest first.
+    """The model's rules that begin up to ``foresight`` milliseconds after ``now``, newest first.
 
-    If a rule has begun and has no end, older rules may be missing, because they cannot apply. For an alias, the
-    result is the rules of its model, including rules that do not list the alias.
+    If a rule has begun and has no end, older rules cannot apply, so they may be left out. For an alias, the result is
+    the rules of its model, including rules that do not list the alias.
     """
     rules = _rules_of(model_id, now, foresight)
     named = rule_in_force(rules, now)

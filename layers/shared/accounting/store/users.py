@@ -78,8 +78,8 @@ def forget(user_id: str | None = None) -> None:
 def resolve(reference: Reference) -> UserWithWallet:
     """The user that an id or an e-mail address (URL-encoded or not) means, and their wallet.
 
-    A text that is both an id and an address means the user who had it first. The text is looked up as it is and,
-    if that finds nobody, URL-decoded. Raises UserNotFound.
+    If a text is one user's id and another user's address, it means the user who had it first. The text is looked up as
+    it is and, if that finds nobody, URL-decoded. Raises UserNotFound.
     """
     if isinstance(reference, ById):
         found = _with_wallet(reference.user_id)

@@ -29,7 +29,10 @@ class Who(StrEnum):
     ADMINS = "administrators"
     SELF_OR_SUPERVISORS = "users about themselves; supervisors and administrators about anybody"
     SELF_OR_ADMINS = "users about themselves; administrators about anybody"
-    ACCOUNTS = "users about their own account or, as their role permits, an organization's; administrators about any"
+    ACCOUNTS = (
+        "users about their own account, and about an organization's account as their role there permits; "
+        "administrators about any account"
+    )
     SPENDERS = (
         "users about themselves; an organization's owners and admins about its members; supervisors and administrators "
         "about anybody"
@@ -63,8 +66,8 @@ class Disabled(Enum):
 
     REFUSED = auto()
     OPERATION_DECIDES = auto()
-    """The operation refuses the user, but still answers repeats. The wallet, which it reads anyway, says whether the
-    user is disabled."""
+    """The operation refuses a new request, but still answers a repeated one. It reads the wallet anyway, and the wallet
+    says whether the user is disabled."""
     SERVED = auto()
 
 
@@ -73,9 +76,9 @@ class Access(NamedTuple):
 
     ``permission`` is what an API key needs; if it is None, the route takes no API key. ``service_key`` checks the
     headers for the platform's key. ``subject`` finds the user that a request is about. ``service_right`` is the right
-    that a service needs, if ``RIGHTS`` has none for the permission. ``introduce`` creates the user for whom a service
-    acts, if this user is not stored yet. ``sight`` decides whether the caller may name the account in the request (see
-    ``web/sight.py``).
+    that a service needs if ``permission`` is None. Otherwise, ``RIGHTS`` has this right. ``introduce`` creates the user
+    for whom a service acts, if this user is not stored yet. ``sight`` decides whether the caller may name the account
+    in the request (see ``web/sight.py``).
     """
 
     who: Who
@@ -150,4 +153,4 @@ SUPERVISORS = Access(Who.SUPERVISORS)
 ADMINS = Access(Who.ADMINS)
 SELF_OR_ADMINS = Access(Who.SELF_OR_ADMINS)
 PLATFORM = Access(Who.PLATFORM)
-"""``Api`` does not check these requests: the gateway's authorizer has checked their internal key."""
+"""For the platform's own services. ``Api`` checks no caller: the gateway's authorizer has checked the internal key."""

@@ -58,7 +58,7 @@ class CardView(ResponseModel):
 
 
 class PriceFields(ResponseModel):
-    """The fields of a price. Without a price, ``pricePerThousandTokens`` and ``rates`` are left out."""
+    """The price of a model. If the model has no price, ``pricePerThousandTokens`` and ``rates`` are left out."""
 
     model_id: str
     price_per_thousand_tokens: int | float | None = left_out(_PER_THOUSAND)
@@ -86,7 +86,10 @@ class RuleView(PriceFields):
 
 
 def rule_fields(rule: PriceRule) -> dict[str, Any]:
-    """The fields of ``PriceFields``, except ``effective_from``, which a price without a rule does not have."""
+    """A rule's values for ``PriceFields``, without ``effective_from``.
+
+    The caller adds ``effective_from``: None for a built-in price or the default price, which have the form of a rule.
+    """
     return {
         "model_id": rule.model_id,
         "price_per_thousand_tokens": price_of(rule.card.number_rate),
