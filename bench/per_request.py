@@ -73,7 +73,7 @@ def measure(
         "function": function,
         "targets": scaled(TARGET_USERS),
         **effort._asdict(),
-        "unit_turns": scaled(UNIT_TURNS, least=2),  # `set` and `adjust` grant in one turn and remove in the next
+        "unit_turns": scaled(UNIT_TURNS, least=2),  # two: `set` and `adjust` alternately grant and remove
         "warm_up": scaled(WARM_UP),
         "repeats": scaled(effort.repeats),
         "least": scaled(LEAST),

@@ -126,7 +126,8 @@ def lots(user_id: str, count: int) -> None:
 def past_sessions(user_id: str, sessions: int) -> None:
     """Give a user credits and ended sessions of the last days, with ledger entries, usage records and daily sums.
 
-    The domain's functions compute all of these, and their items are written directly to the table.
+    The domain's functions compute the wallet, the sessions and the ledger entries. All items are written directly to
+    the table.
     """
     user(user_id, 0)
     at = first_instant()

@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _selected_modules() -> list[str]:
-    """Return the modules that ``ONLY`` names, or all if it names none. Raises Refused if one is unknown."""
+    """Return the modules that ``ONLY`` names, or all if ``ONLY`` is empty. Raises Refused if a name is unknown."""
     known = sorted(file.stem for file in DOMAIN.glob("[!_]*.py"))
     only = os.environ.get("ONLY", "").split()
     if unknown := set(only) - {*known}:

@@ -1,4 +1,4 @@
-"""The template's parameters that `make run` takes from the environment: all except those that it sets itself.
+"""The template's parameters that `make run` takes from the environment: all except SET_BY_STACK.
 
 For example, SESSION_TIMEOUT_MINUTES sets SessionTimeoutMinutes. The template says which values a parameter takes.
 """
@@ -18,8 +18,8 @@ SET_BY_STACK = {"Architecture", "BuildId", "GradualDeployment", "IssuersSecretAr
 """The parameters that `local/stack.py` sets itself.
 
 Architecture is this machine's. BuildId is a hash of the sources and the other parameters. GradualDeployment is off,
-because the local AWS has no CodeDeploy. IssuersSecretArn is the ARN of a secret. The variable ISSUERS names a file, and
-the secret has this file's content.
+because the local AWS has no CodeDeploy. IssuersSecretArn is the ARN of a secret with the content of the file that the
+variable ISSUERS names.
 """
 MOST_DIGITS = 18
 

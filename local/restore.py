@@ -32,7 +32,7 @@ type Item = dict[str, Any]
 type Key = tuple[str, str]
 
 ERASURE = "ERASURE"
-"""The sort key of the item that says since when a user is erased."""
+"""The sort key of the item that records the erasure of a user."""
 
 READ_AT_ONCE = 100
 WRITE_AT_ONCE = 25

@@ -35,7 +35,7 @@ DOCS_PATHS = [
 PUBLIC: set[Route] = {route for route, operation in _OPERATIONS.items() if operation.get("security") == []}
 """The routes that take no token and answer everybody the same."""
 HEADS: set[Route] = {("HEAD", path) for _, path in PUBLIC}
-"""The public routes with the method ``HEAD``. The document lists only their ``GET``, which answers with a body."""
+"""The public routes also take ``HEAD``. The document lists only their ``GET``."""
 INTERNAL: set[Route] = {
     route for route, operation in _OPERATIONS.items() if operation.get("security") == [{"internalKey": []}]
 }

@@ -56,7 +56,7 @@ def assert_books_balance(user_id: str, account_id: AccountId | None = None) -> W
     ledger = [entries.from_item(account_id, item) for item in _items(keys.wallet(account_id), "ENTRY#")]
     assert_ledger_explains(wallet, ledger)
     found = [sessions.from_item(item) for item in _items(keys.profile(user_id), "SESSION#")]
-    _assert_holds_are_the_active_sessions([each for each in found if each.account_id == account_id], wallet, ledger)
+    _assert_holds_match_sessions([each for each in found if each.account_id == account_id], wallet, ledger)
     _assert_allocations_are_numbered(account_id, wallet)
     _assert_usage_records_match_charges_and_day_sums(account_id, ledger)
     return wallet
@@ -67,7 +67,7 @@ def _items(key: keys.Key, prefix: str) -> list[table.Item]:
     return table.query(key["pk"], prefix, prefix + "~", limit=EVERYTHING)[::-1]
 
 
-def _assert_holds_are_the_active_sessions(found: list[Session], wallet: Wallet, ledger: list[Entry]) -> None:
+def _assert_holds_match_sessions(found: list[Session], wallet: Wallet, ledger: list[Entry]) -> None:
     assert wallet.held == sum(session.allocated_credits for session in found if session.active)
     ends = Counter(entry.session_id for entry in ledger if entry.kind in ("settle", "release"))
     ended = Counter(session.session_id for session in found if not session.active)

@@ -43,7 +43,7 @@ class Peer:
         try:
             yield peer
         finally:
-            peer._listening.shutdown(socket.SHUT_RDWR)  # or the thread that waits in accept() would keep it open
+            peer._listening.shutdown(socket.SHUT_RDWR)  # otherwise, the thread in accept() keeps the socket open
             peer._listening.close()
 
     @property
@@ -77,7 +77,7 @@ class Peer:
 
 
 def _request(connection: socket.socket) -> bytes:
-    """Read a whole request. Return ``b""`` if the connection ends before."""
+    """Read a whole request. Return ``b""`` if the connection ends before the request does."""
     received = b""
     while b"\r\n\r\n" not in received:
         if not (more := connection.recv(65536)):

@@ -1,4 +1,4 @@
-"""Identity providers for the tests: keys, tokens, and a server of key sets that notes which paths were requested."""
+"""Identity providers for the tests: keys, tokens, and a server of key sets. The server notes each requested path."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def key_set(*keys: SigningKey) -> bytes:
 
 
 def issuer(name: str, server: KeyServer, **more: Any) -> dict[str, Any]:
-    """An issuer as configured. Its keys are at ``/name`` on the server, and its users' ids begin with ``name-``."""
+    """An issuer's configuration. Its keys are at ``/name`` on the server, and its users' ids begin with ``name-``."""
     return {
         "issuer": f"https://{name}.example",
         "jwksUrl": server.url(f"/{name}"),

@@ -156,7 +156,8 @@ class Provider:
 
             def _stream(self, plan: Plan, events: Iterator[tuple[int | None, Json | str]]) -> None:
                 self.send_response(200)
-                self.send_header("Connection", "close")  # otherwise, the next request could meet the close
+                # Closing the connection shows that a stream broke off. The header keeps the SDK from reusing it.
+                self.send_header("Connection", "close")
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()

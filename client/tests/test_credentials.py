@@ -119,7 +119,7 @@ def test_a_coroutine_function_may_return_the_token() -> None:
     asyncio.run(run())
 
 
-def test_when_a_token_expires_many_tasks_fetch_a_new_one_only_once() -> None:
+def test_an_expired_token_is_renewed_once_for_many_tasks() -> None:
     tokens = Tokens()
 
     async def run() -> None:
@@ -131,7 +131,7 @@ def test_when_a_token_expires_many_tasks_fetch_a_new_one_only_once() -> None:
     assert tokens.made == 2
 
 
-def test_when_a_token_expires_many_threads_fetch_a_new_one_only_once() -> None:
+def test_an_expired_token_is_renewed_once_for_many_threads() -> None:
     tokens = Tokens()
     with httpx.Client(transport=httpx.MockTransport(accepting_only("t2"))) as http:
         client = AccountingClient(BASE_URL, tokens, http=http)
@@ -162,12 +162,13 @@ def test_an_internal_route_gets_the_service_key_and_no_token(ask: Ask) -> None:
     assert service.headers("authorization") == [None]
 
 
-def test_an_invalid_api_key_gives_a_result_but_an_invalid_service_key_raises_an_error(ask: Ask) -> None:
+def test_validate_api_key_describes_an_invalid_api_key_but_raises_an_error_for_an_invalid_service_key(ask: Ask) -> None:
     refused = httpx.Response(401, json={"valid": False, "code": "EXPIRED", "message": "The API key has expired"})
 
     validity = ask(Played(refused), lambda client: client.validate_api_key("acct_1"), service_key="key")
 
     assert (validity.valid, validity.code) == (False, "EXPIRED")
+    # The service refuses a wrong service key with the same code as a wrong API key.
     with pytest.raises(ApiKeyInvalid):
         ask(Played(refusal(401, "API_KEY_INVALID")), lambda client: client.validate_api_key("acct_1"))
 

@@ -143,7 +143,7 @@ def test_a_service_that_refuses_unknown_models_has_no_default_price(ask: Ask) ->
     assert (page.default_price, [each.model_id for each in page.models]) == (None, ["m0"])
 
 
-def test_a_model_without_a_price_in_force_has_its_rules(ask: Ask) -> None:
+def test_a_model_without_a_rule_in_force_has_no_price_or_a_built_in_price(ask: Ask) -> None:
     future = {"modelId": "m", "effectiveFrom": None, "effectiveTo": None, "history": [rule(3)]}
     built_in = {**future, "pricePerThousandTokens": 0.8, "builtIn": True, "history": []}
 
@@ -155,7 +155,7 @@ def test_a_model_without_a_price_in_force_has_its_rules(ask: Ask) -> None:
     assert (other.price_per_thousand_tokens, other.built_in) == (Decimal("0.8"), True)
 
 
-def test_a_price_rule_without_a_price_is_misread(ask: Ask) -> None:
+def test_a_price_rule_without_a_price_raises_an_error(ask: Ask) -> None:
     without = {name: value for name, value in rule(0).items() if name != "pricePerThousandTokens"}
 
     with pytest.raises(UnexpectedAnswer, match="pricePerThousandTokens is missing"):

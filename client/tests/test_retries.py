@@ -176,7 +176,7 @@ def test_the_random_pause_is_added_to_retry_after() -> None:
     assert Retries(first_seconds=0.5).pause(1, 0, 2, 0.5) == 2.25
 
 
-def test_pauses_end_when_attempts_or_time_are_used_up() -> None:
+def test_there_is_no_further_pause_when_attempts_or_time_are_used_up() -> None:
     retries = Retries(attempts=3, total_seconds=10, first_seconds=4)
 
     assert retries.pause(2, 0, 0, 1) == 5

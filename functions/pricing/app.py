@@ -68,8 +68,8 @@ class PriceView(PriceFields):
     """A model's price in force. An alias has the price of its model.
 
     If no rule is in force, ``effectiveFrom`` is null, and the price is the model's built-in price. A model without a
-    built-in price has the default price. If there is no default price either (``UnknownModels=refuse``),
-    ``pricePerThousandTokens`` and ``rates`` are left out: the model has rules, but no price in force.
+    built-in price has the default price. If the service has no default price (``UnknownModels=refuse``), such a model
+    has no price in force, and ``pricePerThousandTokens`` and ``rates`` are left out.
 
     ``history`` is a page of the model's rules, newest first.
     """
@@ -87,7 +87,7 @@ class ImportRules(RequestModel):
 
 
 class ChangeView(ResponseModel):
-    """A rule in the list (``after``), and the stored rule that it replaces (``before``)."""
+    """A rule in the list (``after``), and the stored rule that would be in force without it (``before``)."""
 
     model_id: str
     before: RuleView
@@ -103,7 +103,10 @@ class ProblemView(ResponseModel):
 
 
 class ImportView(ResponseModel):
-    """How a list differs from the stored rules. If there are problems, the answer is 400 and lists all of them."""
+    """How a list differs from the stored rules.
+
+    ``problems`` is empty. If the list has problems, the answer is an error with status 400 and lists all of them.
+    """
 
     added: list[RuleView]
     changed: list[ChangeView] = Field(
@@ -191,8 +194,8 @@ def import_list(body: ImportRules) -> ImportView:
     """Import a list of price rules: all of them, or none.
 
     Each rule in the list is compared with the stored rule that is in force when the listed rule begins. If the two
-    rules differ at most in beginning and source version, the listed rule is skipped. So a second import of the same
-    list changes nothing. The other rules are added. No stored rule is overwritten. A list has at most 99 rules and
+    rules are the same except for beginning and source version, the listed rule is skipped. Otherwise, it is added. So a
+    second import of the same list changes nothing. No stored rule is overwritten. A list has at most 99 rules and
     aliases. If there are problems, nothing is written, and the answer is 400. Its ``details.problems`` lists the index,
     the field and the text of each problem.
     """

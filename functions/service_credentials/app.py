@@ -48,8 +48,8 @@ class RotateService(RequestModel):
     """Which secret stays valid besides the new one, and for how long.
 
     ``overlapHours`` is 24 by default; with 0, only the new secret is valid. ``keep`` is ``current`` by default: the
-    secret that the new one replaces stays valid. If the service never received the replaced secret, send ``previous``.
-    Then the older secret that is still valid stays valid instead.
+    newest secret before this rotation stays valid. If the service never received that secret, send ``previous`` to
+    keep the secret before it, which must still be valid.
     """
 
     overlap_hours: OverlapHours | None = None

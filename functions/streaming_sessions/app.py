@@ -234,7 +234,7 @@ def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd)
 def preview(body: AskPreview) -> PreviewView:
     """Show whether a session would be opened now, and what each limit has left. No credits are held.
 
-    The answer is the decision of ``initialize`` with the same values. ``userId`` asks about another user.
+    The answer is what ``initialize`` would decide now for the same values. ``userId`` asks about another user.
     Supervisors and administrators may ask about anybody. The owners and admins of the organization in ``accountId`` may
     ask about its members.
     """
@@ -302,7 +302,7 @@ def _require_session_for_key(session_id: str) -> None:
 def _report_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[Report | None, Particulars]:
     """The usage that a body reports, and the body's other values.
 
-    Raises Invalid if the usage does not fit its format, or if a finalize or abort has a usage and a number of tokens.
+    Raises Invalid if the usage does not fit its format, or if a finalize or abort has both usage and a token count.
     """
     usage, raw = usage_in(body) or (None, None)
     if usage and tokens is not None and not isinstance(body, Heartbeat):

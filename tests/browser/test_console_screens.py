@@ -131,7 +131,7 @@ def test_a_session_that_hangs_is_ended_by_force_with_a_reason(console: Console, 
     assert (entry["reason"], entry["actor"]) == (f"It hangs {MARKUP}", boss.id)
 
 
-def test_ending_a_session_that_has_already_ended_is_refused_and_the_typed_reason_stays(
+def test_an_ended_session_cannot_be_ended_again_and_the_dialog_keeps_the_reason(
     console: Console, admin: Person, people: People
 ) -> None:
     person = people(credits=500)

@@ -58,7 +58,7 @@ def test_a_page_begins_with_a_title_and_a_sentence(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_make_target_that_is_named_exists(page: Path) -> None:
+def test_every_named_make_target_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     code = " \n".join(re.findall(r"```.*?```|`[^`]*`", page.read_text(), re.DOTALL))
     named = set(re.findall(r"(?:^|[`\s])make ([a-z-]+)\b", code))

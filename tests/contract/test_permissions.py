@@ -14,6 +14,8 @@ TABLE = "accounting.store.table."
 QUERIES = f"{TABLE}queries"
 
 type Reached = Collection[tuple[str, str]]
+"""The definitions that a Lambda function could use (`tests/reach.py`), each as its module and name."""
+
 type Permission = tuple[str, str]
 """An action and its resource: ``table``, ``index/<name>``, or a secret's logical id."""
 

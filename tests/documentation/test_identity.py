@@ -42,7 +42,7 @@ def identity_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proje
         yield project
 
 
-def test_make_check_token_shows_the_tokens_user_or_the_refusal(
+def test_checking_a_token_shows_its_user_or_why_it_is_refused(
     identity_project: Project, documentation: Documentation
 ) -> None:
     command, example = documentation.line(CHECK), CHECK.rpartition("TOKEN=")[2]

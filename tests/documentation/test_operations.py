@@ -107,7 +107,10 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
 
 
 def assert_is_a_second_stack(aws: Emulator, name: str, tags: dict[str, str]) -> None:
-    """Assert that the stack ``name`` answers, and has the first stack's resources with ``name`` in their names."""
+    """Assert that the stack ``name`` answers, and has its own copy of each resource of the first stack.
+
+    The copy has the same name, but with ``name`` in place of the first stack's name.
+    """
     second = stack(aws, name)
     outputs = {each["OutputKey"]: each["OutputValue"] for each in second["Outputs"]}
     assert {each["Key"]: each["Value"] for each in second["Tags"]} == tags

@@ -48,7 +48,7 @@ def test_make_test_runs_the_selected_tests(project: Project, documentation: Docu
 
 
 @pytest.mark.parametrize("command", ["make format", "make check", "make openapi", "make reference"])
-def test_checking_formatting_and_generating_change_no_sources(
+def test_the_sources_are_unchanged_after_the_command(
     project: Project, documentation: Documentation, command: str
 ) -> None:
     before = sources(project.folder)
@@ -84,7 +84,7 @@ def test_mutants_of_a_module_are_killed(project: Project, documentation: Documen
 
 
 def test_a_simulation_runs_the_given_seeds(project: Project, documentation: Documentation) -> None:
-    """Each command runs one or two seeds; with a sabotage, up to 30, until one fails."""
+    """Each command runs one or two seeds. A command with a sabotage runs up to 30 seeds, until one fails."""
     for command in [*documentation.page("tests/simulation/README.md"), documentation.line("make simulate SEEDS=1000")]:
         if command.startswith("make simulate"):
             sabotaged = "SABOTAGE" in command

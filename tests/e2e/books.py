@@ -136,7 +136,7 @@ def balanced(service: Stack, person: Person) -> Books:
     books = Books(person.balance(), ledger_of(person), wallet, items)
     _assert_conserved(books)
     _assert_ledger_sums_up(books)
-    _assert_sessions_hold_what_is_held(books)
+    _assert_session_holds_sum_up(books)
     return books
 
 
@@ -173,7 +173,7 @@ def _assert_ledger_sums_up(books: Books) -> None:
     assert sum(entry["charged"] for entry in ledger) == wallet["charged"]
 
 
-def _assert_sessions_hold_what_is_held(books: Books) -> None:
+def _assert_session_holds_sum_up(books: Books) -> None:
     held = [lots.from_text(session["parts"]) for session in books.sessions if session["status"] == "active"]
     assert sum(part.credits for parts in held for part in parts) == books.wallet["held"]
 

@@ -291,8 +291,8 @@ def test_within_seconds_the_systems_statistics_are_the_sum_of_the_users_statisti
         page = admin.ok("GET", "users", params={"limit": 100, **({"cursor": cursor} if cursor else {})})
         users += [user["userId"] for user in page["users"]]
         cursor = page.get("nextCursor")
-    # Other tests create users whose id is the email address of another user. A route that gets such an id finds the
-    # user with the address, so the user with the id is left out here. Such users have no usage.
+    # Other tests create users whose id is another user's email address. For such an id, the route finds the other user.
+    # Users with such an id have no usage and are left out here.
     reachable = [each for each in users if admin.ok("GET", f"users/{quote(each, safe='')}")["userId"] == each]
     assert len(reachable) > len(users) // 2
     of_users = {user_id: admin.ok("GET", f"usage/stats/{quote(user_id, safe='')}") for user_id in reachable}

@@ -1,4 +1,4 @@
-"""The client with the real service, over a network that works or is cut during a session's step or a command."""
+"""The client with the real service. Some tests cut the network between the client and the service."""
 
 from __future__ import annotations
 
@@ -344,7 +344,7 @@ def _check_prices(user: AccountingClient, boss: AccountingClient) -> None:
         boss.end_price(model, rule.effective_from.replace(year=2099), "2100-01-01")
 
 
-def test_a_user_whose_id_has_special_characters_is_reached(token: Mint, admin: Person, wire: Wire) -> None:
+def test_user_ids_may_have_special_characters(token: Mint, admin: Person, wire: Wire) -> None:
     boss = client_of(wire, admin)
     for odd in (f"{new_id('a')}%41%2Fb", f"{new_id('a')} ü+?#", f"{new_id('a')};=&:@b"):
         person = Person(admin.http, odd, token(odd, email=f"{new_id('odd')}@example.com"))
@@ -360,7 +360,7 @@ def test_an_expired_token_is_replaced_during_a_call(people: People, token: Mint,
         assert client.balance().total_credits == 5
 
 
-def test_the_code_in_the_clients_readme_accounts_for_a_streamed_answer(
+def test_the_streaming_example_in_the_clients_readme_works(
     service: Stack, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person = people(credits=2)

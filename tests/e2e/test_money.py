@@ -115,7 +115,7 @@ def test_setting_the_balance_ends_the_debt(service: Stack, people: People, admin
         (lambda person, session: person.abort(session), 0),
         (lambda person, session: person.abort(session, tokensGenerated=300_000), 300),
     ],
-    ids=["unused", "used in part", "overrun", "aborted", "aborted in part"],
+    ids=["unused", "used in part", "overrun", "aborted", "aborted, used in part"],
 )
 def test_refunded_credits_keep_their_expiry(
     service: Stack, people: People, admin: Person, end: Callable[[Person, str], Any], used: int

@@ -334,7 +334,7 @@ def test_crossing_a_context_tier_in_mid_stream_raises_the_hold_at_once(
 
 
 @both_clients
-def test_the_estimated_input_and_the_counted_output_are_charged_if_a_stream_is_cut_before_any_usage(
+def test_the_estimated_input_and_the_counted_output_are_charged_if_a_stream_is_cut_before_any_usage_report(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
     person = people(credits=10_000)
@@ -352,7 +352,7 @@ def test_the_estimated_input_and_the_counted_output_are_charged_if_a_stream_is_c
 
 
 @both_clients
-def test_the_reported_input_and_the_counted_output_are_charged_if_a_stream_is_cut_after_its_first_usage(
+def test_the_reported_input_and_the_counted_output_are_charged_if_a_stream_is_cut_after_its_first_usage_report(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
     person = people(credits=10_000)

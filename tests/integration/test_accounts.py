@@ -67,7 +67,7 @@ def test_the_four_commands_change_an_organizations_credits() -> None:
 
 
 @pytest.mark.parametrize("hint", [None, ORGANIZATION, stored("org:other"), ACCOUNT])
-def test_credits_are_settled_on_the_paying_account_whatever_account_finalize_names(hint: Any, user: MakeUser) -> None:
+def test_finalize_charges_the_paying_account_even_if_the_hint_is_wrong_or_missing(hint: Any, user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 100)
 
@@ -123,7 +123,7 @@ def test_an_organizations_lots_expire_and_its_debt_is_repaid(user: MakeUser) -> 
 
 
 @pytest.mark.parametrize("deduct", [True, False])
-def test_usage_counts_in_the_statistics_of_its_user_and_of_the_account_that_pays(deduct: bool, user: MakeUser) -> None:
+def test_statistics_of_the_user_and_of_the_paying_account_include_a_usage_record(deduct: bool, user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 100)
     event = Event("u1", "chat", "m", 7, {"a": 1}, deduct, ORGANIZATION)
@@ -132,7 +132,7 @@ def test_usage_counts_in_the_statistics_of_its_user_and_of_the_account_that_pays
     again = usage.record(event, now=NOW, key=IdempotencyKey("u1", "usage", "k", "f"))
 
     assert (made.account_id, made.user_id, again.replayed) == (ORGANIZATION, "u1", True)
-    assert again.record == made._replace(metadata={})  # a stored answer has no metadata, so that metadata can be erased
+    assert again.record == made._replace(metadata={})  # the stored answer to a repeat has no metadata
     assert credits.balance(ORGANIZATION, NOW).available == 100 - 7 * deduct
     for found in (
         usage.statistics("u1", None, None),
@@ -146,7 +146,7 @@ def test_usage_counts_in_the_statistics_of_its_user_and_of_the_account_that_pays
     assert (of_own_account.sums.records, of_own_account.recent) == (0, [])
 
 
-def test_a_users_statistics_include_usage_that_any_account_paid_for(user: MakeUser, calls: Calls) -> None:
+def test_a_users_statistics_include_usage_paid_from_any_account(user: MakeUser, calls: Calls) -> None:
     user("u1", 0)
     credits.allocate(request(), 100)
     own = usage.record(Event("u1", "images", "draw", 2, {}, False), now=NOW, key=None).record

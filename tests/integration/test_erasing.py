@@ -218,7 +218,7 @@ def test_an_administrator_can_erase_neither_themselves_nor_an_unknown_user(user:
         erasing.erase("stranger", by="boss", now=NOW)
 
 
-def test_an_erased_user_no_longer_claims_an_address_and_the_newest_other_claimant_gets_it() -> None:
+def test_an_erased_user_loses_their_address_to_the_newest_other_user_who_claims_it() -> None:
     first = NOW // 1000
     for number, user_id in enumerate(("u1", "u2", "u3")):
         users.sync(Description(user_id, "team@x.org", user_id, issued_at=first + number), NOW + number * 1000)
@@ -269,7 +269,7 @@ def test_erasing_begins_after_the_requests_in_progress_have_ended(dynamodb: Any,
 
 
 @pytest.mark.usefixtures("user_with_texts")
-def test_an_erasure_finishes_and_repeats_no_item_even_if_it_is_stopped_after_each_item(
+def test_an_erasure_that_is_stopped_after_each_item_can_be_resumed_and_erases_no_item_twice(
     dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
@@ -358,7 +358,7 @@ def test_a_usage_record_of_an_organization_keeps_no_texts_of_an_erased_user(
     assert len(usage_store.newest(account("org:o1"), None, None, 9)) == 1
 
 
-def test_a_session_that_an_organization_pays_for_keeps_no_texts_of_an_erased_user(
+def test_an_organizations_session_keeps_no_texts_of_an_erased_user(
     user: MakeUser, dynamodb: Any, table_name: str
 ) -> None:
     from accounting.domain.accounts import stored as account
@@ -399,7 +399,7 @@ def test_an_erased_reason_cannot_be_guessed_from_the_remaining_digest(user: Make
     assert wallets.get(ACCOUNT).head == entry.hash == entry.hashed("")
 
 
-def test_a_user_who_was_restored_is_erased_again(user: MakeUser, dynamodb: Any, table_name: str) -> None:
+def test_a_restored_user_can_be_erased_again(user: MakeUser, dynamodb: Any, table_name: str) -> None:
     """``make restore`` brings back all items from before the erasure, and keeps the item of the erasure."""
     user("u1", 5)
     before = [item for page in dynamodb.get_paginator("scan").paginate(TableName=table_name) for item in page["Items"]]

@@ -139,7 +139,7 @@ def test_a_run_that_is_killed_in_the_middle_counts_nothing_twice(
 
 
 @pytest.mark.usefixtures("people")
-def test_accounts_with_a_problem_are_named_and_accounts_with_a_failed_audit_are_unproved(
+def test_damaged_accounts_are_named_and_an_account_whose_audit_raises_an_exception_is_unproved(
     dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed, unreadable = personal("u2"), personal("u4")

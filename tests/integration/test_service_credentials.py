@@ -195,7 +195,7 @@ def test_an_ended_secret_is_refused_within_30_seconds_despite_the_gateways_cache
         authorized(issued)
 
 
-def test_a_right_that_was_removed_from_a_credential_is_refused() -> None:
+def test_a_credential_cannot_use_a_removed_right() -> None:
     issued = create("read", "usage")
     acting(issued).require_right("usage")
 
@@ -247,7 +247,7 @@ def test_a_service_is_refused_for_a_disabled_user(user: MakeUser) -> None:
         admit(READ, caller)
 
 
-def test_a_service_without_users_sync_cannot_create_a_user() -> None:
+def test_creating_a_user_needs_the_right_users_sync() -> None:
     introducing = Access(Who.USERS, "credits:read", introduce=users.introduce)
     with pytest.raises(RightMissing) as refused:
         admit(introducing, acting(create("read"), "new"))
@@ -264,7 +264,7 @@ def test_a_service_without_users_sync_cannot_create_a_user() -> None:
     admit(introducing, acting(create("read"), "new"))
 
 
-def test_a_user_whom_two_services_name_at_once_is_created_once() -> None:
+def test_two_services_that_name_a_new_user_at_the_same_time_create_one_user() -> None:
     users.introduce("new", NOW)
     users.introduce("new", NOW)  # by a second service, whose request began before the first call ended
     assert users.total("user") == 1

@@ -1,8 +1,8 @@
 """A rule made from the prices of genai-prices costs what genai-prices computes, for random usages.
 
-The models are those of four providers, with tiers and variants. Costs are equal, unless a price has
-more decimals than a rate can have. The rate is then rounded, and a million tokens may cost up to half a millionth of a
-credit more or less.
+The models are those of four providers, with tiers and variants. Costs are equal, unless a price has more decimals than
+a rate can have. The rate is then rounded, and a million tokens may cost up to half a millionth of a credit more or
+less.
 
 Each usage here has one request and no audio from the cache. For several requests and for cached audio, rules differ
 from genai-prices on purpose (see `local.price_lists`).
@@ -147,7 +147,8 @@ def test_a_rule_costs_what_genai_prices_computes(provider: str, model: ModelInfo
     for variant, context in variants_of(model).items():
         price = model.get_prices(AT, context)
         card, expected = ours.card_of(variant), their_credits(price, usage)
-        if decimals(price) <= 9:  # at 1,000 credits for a dollar, six decimals remain, as many as a rate can have
+        # A dollar is 1,000 credits, so nine decimals in dollars become six in credits. A rate can have six.
+        if decimals(price) <= 9:
             assert Fraction(card.amount(usage), AMOUNT_SCALE) == expected
             assert card.cost(usage) == ceil(expected)
         else:

@@ -84,7 +84,7 @@ def test_models_without_a_rule_are_listed() -> None:
     assert (found.rules, found.without) == ([], {"openai/w": "it has no price for tokens"})
 
 
-def test_no_request_has_too_many_rules_and_aliases_or_too_many_bytes() -> None:
+def test_no_request_exceeds_the_limits_of_an_import() -> None:
     rules: list[dict[str, Any]] = [{"modelId": f"m{each}", "aliases": [f"a{each}"]} for each in range(120)]
     large: list[dict[str, Any]] = [{"modelId": f"n{each}", "source": "x" * 20_000} for each in range(5)]
 
@@ -163,7 +163,7 @@ def test_a_wrong_option_is_explained(environ: dict[str, str]) -> None:
         Options.read(environ)
 
 
-def test_credits_for_a_dollar_are_one_number() -> None:
+def test_credits_per_usd_must_be_a_single_number() -> None:
     read = Options.read({"CREDITS_PER_USD": " 1000 ", "MARKUP": "gpt=2 1.2"})
 
     assert (read.credits_per_usd, read.markup) == (Decimal(1000), Markup(Decimal("1.2"), (("gpt", Decimal(2)),)))

@@ -1,4 +1,4 @@
-"""A service that loses its credential or a right, or whose user is disabled, is refused within 30 seconds.
+"""A service is refused at most 30 seconds after it loses its credential or a right, or its user is disabled.
 
 This is so although the gateway and the functions cache the credential, its rights and the user.
 """

@@ -239,7 +239,7 @@ def _kill_when(service: Stack, reached: threading.Event, gone: threading.Event) 
 def _workers(service: Stack) -> list[int]:
     """Return the processes in which the function runs."""
     name = f"-lambda-{service.stack_name}-{FUNCTION}-"
-    if platform.system() == "Linux":  # in a fork, only the working directory names the function
+    if platform.system() == "Linux":  # the local AWS forks these processes, so their command lines are all the same
         folders = ((int(link.parent.name), _folder(link)) for link in Path("/proc").glob("[0-9]*/cwd"))
         return [pid for pid, folder in folders if name in folder and folder.startswith(str(service.aws.log.parent))]
     columns = ["-o", "pid=", "-o", "ppid=", "-o", "command="]

@@ -18,9 +18,9 @@ from tests.simulation.scheduler import Scheduler, Task
 
 PACES = (
     (0, 0, 1),
-    (0, 5, 900),  # across sweeps
-    (0, 900, 3600),  # until a session times out
-    (0, 900, 4500, 90_000),  # until a lot expires
+    (0, 5, 900),  # long enough for a sweep
+    (0, 900, 3600),  # long enough for a session to time out
+    (0, 900, 4500, 90_000),  # long enough for a lot to expire
 )
 """The pauses of clients, in seconds. Each simulation uses one row."""
 WINDOWS: tuple[WindowKind, ...] = ("day", "day", "month", "total")
@@ -107,7 +107,7 @@ class Clients:
             self._ask(begin)
 
     def _usage(self, inputs: int, output: int) -> int | Usage:
-        """Return a usage by class or, for a stream that reports only a number of tokens, that number."""
+        """Return a usage by class. Without input tokens, return only the number of output tokens."""
         if not inputs:
             return output
         cached, reasoning = self._random.choice((0, inputs // 2)), self._random.choice((0, output // 4))
@@ -116,7 +116,8 @@ class Clients:
     def _end(self, who: Who, session_id: str, number: int, inputs: int) -> Request:
         """Return a request that ends a session.
 
-        Requests that report tokens all report different numbers, so the table shows which of them counted.
+        The requests that end a session report different numbers of tokens. So the stored number shows which request
+        counted.
         """
         random = self._random
         hint = random.choice((None, who.account_id, personal("nobody")))

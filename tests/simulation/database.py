@@ -1,7 +1,7 @@
 """DynamoDB in this process: moto's table and moto's evaluation of expressions, one call at a time.
 
 Moto's backend is called without its HTTP layer. This module implements transactions itself, because moto's differ from
-DynamoDB's. Here, a transaction with a known token is answered without being applied again, and all conditions of a
+DynamoDB's. Here, a repeat of a committed transaction is answered without being applied again, and all conditions of a
 transaction are checked before anything is written. (Moto writes first. To be able to roll back, it copies the whole
 table for each item.)
 """
@@ -176,6 +176,6 @@ def _backend() -> DynamoDBBackend:
         (backend,) = [regions["us-east-1"] for regions in dynamodb_backends.values() if regions["us-east-1"].tables]
         stored = backend.tables[TABLE]
     backend.tables[TABLE] = stored  # the backend was emptied when the mock ended
-    # Moto's all_items sorts the items for Scan. Here only Query calls it, and Query sorts what it finds.
+    # Moto's all_items sorts all items, which only Scan needs. The service never scans, and Query sorts what it finds.
     stored.all_items = lambda: [item for part in stored.items.values() for item in part.values()]  # type: ignore[method-assign]
     return backend

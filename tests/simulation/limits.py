@@ -76,7 +76,7 @@ class Limits:
         return sum(self._of_sessions[key].values()) + self._of_records[key]
 
     def _check_limit(self, key: Key, committed: int, spenders: list[Spender]) -> None:
-        """Check the current limits: a hold that exceeds them must be refused, even if an older limit allowed it."""
+        """Check that ``committed``, the new value of the counter ``key``, is within the current limit of its budget."""
         for spender in spenders:
             for budget in self._budgets_of(spender):
                 if any(_key(budgets.counter_key(spender, each)) == key for each in _counters(budget, key)):

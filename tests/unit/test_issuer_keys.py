@@ -97,7 +97,7 @@ def test_a_provider_that_does_not_answer_is_asked_once_a_minute(provider: Provid
     assert provider.fetches == 3
 
 
-def test_an_unknown_key_is_not_refused_while_the_provider_does_not_answer(provider: Provider) -> None:
+def test_an_unknown_key_is_unavailable_and_not_invalid_while_the_provider_does_not_answer(provider: Provider) -> None:
     provider.after(0, "one")
     provider.body = None
 

@@ -17,7 +17,7 @@ CLAIMS = {"userId": "oid", "email": "email", "emailVerified": True, "name": "nam
 
 
 def issuers(*changes: dict[str, Any]) -> Any:
-    """Parse a document with an issuer for each change: ``VALID`` with that change. The value ``...`` removes a name."""
+    """Parse a list of issuers. Each is ``VALID`` with one of the ``changes``; the value ``...`` removes a name."""
     listed = [{name: value for name, value in (VALID | change).items() if value is not ...} for change in changes]
     return parse(json.dumps(listed))
 
@@ -40,7 +40,7 @@ def test_every_value_can_be_set() -> None:
 @pytest.mark.parametrize(
     "url", ["https://a.example:8443/keys?v=1", "http://127.0.0.1:4000/keys", "http://localhost/keys"]
 )
-def test_key_addresses_use_tls_or_are_on_this_machine(url: str) -> None:
+def test_a_jwks_url_with_https_or_on_this_machine_is_accepted(url: str) -> None:
     (found,) = issuers({"jwksUrl": url}).values()
 
     assert found.jwks_url == url
@@ -49,7 +49,7 @@ def test_key_addresses_use_tls_or_are_on_this_machine(url: str) -> None:
 @pytest.mark.parametrize("url", ["http://a.example/keys", "file:///etc/passwd", "https://", "a.example/keys",
     "https://me:pw@a.example/", "https://a.example/#x", "https://a.example/a b", "http://127.0.0.1.a.example/",
     "https://a.example/\u00fc", "https://a.example:x/"])  # fmt: skip
-def test_other_key_addresses_are_refused(url: str) -> None:
+def test_other_jwks_urls_are_refused(url: str) -> None:
     with pytest.raises(InvalidDocument, match=r"jwksUrl|0\.jwks_url"):
         issuers({"jwksUrl": url})
 

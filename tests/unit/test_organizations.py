@@ -85,5 +85,5 @@ def test_an_admin_can_change_all_members_except_owners(before: Role | None, afte
 
 
 @pytest.mark.parametrize(("role", "manages"), [("owner", True), ("admin", True), ("member", False)])
-def test_owners_and_admins_manage(role: Role, manages: bool) -> None:
+def test_only_owners_and_admins_manage_an_organization(role: Role, manages: bool) -> None:
     assert Member("o1", "u1", role, 1).manages is manages

@@ -49,7 +49,7 @@ def test_expired_credits_that_are_still_in_a_wallet_are_summed_separately() -> N
     assert (sums.available, sums.expired, sums.by_month) == (1, 8, {"2026-11": 1})
 
 
-def test_by_month_and_later_add_up_to_the_available_credits() -> None:
+def test_the_sums_by_month_and_the_sum_of_later_credits_add_up_to_the_available_credits() -> None:
     sums = Outstanding(STARTED)
     for month in range(1, 60):
         at = f"{2026 + month // 12}-{month % 12 + 1:02d}-28"

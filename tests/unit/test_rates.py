@@ -212,7 +212,7 @@ IN_PARTS = Usage(input=10, output=7, reasoning=4, output_audio=2)
 @pytest.mark.parametrize(
     ("credits", "most"), [(0, -1), (9, -1), (10, 0), (14, 0), (15, 1), (31, 4), (32, 6), (33, 6), (34, 7), (40, 10)]
 )
-def test_output_within_uses_the_higher_rate_of_reasoning_and_audio_if_the_credits_do_not_cover_both(
+def test_output_within_uses_the_higher_of_the_reasoning_and_audio_rates_if_the_credits_do_not_cover_both_classes(
     credits: int, most: int
 ) -> None:
     assert PER_TOKEN.output_within(credits, IN_PARTS) == most
@@ -222,7 +222,7 @@ def test_output_within_uses_the_higher_rate_of_reasoning_and_audio_if_the_credit
     ("credits", "most"), [(0, -1), (9, -1), (10, 0), (14, 0), (15, 1), (33, 4), (34, 7), (38, 7), (39, 8)]
 )
 def test_fitting_output_uses_the_highest_output_rate(credits: int, most: int) -> None:
-    """The rate applies to output beyond the usage or, if the credits do not cover the usage, to all output."""
+    """If the credits cover the usage, the rate applies to the output beyond it. If they do not, it applies to all."""
     assert PER_TOKEN.fitting_output(credits, IN_PARTS) == most
 
 

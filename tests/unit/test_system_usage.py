@@ -138,14 +138,14 @@ def test_a_users_services_and_models_get_merit_separately() -> None:
     assert after[model("m")].merit == MAX_NAMES_OF_USER + 1
 
 
-def test_made_up_names_take_no_merit_from_names_that_others_use() -> None:
+def test_a_name_gets_merit_only_from_users_who_have_it_among_their_first_names() -> None:
     flood = [record(f"m{number}", 10**12) for number in range(3 * MAX_NAMES_OF_USER)]
 
     after = count([*flood, record("m149", 4, user_id="u2"), record("free", 0, user_id="u2")])
 
     assert after[model("m149")].credits == 10**12 + 4
     assert after[model("m149")].merit == 4
-    assert after[model("free")].merit == 0, "it was used, at no cost"
+    assert after[model("free")].merit == 0, "its merit is 0 credits, not None"
 
 
 def test_every_day_has_its_own_first_names() -> None:
@@ -169,7 +169,7 @@ def test_a_name_that_is_too_long_has_no_merit_and_is_not_among_the_users_first_n
     assert len(after[UserDay(0, "u1")].models) == (merit or 0)
 
 
-def test_records_of_the_same_five_minutes_are_marked_together() -> None:
+def test_records_of_the_same_five_minutes_have_the_same_slot() -> None:
     begin, minute = DAY + DAY // 2, DAY // 1440
 
     assert {slot(record("m", at=at)) for at in (begin, begin + 1, begin + 5 * minute - 1)} == {begin}

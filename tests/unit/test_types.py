@@ -101,14 +101,14 @@ class Model(types.RequestModel):
     session_id: types.Identifier
 
 
-def test_a_command_has_camel_case_names_and_refuses_all_other_names() -> None:
+def test_a_request_model_requires_camel_case_and_refuses_unknown_fields() -> None:
     assert Model.model_validate({"sessionId": "s"}).session_id == "s"
     for wrong in ({"session_id": "s"}, {"sessionId": "s", "other": 1}, {"sessionId": "s", "SessionId": "s"}):
         with pytest.raises(ValidationError):
             Model.model_validate(wrong)
 
 
-def test_a_question_ignores_unknown_names_and_a_report_lists_them() -> None:
+def test_a_question_model_ignores_unknown_fields_and_a_report_model_keeps_them() -> None:
     class Question(types.QuestionModel):
         session_id: str
 

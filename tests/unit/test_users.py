@@ -156,7 +156,7 @@ def test_a_token_issued_in_the_same_second_as_a_sync_does_not_change_the_role() 
         assert of_a_token(SECOND, role=role).applied_to(synced, NOW + 300).role == "supervisor"
 
 
-def test_a_token_that_is_ahead_counts_from_the_end_of_the_second_in_which_it_arrived() -> None:
+def test_a_token_that_is_ahead_counts_as_issued_at_the_end_of_the_second_in_which_it_arrived() -> None:
     """So a token that was issued in that second does not change the role."""
     after_token = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
 
@@ -164,14 +164,17 @@ def test_a_token_that_is_ahead_counts_from_the_end_of_the_second_in_which_it_arr
 
 
 def test_a_token_that_may_be_older_than_a_sync_does_not_lower_the_role_of_the_sync() -> None:
-    """The first token shows that the issuer's clock is ahead. The second one may be older than its issue time says."""
+    """The first token shows that the issuer's clock is ahead.
+
+    The second token may therefore be older than its issue time says, and older than the sync.
+    """
     after_token = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
     synced = of_a_sync(NOW + 200, "supervisor").applied_to(after_token, NOW + 200)
 
     assert of_a_token(SECOND + 10, role="user").applied_to(synced, NOW + 10_000).role == "supervisor"
 
 
-def test_of_two_tokens_of_the_same_second_the_last_to_arrive_decides_the_role() -> None:
+def test_if_two_tokens_have_the_same_issue_time_the_last_to_arrive_decides_the_role() -> None:
     assert of_a_token(5, role="user").applied_to(KNOWN, NOW).role == "user"
 
 
@@ -328,7 +331,7 @@ def test_a_user_without_an_address_claims_none() -> None:
 
 
 @pytest.mark.parametrize(("created_at", "can_claim"), [(50, False), (100, False), (101, True)])
-def test_an_address_that_was_an_id_before_cannot_be_claimed(created_at: int, can_claim: bool) -> None:
+def test_an_address_that_was_first_a_users_id_cannot_be_claimed(created_at: int, can_claim: bool) -> None:
     namesake = User("a@x.y", "", "", "user", created_at=created_at)
     pointer = Pointer("a@x.y", "u2", 1, since=100)
 

@@ -302,7 +302,7 @@ def test_a_certificate_for_another_name_is_refused(monkeypatch: pytest.MonkeyPat
         assert peer.requests == []
 
 
-def test_a_proxy_is_used_through_boto3s_client(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
+def test_boto3s_client_is_used_if_a_proxy_is_configured(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
     peer.does(answer(ITEM))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://db.example.com")
     monkeypatch.setenv("http_proxy", peer.url)
@@ -312,7 +312,7 @@ def test_a_proxy_is_used_through_boto3s_client(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_credentials_of_a_container_are_refreshed_by_botocore(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
-    """With SnapStart, credentials come from an HTTP address. It returns new ones shortly before the old ones expire."""
+    """With SnapStart, credentials come from an HTTP address, and botocore asks it for new ones before they expire."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     soon = (datetime.now(UTC) + timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -115,8 +115,8 @@ class AsyncAccountingClient:
         """Abort the sessions that are still open, wait for those that are being settled, and close the connections.
 
         All sessions are settled together, within the ``total_seconds`` of the client's retries. The log names those
-        that are not settled by then. The sweeper or, with an outbox, the next process ends them. A client that was
-        passed as ``http`` stays open.
+        that are not settled by then. The sweeper or, with an outbox, the next process ends them. If you passed
+        an httpx client as ``http``, its connections stay open.
         """
         if self._is_twin:
             return
@@ -231,25 +231,26 @@ class AsyncAccountingClient:
     ) -> AsyncStreamingSession:
         """Account for a stream: ``async with client.streaming_session(…) as session:``.
 
-        Entering holds the credits of the estimate. The estimate is ``estimated_tokens``, one number for all tokens, or
-        ``estimated_usage``, the most that the request can use by class, such as
-        ``{"inputTokens": 4000, "outputTokens": 1000}``. If the user has too few credits, entering raises
-        InsufficientCredits with ``affordable_tokens`` or ``affordable_output_tokens``. ``variant`` names a variant of
-        the model's price; ``metadata`` is kept with the usage.
+        Entering holds the credits of the estimate. Pass either ``estimated_tokens``, one number for all tokens, or
+        ``estimated_usage``, the most tokens of each class, such as ``{"inputTokens": 4000, "outputTokens": 1000}``.
+        If the user has too few credits, entering raises InsufficientCredits with ``affordable_tokens`` or
+        ``affordable_output_tokens``. ``variant`` names a variant of the model's price. ``metadata`` is stored in the
+        usage record.
 
         Count the tokens with ``session.add_tokens`` as they are generated. When the provider reports its usage, pass
         the usage to ``session.set_usage``. The client sends a heartbeat if the tokens no longer fit the hold, and
         before the service's time-out; with ``heartbeat_seconds``, it also sends one at that interval.
 
-        Leaving the block finalizes; an exception or a cancellation aborts. Both charge the usage that was set or, if
-        none was set, the tokens counted. Neither raises an error. If settling does not succeed within
-        ``settle_seconds``, it continues in the background. ``session.result`` has the outcome.
+        Leaving the block finalizes the session. An exception or a cancellation aborts it. The charge is for the usage
+        that was set or, if none was set, for the tokens counted. Leaving the block raises no error if settling fails.
+        If settling does not succeed within ``settle_seconds``, it continues in the background. ``session.result`` has
+        the outcome.
 
         With ``when_short="shorten"``, the estimate's output is reduced to what the user can pay for, and
         ``session.max_output_tokens`` has the reduced number. If the service can't be reached and ``on_unreachable`` is
         ``"allow"``, the stream begins without a hold, and is charged later.
 
-        ``account_id`` is the account that pays, by default the caller's own, and ``run_id`` a run of this account.
+        ``account_id`` is the account that pays, by default the caller's own. ``run_id`` is a run of this account.
         """
         terms = Terms(
             model_id,

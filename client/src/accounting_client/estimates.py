@@ -64,7 +64,7 @@ def tokens_of(text: str, tokenizer: Tokenizer | None = None) -> int:
 
 
 def _texts(name: str, value: object) -> Iterator[str | None]:
-    """The texts in a value; "" for each item of a list, None for each image or file."""
+    """Yield the texts in a value, with "" before each item of a list, and None in place of each image or file."""
     if isinstance(value, str):
         yield None if name in MEDIA_FIELDS or value.startswith("data:") else value
     elif isinstance(value, dict | Mapping):  # a check for dict is faster

@@ -51,7 +51,7 @@ SETTLE_SECONDS = 2.0
 """How long the end of a stream's ``with`` block waits for the settlement, by default."""
 
 GAP = 10
-"""Even if tokens arrive fast, heartbeats are at least a tenth of the time between two checks apart."""
+"""After each check, the next one waits for at least a tenth of the usual time, even if tokens arrive fast."""
 
 PART_OF_TIME_OUT = 4
 """A heartbeat is due when a quarter of the service's time-out has passed.
@@ -92,7 +92,8 @@ class _Client(Protocol):
 class Terms:
     """What a caller asks of a streaming session.
 
-    Raises ValueError for unknown options, for times that no timer can wait, and if there are two estimates or none.
+    Raises ValueError for unknown options, for times that are too long for a timer or not positive, and if there are two
+    estimates or none.
     The estimate must be `estimated_usage` if the output may be shortened, or if the stream may begin without a hold.
     """
 
@@ -191,10 +192,10 @@ class Hold(ABC):
 
     @abstractmethod
     def wake(self) -> None:
-        """Make the thread or task that sends heartbeats send one as soon as possible."""
+        """Wake the thread or task that sends heartbeats, so that it sends one as soon as possible."""
 
     def require_new(self) -> None:
-        """Raise RuntimeError for a session that was entered already, or that was made before a fork."""
+        """Raise RuntimeError if the session was entered before, or if another process made it."""
         self._require_own_process()
         if self.meter is not None or self.settling_has_begun():
             raise RuntimeError(f"session {self.session_id} was entered before")
@@ -329,8 +330,9 @@ class Hold(ABC):
     def _must_beat(self, meter: Meter, *, is_woken: bool) -> bool:
         """Whether this check sends a heartbeat.
 
-        If the caller chose an interval, each check sends one. Otherwise, there are three reasons: `wake` was called,
-        the tokens may no longer fit the hold, or the service's time-out is near. After a refusal, no check sends one.
+        After the service refused a heartbeat for good, no check sends one. Until then, every check sends one if the
+        caller chose an interval. Without a chosen interval, a check sends one only if `wake` was called, the tokens may
+        no longer fit the hold, or the service's time-out is near.
         """
         if meter.refusal is not None:
             return False

@@ -1,4 +1,4 @@
-"""The most that requests to a LiteLLM proxy may use, and the usage that answers report."""
+"""What a request to a LiteLLM proxy may use at most, and what it has used according to the answer."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class ModelRequest:
 
     @property
     def limits_its_output(self) -> bool:
-        """Also True for an embedding, which has no output."""
+        """Whether a field of the request limits its output. True for an embedding, because it has no output."""
         return not MAX_TOKENS[self.call_type] or bool(self._limits)
 
     @property
     def max_output_tokens(self) -> int:
-        """The most output tokens that all answers may have together."""
+        """The most output tokens of all answers together. ``n`` or ``best_of`` asks for more than one answer."""
         default = self.default_max_tokens if MAX_TOKENS[self.call_type] else 0
         return self._answers * min(self._limits, default=default)
 

@@ -230,7 +230,7 @@ class AsyncAccounted(_Wrapped):
 def wrapped(client: Any, kind: type, accounting: Accounting[Any]) -> Any:
     """A copy of an SDK's client whose calls are accounted for. ``kind`` is `Accounted` or `AsyncAccounted`.
 
-    Raises TypeError if one of the two clients is for asyncio and the other is not.
+    Raises TypeError if the SDK's client is for asyncio and the accounting client is not, or the other way around.
     """
     is_async = issubclass(kind, AsyncAccounted)
     if is_async != hasattr(accounting.client, "aclose"):

@@ -64,10 +64,10 @@ class Stream(Generic[H]):
 
     @property
     def result(self) -> Finalized | Aborted | None:
-        """The outcome; None until the session is settled.
+        """The outcome; None until the service has settled the session.
 
-        If settling fails for good, it stays None, and the log says why. The sweeper then ends the session and charges
-        the tokens of the last heartbeat.
+        If settling fails for good, the outcome stays None, and the log says why. The sweeper then ends the session and
+        charges the tokens of the last heartbeat.
         """
         return self._hold.result
 

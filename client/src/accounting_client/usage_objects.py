@@ -70,19 +70,19 @@ def in_json(value: object, name: str) -> InJson:
 
 
 def put_together(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return ``known``, updated by the stream's next report. Newer counts replace known counts: both are cumulative."""
+    """Return ``known``, updated by the stream's next report. Newer counts replace known ones and include them."""
     if known is None:
         return newer
     return {**known, **{name: value for name, value in newer.items() if value is not None}}
 
 
 def input_of(usage: Mapping[str, Any], usage_format: UsageFormat) -> int:
-    """Return the input tokens of a usage. An invalid count is 0."""
+    """Return the input tokens of a usage. A missing or invalid count is taken as 0."""
     return _sum(usage, _FORMATS[usage_format].inputs)
 
 
 def output_of(usage: Mapping[str, Any], usage_format: UsageFormat) -> int:
-    """Return the output tokens of a usage. An invalid count is 0."""
+    """Return the output tokens of a usage. A missing or invalid count is taken as 0."""
     return _sum(usage, _FORMATS[usage_format].outputs)
 
 

@@ -25,7 +25,7 @@ from accounting_client.call import (
 class CreatedApiKey:
     """A new key. ``key`` is its secret, or None if the request was a repeat: the secret is shown only once.
 
-    ``account_id`` is the only account that the key is for, or None for every account that the key's user may use.
+    ``account_id`` is the only account that the key may use. If it is None, the key may use every account of its user.
     """
 
     id: str

@@ -42,7 +42,7 @@ class _Budgets:
 
 @dataclass(frozen=True)
 class Run:
-    """A run. ``committed_credits`` is what its sessions and records hold and have spent.
+    """A run. ``committed_credits`` is what its sessions hold, and what its sessions and records have spent.
 
     ``status`` is ``active``, ``stopped`` or ``expired``. Only the function `run` fills in ``by_model`` and
     ``metadata``; they are empty elsewhere.

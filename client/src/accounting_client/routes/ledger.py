@@ -172,8 +172,8 @@ def audit(user_id: str) -> Call[Audit]:
 
 
 def outstanding_credits() -> Call[Outstanding]:
-    """As an administrator, the credits of all accounts: what can be spent and when it expires, what is held, and debt.
+    """As an administrator, read the sums of all wallets: spendable credits by month of expiry, held credits, and debt.
 
-    The auditor adds this up, by default every hour.
+    The auditor updates these sums, by default every hour.
     """
     return get("/api/credits/outstanding", Outstanding)

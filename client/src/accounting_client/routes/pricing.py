@@ -108,7 +108,7 @@ class ModelPrice(PriceFields):
 
 @dataclass(frozen=True)
 class PriceChange:
-    """A model's rule in the imported list (``after``), and the stored rule that it replaces (``before``)."""
+    """A rule in the imported list (``after``), and the stored rule that would be in force without it (``before``)."""
 
     model_id: str
     before: PriceRule

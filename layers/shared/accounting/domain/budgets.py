@@ -175,8 +175,8 @@ class Allowance(NamedTuple):
     def bounds(self, at: int, stored: Collection[Counter] | None = None) -> tuple[Bound, ...]:
         """The limits for a session or usage record that begins at ``at``. Raises ``refusal`` if there is one.
 
-        If a session raises its hold, the raise counts in the session's ``stored`` counters. Only the budgets of these
-        counters limit the raise, not budgets that began later.
+        When a session takes more credits into its hold, ``stored`` are the counters that the session stores. Then only
+        the budgets of these counters apply, not budgets that began later.
         """
         if self.refusal:
             raise self.refusal
@@ -221,7 +221,7 @@ class Room(NamedTuple):
 
 
 def most_before(limit: int, credits: int) -> int:
-    """How many credits may be committed already so that ``credits`` more fit the limit.
+    """The most credits that may already be committed if ``credits`` more must fit the limit.
 
     0 more credits always fit, even if the limit is exceeded.
     """

@@ -41,8 +41,8 @@ class Wallet(NamedTuple):
 
     ``frozen`` is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are
     settled. ``erased`` is true if the user is erased: new entries have no reason. ``terms`` counts the changes to
-    members and budgets. ``budgets`` is the number of budgets. ``passed`` is about the command that wrote this version:
-    how many other commands changed the wallet after that command first read it. The number only affects how long other
+    members and budgets. ``budgets`` is the number of budgets. When a command writes, ``passed`` becomes the number of
+    other commands that changed the wallet after that command first read it. This number only affects how long other
     commands wait. ``more`` has the attributes that only a newer release knows. This release keeps them and the stored
     ``format`` unchanged.
     """
@@ -268,7 +268,7 @@ def close(wallet: Wallet, now: int) -> Wallet:
 def erase(wallet: Wallet) -> Wallet:
     """The wallet after its user was erased.
 
-    Its new ``version`` makes concurrent commands decide again, so that they store no texts.
+    Its new ``version`` makes concurrent commands decide again, so that they store no texts about the user.
     """
     return freeze(wallet, frozen=True)._replace(erased=True)
 

@@ -43,9 +43,9 @@ def import_rules(
     now: int,
     key: IdempotencyKey | None,
 ) -> Imported:
-    """Of the rules of a list, write those that change a price. With ``dry_run``, write nothing.
+    """Write each rule of a list that is new or differs from the stored rule. With ``dry_run``, write nothing.
 
-    ``rules`` has the list's valid rules by their index, and ``problems`` what is wrong with the other rules. If there
+    ``rules`` has the list's valid rules by their index. ``problems`` says what is wrong with the other rules. If there
     are problems, or the valid rules have further problems, this writes nothing and raises Invalid with all of them.
     Also raises IdempotencyConflict and Contention.
     """

@@ -27,8 +27,8 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
     try:
         require_order(rule.effective_from, rule.effective_to)
     except Invalid:
-        # If a request names no beginning, the rule begins now. A repeat of the request may arrive after the rule's end,
-        # and must still get the first answer.
+        # If a request names no beginning, the rule begins when the request arrives. If a repeat of the request arrives
+        # after the rule's end, the beginning is after the end. The repeat must still get the first answer.
         if key and (known := idempotency.find(key, now)):
             return _replayed(key, known)
         raise

@@ -1,7 +1,7 @@
 """How sessions end: settled by their caller, swept, ended by a supervisor, or settled late after a sweep.
 
-``sessionId`` is the idempotency key of finalize and abort. The session is checked first, so a repeat gets the first
-answer even if the wallet has changed.
+``sessionId`` is the idempotency key of finalize and abort. The session stores their first answer. A repeat gets this
+answer, even if the wallet has changed.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,8 @@ SERVICES: dict[tuple[Outcome, bool], str] = {
 class Particulars(NamedTuple):
     """The values that a caller sends at a session's end besides the usage. They are stored in the usage record.
 
-    ``model_id`` is the model that really served, if it is not the session's.
+    ``model_id`` is the model that really served, if it is not the session's. ``provider_usage`` is the provider's own
+    usage object, which is not priced.
     """
 
     model_id: str | None = None
@@ -84,10 +85,10 @@ def finalize(  # noqa: PLR0913 what a session is settled with
 ) -> Answer:
     """Charge what was really used and give the rest of the hold back.
 
-    After a sweep, charge or refund the difference from what the sweep charged, once. ``account_id`` is a guess at the
-    account that pays; a wrong guess costs a second read. ``actor`` is the service that acts for the user, or by default
-    the user. Raises ModelUnknown and Contention. Raises SessionNotActive if there is no such session, or if a call with
-    other values has settled it.
+    After a sweep, charge or refund the difference between ``used`` and what the sweep charged, once. ``account_id`` is
+    a guess at the account that pays; a wrong guess costs a second read. ``actor`` is the service that acts for the
+    user, or by default the user. Raises ModelUnknown and Contention. Raises SessionNotActive if there is no such
+    session, or if a call with other values has settled it.
     """
     end = End("finalized", success, Report.of_number(used), actor or user_id, particulars=particulars)
     return _settle_once(user_id, session_id, end, now, account_id)
@@ -129,10 +130,10 @@ def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: in
 
 
 def sweep(session: Session, *, now: int) -> Session | None:
-    """End a session that has expired: charge ``Session.swept_report``, and refund the rest.
+    """End a session if it has expired: charge ``Session.swept_report``, and refund the rest.
 
     If heartbeats have kept the session alive, set its ``due_at`` to its new expiry instead. Returns the ended session,
-    or None if this call did not end it. If several calls settle it at once, only one succeeds. Raises Contention.
+    or None if this call did not end it. Of several calls at the same time, only one ends it. Raises Contention.
     """
 
     def end_or_reschedule(snapshot: Snapshot) -> Session | None:
@@ -209,9 +210,9 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
 
 
 def _counter_writes(session: Session, ended: Session, record: UsageRecord) -> list[Write]:
-    """Make the session's budgets and its run count the final charge.
+    """Add a session's final charge to the sums of its budgets and its run.
 
-    Until now they count the session's hold or, after a sweep, the sweep's charge.
+    The sums already include its hold or, after a sweep, the sweep's charge. So only the difference is added.
     """
     before = session.allocated_credits if session.active else session.settled.credits
     more = ended.settled.credits - before
@@ -224,8 +225,8 @@ def _counter_writes(session: Session, ended: Session, record: UsageRecord) -> li
 def _is_of_erased_user(session: Session, wallet: Wallet) -> bool:
     """Whether the session's user was erased, so that no texts about them may be stored.
 
-    A user's own wallet says whether they were erased. If an organization pays, the profile says so. The profile is read
-    only for disabled users, because every erased user is disabled.
+    If the user pays, their wallet says whether they were erased. If an organization pays, the user's profile says it.
+    The profile is read only for disabled users, because every erased user is disabled.
     """
     if user_of(session.account_id) is not None:
         return wallet.erased
@@ -244,9 +245,9 @@ def _settlement(wallet: Wallet, session: Session, cost: int, cause: Cause) -> Se
 
 
 def _usage_record(session: Session, record_id: str, caller_metadata: dict[str, Any]) -> UsageRecord:
-    """The usage record of an ended session. After late usage, it has the difference from what the sweep charged.
+    """The usage record of an ended session. After late usage, its numbers are the late usage minus the sweep's charge.
 
-    The service's own values replace those in ``caller_metadata`` with the same name.
+    If ``caller_metadata`` has a name that the service also sets, the service's value is stored.
     """
     settled, swept = session.settled, session.resolution if session.late else None
     metadata = {

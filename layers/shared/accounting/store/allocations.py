@@ -1,4 +1,7 @@
-"""Allocations: the records of grants. Each account numbers its own without gaps, so a page is a range of numbers."""
+"""Allocations: the records of grants.
+
+An account's allocations are numbered without gaps, so a page is a range of numbers.
+"""
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.allocations import Allocation

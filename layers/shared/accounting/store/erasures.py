@@ -21,8 +21,8 @@ class Erasure(NamedTuple):
     """The erasure of a user's personal data, begun at ``at``.
 
     ``part`` is the number of the range of items that is being erased (see ``items``). In that range, the items up to
-    the sort key ``after`` are done. ``due_at`` is when the next step may begin, and ``finished_at`` is when the last
-    step ended, in epoch milliseconds.
+    the sort key ``after`` are done. ``due_at`` is when the next step may begin. ``finished_at`` is when the whole
+    erasure ended, or None if it has not ended. All times are in epoch milliseconds.
     """
 
     user_id: str
@@ -48,7 +48,10 @@ def get(user_id: str) -> Erasure | None:
 
 
 def begin(erasure: Erasure) -> Write:
-    """Begin the erasure. It replaces an earlier erasure of the user: a restore may have brought texts back."""
+    """Begin the erasure. It replaces an earlier erasure of the user.
+
+    A user's data can be erased again, because restoring a backup can bring erased texts back.
+    """
     return Write(table.put(to_item(erasure)))
 
 
@@ -67,7 +70,7 @@ def due(now: int) -> Iterator[list[Erasure]]:
 
 
 def items(erasure: Erasure) -> Iterator[tuple[int, Item]]:
-    """Every item that is left to erase, with the number of its part. Only what ``erase`` needs is read."""
+    """Every item that is left to erase, with the number of its part. An item has only what ``erase`` needs."""
     parts = [*keys.texts_of_account(personal(erasure.user_id)), *keys.texts_of_user(erasure.user_id)]
     for number, part in enumerate(parts[erasure.part :], erasure.part):
         low = erasure.after if number == erasure.part and erasure.after else part.prefix

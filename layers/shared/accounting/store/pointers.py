@@ -36,7 +36,7 @@ def _touch_holder(holder: User, now: int) -> Write:
 
     At the same moment, another request may apply a token or a sync to the holder's profile, without knowing that the
     holder loses the address. The change of ``updated_at`` makes the other request's write fail, so that the
-    request is decided again.
+    other request is decided again.
     """
     values = {":seen": holder.updated_at, ":now": holder.touched(now).updated_at}
     changed = table.update(
@@ -65,8 +65,8 @@ def give_up(address: str, user: User) -> list[Write]:
     if next_holder is None:
         condition, values = _as_seen(pointer)
         return [Write(table.delete(keys.email(address), condition=condition, values=values), lambda _: Raced())]
-    # The next holder may change their own address at the same moment. They would then keep this one forever, so the
-    # check refuses the transaction.
+    # The next holder may change to another address at the same moment. If they still got this address then, they would
+    # keep it forever, so the check refuses the transaction.
     unchanged = {":seen": next_holder.updated_at}
     check = table.check(keys.profile(next_holder.id), condition="updated_at = :seen", values=unchanged)
     return [_put_pointer(pointer, pointer.passed_to(next_holder)), Write(check, refused=lambda _: Raced())]

@@ -147,8 +147,8 @@ def beat(user_id: str, session_id: str, report: Report, now: int) -> tuple[bool,
         values |= {":inputs": report.usage.inputs.to_text(), ":parts": _output_parts(report.usage)}
         values |= {":usage_output": report.usage_output}
     else:
-        number_needs_no_conversion = "(attribute_not_exists(inputs) OR attribute_exists(estimated_usage))"
-        clauses.append(number_needs_no_conversion)
+        no_input_to_subtract = "(attribute_not_exists(inputs) OR attribute_exists(estimated_usage))"
+        clauses.append(no_input_to_subtract)
     return _touch(user_id, session_id, clauses, assignments, values, now)
 
 

@@ -1,7 +1,8 @@
 """The system's sums of each day: the total, and the sums and ranks of users, paying accounts, services and models.
 
-Marks show which records the sums include. A record's mark has 8 characters. A slot is five minutes. The marks of a
-slot's records are stored together in a few items, so that a batch of records writes few items of marks.
+Marks show which records the sums include. A record's mark has 8 characters. Time is divided into slots of five minutes.
+The marks of all records of a slot are stored together in a few items, so that counting many records writes only a few
+items of marks.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,7 +43,7 @@ _FULL = 500 * MARK_LENGTH
 """An item with this many characters of marks, or more, gets no further marks."""
 
 _MARKS_KEPT = 3 * DAY
-"""How long marks are kept. The DynamoDB stream can repeat a record for 24 hours, and the mark must exist that long."""
+"""How long marks are kept: longer than the 24 hours for which the DynamoDB stream can repeat a record."""
 
 
 class Marks(NamedTuple):

@@ -49,7 +49,8 @@ def lenient_json(text: str) -> Any:
 
     Such values are NaN, a number of any length, half a surrogate pair, line breaks in a text, and extremely deep
     nesting. A name with half a surrogate pair is escaped, so that the answer can name it. If a name occurs twice, the
-    last value is used. Raises PayloadTooLarge, and Invalid for anything but an object or ``null``.
+    last value is used. Raises PayloadTooLarge for more than ``MAX_BODY_BYTES``, and Invalid for anything but an object
+    or ``null``.
     """
     _require_size(text)
     try:

@@ -116,10 +116,11 @@ def rows_to_skip(page: int, limit: int) -> int:
 
 
 def instants(start: str | None, end: str | None) -> tuple[int | None, int | None]:
-    """The start (inclusive) and the end (exclusive) in epoch milliseconds.
+    """The start (inclusive) and the end (exclusive) of the range, in epoch milliseconds.
 
-    If ``end`` is a date, its whole day is included. A time before 1970 becomes the start of 1970, and a time after
-    9999-12-31 becomes 9999-12-31, because the table's sort keys cannot order other times.
+    The range includes the whole day if ``end`` is a date, and the exact millisecond if it is a timestamp. A time before
+    1970 becomes the start of 1970, and a time after 9999-12-31 becomes 9999-12-31, because the table's sort keys cannot
+    order other times.
 
     Raises Invalid for a text that is not a date or a timestamp, and if the end is before the start.
     """

@@ -48,9 +48,9 @@ class Route:
     responses: dict[int, OpenAPIResponse] | None = None
 
     def __post_init__(self) -> None:
-        """Raise TypeError if only some roles may call the route about other users, but it has no ``user_id``.
+        """Raise TypeError if ``access`` says who may name another user, but the handler takes no ``user_id``.
 
-        Without ``user_id``, every request would be about its caller, and the role would never be checked.
+        Without ``user_id``, every request would be about its caller, and the caller's role would never be checked.
         """
         if self.access.who in SELF_OR_OTHERS and self.access.subject is named_user and not self.names_user:
             raise TypeError(f"{self.method} {self.rule}: {self.handler.__name__} has no argument user_id")
@@ -86,9 +86,9 @@ class Route:
         return self.rule.split("/")[2]
 
     def unknown_body(self, event: APIGatewayProxyEvent) -> list[str]:
-        """The fields in a body that are refused because the route takes no body.
+        """The fields in the request's body, if the route takes no body. Any such field makes it refuse the request.
 
-        Raises Invalid if such a body is not JSON.
+        Raises Invalid if the body is not JSON.
         """
         if self.method == "GET" or self.body:
             return []

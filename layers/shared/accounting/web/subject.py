@@ -12,8 +12,7 @@ from accounting.web.caller import Caller
 def named_by(caller: Caller, reference: str) -> Reference:
     """The user that a caller means by an id or an e-mail address.
 
-    Callers who give their own id or address always mean themselves. So they never reach the data of another user who
-    now has the same address, or whose id equals that address.
+    A caller's own id or address always names the caller, even if another user has this address now or has it as an id.
     """
     return ById(caller.user_id) if caller.is_self(reference) else reference
 
@@ -37,5 +36,5 @@ def self_or(require_role: Callable[[Caller], None], caller: Caller, subject: Ref
     except Forbidden:
         if isinstance(subject, ById) or unquote(subject) != caller.user_id:
             raise
-        return ById(caller.user_id)  # the caller's own id, URL-encoded
+        return ById(caller.user_id)  # ``subject`` is the caller's own id, URL-encoded
     return subject

@@ -65,7 +65,7 @@ def _schema() -> dict[str, Any]:
 
 _COUNT = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
 
-_PROVIDERS = {"type": "object", "description": "As the provider of `usageFormat` sent it"}
+_PROVIDERS = {"type": "object", "description": "The usage as the provider sent it; `usageFormat` names its format"}
 
 
 class _Described:

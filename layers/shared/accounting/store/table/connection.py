@@ -117,7 +117,7 @@ def call(operation: Callable[..., Any], **request: Any) -> Any:
 
 
 def attempts(pauses: Sequence[float]) -> Iterator[None]:
-    """One attempt, and another after each random pause; ``pauses`` are their upper limits in seconds."""
+    """One attempt, and another after each random pause. ``pauses`` has the upper limit of each pause in seconds."""
     yield
     for longest in pauses:
         time.sleep(jitter(longest))
