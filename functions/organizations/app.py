@@ -99,7 +99,7 @@ class OrganizationView(ResponseModel):
 class OrganizationsView(ResponseModel):
     """A page of organizations.
 
-    For administrators, the newest organization comes first. For other callers, the one that they joined last comes first.
+    For administrators, the newest organization comes first. For others, the one that they joined last comes first.
     """
 
     organizations: list[OrganizationView]
