@@ -38,31 +38,30 @@ def dynamodb(aws: Emulator) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def table_name(aws: Emulator, dynamodb: Any) -> Iterator[str]:
+def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The name of an empty table, which the store uses."""
-    with new_table(aws, dynamodb) as name:
+    with new_table(aws, dynamodb, monkeypatch) as name:
         yield name
 
 
 @contextmanager
-def new_table(aws: Emulator, dynamodb: Any) -> Iterator[str]:
-    """Make an empty table from the template, and let the store use it during the block."""
+def new_table(aws: Emulator, dynamodb: Any, patch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Make an empty table from the template for the block. The environment names it until ``patch`` is undone."""
     name = f"test-{uuid4()}"
     create_table(dynamodb, name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TABLE_NAME", name)
-        patch.setenv("AWS_ENDPOINT_URL", aws.endpoint_url)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        # Lambda never sets REQUESTS_CA_BUNDLE. With it, botocore takes a tenth of a second to make each test's client.
-        patch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-        settings_module.settings.cache_clear()
-        table.client.cache_clear()
-        prices.forget()
-        system.forget()
-        users.forget()
-        yield name
+    patch.setenv("TABLE_NAME", name)
+    patch.setenv("AWS_ENDPOINT_URL", aws.endpoint_url)
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    patch.setenv("AWS_ACCESS_KEY_ID", "test")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    # Lambda never sets REQUESTS_CA_BUNDLE. With it, botocore takes a tenth of a second to make each test's client.
+    patch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    settings_module.settings.cache_clear()
+    table.client.cache_clear()
+    prices.forget()
+    system.forget()
+    users.forget()
+    yield name
     dynamodb.delete_table(TableName=name)
     settings_module.settings.cache_clear()
     table.client.cache_clear()

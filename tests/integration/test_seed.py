@@ -34,7 +34,7 @@ pytestmark = pytest.mark.xdist_group("seed")  # one table for all of them
 @pytest.fixture(scope="module")
 def seeded(aws: Emulator, dynamodb: Any) -> Iterator[tuple[str, list[Item]]]:
     """A table that is seeded once for all of these tests, and the items that seeding stored."""
-    with new_table(aws, dynamodb) as name:
+    with pytest.MonkeyPatch.context() as patch, new_table(aws, dynamodb, patch) as name:
         seed.seed(USERS, RECORDS)
         yield name, stored(dynamodb, name)
 
