@@ -132,7 +132,7 @@ def test_statistics_of_the_user_and_of_the_paying_account_include_a_usage_record
     again = usage.record(event, now=NOW, key=IdempotencyKey("u1", "usage", "k", "f"))
 
     assert (made.account_id, made.user_id, again.replayed) == (ORGANIZATION, "u1", True)
-    assert again.record == made._replace(metadata={})  # the stored answer to a repeat has no metadata
+    assert again.record == made._replace(metadata={})  # the answer that is stored for repeats has no metadata
     assert credits.balance(ORGANIZATION, NOW).available == 100 - 7 * deduct
     for found in (
         usage.statistics("u1", None, None),

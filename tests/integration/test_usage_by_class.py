@@ -36,7 +36,10 @@ ORGANIZATION = stored("org:o1")
 USED = Usage(1_000_000, 200_000, cached_input=600_000, cache_write=100_000)
 CARD = RateCard(Rates(3 * RATE_SCALE, 15 * RATE_SCALE, cached_input=300_000))
 COST = 5
-"""1.2 credits for 400,000 tokens of input, 0.18 for 600,000 of cached input, 3 for 200,000 of output; rounded up."""
+"""4.38, rounded up: 1.2 credits for 400,000 tokens of input, 0.18 for 600,000 of cached input, 3 for the output.
+
+The 400,000 include the 100,000 tokens of the cache write, because the card has no rate for cache writes.
+"""
 
 
 def call(model_id: str = "m", used: Usage = USED, *, provider_usage: ProviderUsage | None = None) -> ModelCall:
@@ -225,7 +228,7 @@ def test_user_and_system_statistics_equal_a_recount_of_the_records(user: MakeUse
     begin = NOW - NOW % DAY
 
     assert {"input", "cached_input", "output", "requests", "unclassified"} <= counts_of(made).keys()
-    assert any(each.usage and min(each.usage) < 0 for each in made), "late usage below what the sweep charged"
+    assert any(each.usage and min(each.usage) < 0 for each in made), "some late usage must be less than what the sweep charged"
     for since, until in ((None, None), (begin, begin + DAY), (begin + 5, begin + DAY + 7), (begin + 9, None)):
         counted = [each for each in made if (since or 0) <= each.at < (until or each.at + 1)]
         found = usage.statistics("u1", since, until).sums

@@ -276,7 +276,7 @@ def test_a_certificate_trusted_by_a_bundle_is_accepted(monkeypatch: pytest.Monke
                 assert outcome(connection.sdk_client(botocore.session.get_session())) == ITEM
 
 
-def test_a_certificate_that_the_system_trusts_needs_no_botocore(
+def test_the_wire_trusts_what_the_system_trusts_without_asking_botocore(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     context, trusted = certificate(tmp_path, "127.0.0.1")

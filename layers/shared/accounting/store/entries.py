@@ -12,10 +12,10 @@ _FIELDS = tuple(name for name in Entry._fields if name not in ("account_id", "se
 
 
 def put(entry: Entry) -> Write:
-    """Add an entry. Refused if its number is taken.
+    """Add an entry. Refused if its number is taken, which only a defect can cause, so no error is given for it.
 
-    The same transaction fails if the wallet has changed, and the next number of an unchanged wallet is free. Only a
-    defect can cause this refusal, so the write has no error to raise.
+    A number can be taken only by a command that has changed the wallet. Then the write of the wallet is refused, which
+    is in the same transaction.
     """
     return Write(table.put(to_item(entry), condition="attribute_not_exists(pk)"))
 

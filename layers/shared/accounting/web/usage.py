@@ -127,6 +127,6 @@ def _compact(value: object) -> str:
 
 
 def _fraction(number: Decimal) -> float | str:
-    """A fraction as a double, or as text if a double cannot hold it exactly as it is written."""
+    """A fraction as a double, or as text if the double has other digits when it is written in JSON."""
     double = float(number)
     return double if Decimal(repr(double)) == number else str(number)
