@@ -228,7 +228,7 @@ def test_user_and_system_statistics_equal_a_recount_of_the_records(user: MakeUse
     begin = NOW - NOW % DAY
 
     assert {"input", "cached_input", "output", "requests", "unclassified"} <= counts_of(made).keys()
-    assert any(each.usage and min(each.usage) < 0 for each in made), "some late usage must be less than what the sweep charged"
+    assert any(each.usage and min(each.usage) < 0 for each in made), "some late usage must be below the sweep's charge"
     for since, until in ((None, None), (begin, begin + DAY), (begin + 5, begin + DAY + 7), (begin + 9, None)):
         counted = [each for each in made if (since or 0) <= each.at < (until or each.at + 1)]
         found = usage.statistics("u1", since, until).sums
