@@ -1,7 +1,7 @@
 """The whole HTTP API as one OpenAPI document; `make openapi` writes it.
 
 It is made from the functions' routes (declarations, body types, docstrings), the sample requests in `events/`, and
-the service's answers in `local/examples.json`. What no route declares is written by hand in `local/openapi_texts.py`.
+the service's answers in `local/examples.json`. All other texts are in `local/openapi_texts.py`.
 """
 
 from __future__ import annotations

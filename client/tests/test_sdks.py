@@ -51,7 +51,7 @@ class Leave(Exception):
 
 
 class Sdk:
-    """One API of one SDK, sync or async, and the ``bank`` that stands in for the accounting service."""
+    """One API of one SDK, sync or async, and the ``bank`` that plays the accounting service."""
 
     def __init__(self, api: str, kind: str, provider: Provider, bank: Bank) -> None:
         self.api, self.kind, self.provider, self.bank = api, kind, provider, bank

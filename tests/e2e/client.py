@@ -55,7 +55,7 @@ class Person:
         return self.call("GET", path, params=params)
 
     def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        """Send a POST request. In the names of ``headers``, _ stands for -, as in ``Idempotency_Key``."""
+        """Send a POST request. In the names of ``headers``, write _ for -, as in ``Idempotency_Key``."""
         return self.call("POST", path, body, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
     def ok(self, method: str, path: str, body: Any = None, **options: Any) -> Any:

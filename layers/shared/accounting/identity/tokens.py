@@ -127,9 +127,9 @@ def _role(claim: Any, issuer: Issuer) -> str:
 
 
 def claim_at(claims: Any, path: str) -> Any:
-    """The value of the claim that is named ``path``.
+    """The value of the claim that is named ``path``, or None.
 
-    If there is none, the dots in ``path`` separate the names of nested claims. None if there is no nested claim either.
+    If no claim has this name, the dots in ``path`` separate the names of nested claims.
     """
     if not isinstance(claims, dict):
         return None

@@ -34,7 +34,7 @@ class Cache[**P, T]:
         return known[1] if known else self.fresh(name, *args, **options)
 
     def cached(self, name: str) -> T | None:
-        """The cached result for ``name``; None if there is none, or if it is too old."""
+        """The cached result for ``name``, or None if nothing young enough is cached."""
         known = self._young(name)
         return known[1] if known else None
 

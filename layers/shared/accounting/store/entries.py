@@ -50,7 +50,7 @@ def _stored(entry: Entry) -> Item:
 
 
 def first_since(account_id: AccountId, at: int, last: int) -> int:
-    """The number of the first entry made at or after ``at``. If there is none, ``last + 1``.
+    """The number of the first entry made at or after ``at``, or ``last + 1`` if all entries are older.
 
     Entries are numbered in time order, so a binary search finds it: about log2(``last``) entries are read.
     """
