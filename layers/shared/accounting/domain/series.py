@@ -11,7 +11,10 @@ MAX_DAYS = 400
 
 
 class Series(NamedTuple):
-    """Credits by day. ``names`` has those of each name, the most credits first. ``other`` has all other credits.
+    """Credits by day.
+
+    ``names`` maps each name to its credits by day; the name with the most credits comes first. ``other`` has the
+    credits of all other names and of no name.
 
     A day is a text like 2026-11-30. Days without credits are left out.
     """

@@ -144,8 +144,8 @@ class Description(NamedTuple):
         lower a role, and only a role that another token stated.
         """
         last_is_of_a_sync = _is_of_a_sync(user.role_at)
-        # If a token was ahead, its role counts from the end of the second in which the token arrived. A sync that
-        # arrives later in the same second is newer.
+        # If a token was ahead, the stored time of its role is the end of the second in which the token arrived. A sync
+        # in the same second arrived after the token, so it must replace the role although its time is lower.
         last_at = min(user.role_at, second * 1000) if self._is_sync and not last_is_of_a_sync else user.role_at
         if self._role_at(second) < last_at:
             return False
