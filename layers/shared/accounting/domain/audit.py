@@ -2,8 +2,8 @@
 
 The proof does not trust the balances and the hash that an entry states. It computes the balances from the previous
 balances and the entry's ``credits`` and ``charged``. It computes the hash from the entry's content and the previous
-hash. It takes only one balance from the entry: the debt after a settlement. From this debt, the charge and the credits, it
-computes the held credits, which must match the entry.
+hash. It takes only one balance from the entry: the debt after a settlement. From this debt, the charge and the
+credits, it computes the held credits, which must match the entry.
 """
 
 from collections.abc import Iterable
