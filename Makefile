@@ -47,10 +47,12 @@ openapi: ready ## Write the HTTP API as an OpenAPI document: functions/docs/open
 reference: ready ## Write docs/reference from the code, after a change to a route, an error, a parameter or a metric
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.reference
 
-# Compile the tests, and the packages that they import, in one process. Otherwise each of the four would compile them.
+# Before the first tests: compile them, and the packages that they import, in one process instead of in each of the four.
+# Build the service while no test waits for it.
 .PHONY: compiled
 compiled: ready
-	@[ .local/compiled -nt .venv/.locked ] || { $(BIN)/pytest --collect-only --quiet >/dev/null && touch .local/compiled; }
+	@[ .local/compiled -nt .venv/.locked ] || { $(BIN)/pytest --collect-only --quiet >/dev/null && \
+		$(BIN)/python -c 'from local.build import build; build()' && touch .local/compiled; }
 
 test: compiled ## Run the service's tests: unit, contract, integration, simulation, end to end, client (ARGS="tests/unit": some)
 	$(BIN)/pytest --numprocesses 4 --dist loadgroup $(ARGS)

@@ -1,8 +1,7 @@
-"""A second deployed service, for tests that break it, leave much data in it, or spend most of their time waiting.
+"""A second deployed service, for tests that break it, or spend most of their time waiting.
 
-These tests run in parallel with `tests/e2e`. First, the tests marked `waits` begin together, each in a thread.
-Meanwhile, `test_fuzz.py` runs, which takes about as long as they wait. The tests that break the service begin when all
-of these have ended.
+First, the tests marked `waits` run together, each in a thread. The tests that break the service begin when all of these
+have ended.
 """
 
 from __future__ import annotations
@@ -38,11 +37,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _turn(item: pytest.Item) -> int:
     if not item.nodeid.startswith(FOLDER):
         return 0
-    if item.path.stem == "test_fuzz":
-        return 1
     if item.get_closest_marker("waits"):
-        return 2
-    return 4 if item.path.stem == "test_contract" else 3
+        return 1
+    return 3 if item.path.stem == "test_contract" else 2
 
 
 @pytest.fixture(scope="session", autouse=True)
