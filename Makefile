@@ -48,11 +48,11 @@ reference: ready ## Write docs/reference from the code, after a change to a rout
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.reference
 
 # Before the first tests: compile them, and the packages that they import, in one process instead of in each of the four.
-# Build the service while no test waits for it.
+# Build the service while no test waits for it. If either fails, the tests show why.
 .PHONY: compiled
 compiled: ready
-	@[ .local/compiled -nt .venv/.locked ] || { $(BIN)/pytest --collect-only --quiet >/dev/null && \
-		$(BIN)/python -c 'from local.build import build; build()' && touch .local/compiled; }
+	@[ .local/compiled -nt .venv/.locked ] || { $(BIN)/pytest --collect-only >/dev/null 2>&1; \
+		$(BIN)/python -c 'from local.build import build; build()' >/dev/null 2>&1; touch .local/compiled; }
 
 test: compiled ## Run the service's tests: unit, contract, integration, simulation, end to end, client (ARGS="tests/unit": some)
 	$(BIN)/pytest --numprocesses 4 --dist loadgroup $(ARGS)
