@@ -52,7 +52,7 @@ END_OF_LOG = "\x00end of the log\x00"
 LOG_END_SECONDS, DEAD_WORKERS_LOG_END_SECONDS = 5, 0.05
 FORKER = Path(__file__).with_name("emulator_forker.py")
 UNPACKED = "python/unpacked"
-"""`pointer_to` puts this file into the layers that it makes. It names the folder of the unpacked layer."""
+"""A file in the layers that `pointer_to` makes. The file contains the path of the unpacked layer."""
 MAX_ANSWER = 64
 
 

@@ -155,7 +155,7 @@ def settled(name: str) -> bool:
 def test_many_ids_with_false_times_make_pages_shorter_but_hide_no_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The false times are an hour too late, so the list reads these ids before the ids with true times."""
+    """The times in the false ids are an hour too late. The first queries find only such ids, which the list skips."""
     false = [StoredSession(NOW - HOUR - number, uuid7(NOW - number)) for number in range(120)]
     true = [StoredSession(at, uuid7(at)) for at in (NOW - 2 * HOUR, NOW - 2 * HOUR + 1)]
     write("u1", false + true)
@@ -175,7 +175,7 @@ def test_many_ids_with_false_times_make_pages_shorter_but_hide_no_session(
         read.clear()
 
     assert found[0] == []
-    assert most <= 6 * 7, "at most 4 pages of 7 keys, plus one page of each of the two ranges"
+    assert most <= 6 * 7, "at most 4 queries of 7 keys, plus one query in each of the two ranges"
     assert list(chain(*found)) == [each.session_id for each in false + true[::-1]]
 
 

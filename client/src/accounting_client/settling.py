@@ -75,7 +75,7 @@ class Ending:
 
         1. If the error names the metadata or the model, leave out what it names.
         2. If the error names the usage, or step 1 left nothing out, leave out the usage. The number of tokens remains.
-        3. If nothing was left out so far, leave out both the metadata and the model.
+        3. If there was no usage to leave out, and step 1 left nothing out, leave out both the metadata and the model.
         """
         errors = error.errors if isinstance(error, InvalidRequest) else ()
         named = {str(each.get("field")).partition(".")[0] for each in errors}
@@ -157,4 +157,5 @@ def may_settle_later(error: Exception, *, renewable: bool) -> bool:
     """
     if isinstance(error, AccountingError):
         return is_temporary(error) or (renewable and isinstance(error, Unauthorized))
-    return renewable  # what the caller's token function raised
+    # Any other error was raised by the caller's token function.
+    return renewable

@@ -134,9 +134,9 @@ def usage(account_id: AccountId, at: int, record_id: str) -> Key:
 
 
 def day_rollup(account_id: AccountId, day: str, digest: str, part: int = 0) -> Key:
-    """An account's sums of a day for one combination of service, model, payer and API key (see ``rollups.key_of``).
+    """An account's sums of a day for one combination of service, model, paying account and API key.
 
-    The sums are spread over parts, so that concurrent writers can write different items. Readers add the parts up.
+    In a user's personal account, the paying account may be another one (see ``rollups.key_of``). The sums are spread over parts, so that concurrent writers can write different items. Readers add the parts up.
     """
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"DAY#{day}#{digest}#{part}"}
 
@@ -276,12 +276,12 @@ def erasure_due(user_id: str, due_at: int) -> Key:
 
 
 def texts_of_account(account_id: AccountId) -> list[Range]:
-    """The items of an account that have texts: grants, ledger entries and usage records."""
+    """The items of an account that have free texts, such as notes, which an erasure deletes."""
     return [Range(f"ACCOUNT#{account_id}", prefix) for prefix in ("ALLOC#", "ENTRY#", "USAGE#")]
 
 
 def texts_of_user(user_id: str) -> list[Range]:
-    """A user's items that contain only texts: answers to the user's requests, and metadata of sessions and runs."""
+    """The items of a user that an erasure deletes whole: answers to requests, and metadata of sessions and runs."""
     return [Range(f"USER#{user_id}", prefix) for prefix in ("IDEM#", "METADATA#")]
 
 

@@ -20,8 +20,8 @@ A comma must be encoded, because proxies join headers of the same name with comm
 def user_id_in(values: Sequence[str]) -> str:
     """The user id in the values of ``X-On-Behalf-Of``, percent-decoded once.
 
-    Raises Invalid if there is not exactly one value, or if the value cannot be a user id. A value that looks
-    like an e-mail address is also read as a user id.
+    Raises Invalid if there is not exactly one value, or if the value cannot be a user id. The value
+    is always an id, never an e-mail address.
     """
     if len(values) != 1 or not values[0]:
         raise Invalid.field(HEADER, "a service must send the id of the one user that it acts for")

@@ -179,8 +179,9 @@ def transact(writes: Sequence[Write]) -> None:
 def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> Exception:
     """The error for a canceled transaction.
 
-    Throttled and Conflict take precedence over a failed condition, so that the caller reads again. A repeat of the same
-    request may be committing at this moment, and may be the reason why the condition failed.
+    Throttled and Conflict take precedence over a failed condition. The condition may have failed only because another
+    attempt of the same request is in progress. After Throttled or Conflict, the caller reads again, and finds what this
+    attempt wrote.
     """
     codes = {str(reason.get("Code")) for reason in reasons}
     if codes & THROTTLES:
