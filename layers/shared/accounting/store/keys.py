@@ -136,7 +136,8 @@ def usage(account_id: AccountId, at: int, record_id: str) -> Key:
 def day_rollup(account_id: AccountId, day: str, digest: str, part: int = 0) -> Key:
     """An account's sums of a day for one combination of service, model, paying account and API key.
 
-    In a user's personal account, the paying account may be another one (see ``rollups.key_of``). The sums are spread over parts, so that concurrent writers can write different items. Readers add the parts up.
+    In a user's personal account, the paying account may be another one (see ``rollups.key_of``). The sums are spread
+    over parts, so that concurrent writers can write different items. Readers add the parts up.
     """
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"DAY#{day}#{digest}#{part}"}
 

@@ -178,8 +178,7 @@ def remove_member(before: Member) -> Write:
 def bump_wallet(account_id: AccountId) -> Write:
     """Change the wallet's version. The write of a hold that was decided before this change is then refused.
 
-    The hold is decided again: it reads the wallet, and reads the membership only if the wallet's counter ``terms`` has
-    changed, which counts the changes of members.
+    The hold is then decided again, and reads the membership again because the wallet's counter ``terms`` has changed.
 
     This write itself is never refused, because the wallet was created with the organization and is never deleted.
     """
