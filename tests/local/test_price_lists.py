@@ -111,7 +111,7 @@ def their_credits(price: ModelPrice, usage: Usage) -> Fraction:
 
 
 def variants_of(model: ModelInfo) -> dict[str | None, dict[str, str] | None]:
-    """For each variant's name, the context that selects it in genai-prices. None stands for no variant."""
+    """The context that selects each variant in genai-prices, by the variant's name. The key None selects no variant."""
     return {None: None, **dict(price_lists._variants(model, AT))}
 
 
