@@ -9,7 +9,8 @@ genai-prices on purpose:
   has no separate counts of them. `left_out` names these prices. Tokens of images and video cost what other tokens of
   input or output cost.
 - A model whose price depends on the time of day has no rule.
-- A rule names each variant by one value. It leaves out variants whose `when` in genai-prices has several values.
+- In genai-prices, the `when` of a variant can require several values. In a rule, one value names the variant, so a rule
+  leaves out variants that require several values.
 
 If a cache write for an hour has no price of its own, it costs what other cache writes cost, as in genai-prices. Its
 rate is written into the rule, because otherwise this service would charge what other input costs.
@@ -87,7 +88,6 @@ class Markup:
         return cls(Decimal(1) if default is None else default, tuple(patterns))
 
     def of(self, provider: str, model: str) -> Decimal:
-        """Return the markup of a model."""
         found = [factor for pattern, factor in self.patterns if matches(pattern, provider, model)]
         return found[-1] if found else self.default
 

@@ -80,9 +80,9 @@ def _run(running: Running) -> int:
         print(introduction(stack))
         serving = True
         if background:
-            print("It runs in the background; `make stop` stops it.")
+            print("The service runs in the background. `make stop` stops it.")
             return 0
-        print("Ctrl-C stops it. What the functions log:\n", flush=True)
+        print("Ctrl-C stops the service. What the functions log:\n", flush=True)
         return _follow_logs(stack)
     finally:
         if not (background and serving):

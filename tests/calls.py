@@ -15,7 +15,6 @@ from accounting.store.table.wire import Wire
 
 
 def the_wire() -> Wire:
-    """The wire that the store uses."""
     client = table.client()
     assert isinstance(client, Wire)
     return client
@@ -56,7 +55,6 @@ class Calls:
         return len(self.operations)
 
     def reset(self) -> None:
-        """Forget what was counted."""
         self.operations.clear()
         self.items = 0
         self.write_units = 0

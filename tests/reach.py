@@ -55,7 +55,6 @@ def module(name: str) -> Module:
 
 
 def parsed(name: str, source: str) -> Module:
-    """A module with this source."""
     found = Module(name, ast.parse(source))
     for statement in found.tree.body:
         for defined in _defined(statement):
@@ -78,7 +77,7 @@ def imported(node: ast.AST) -> Iterator[tuple[str, str]]:
 
 @cache
 def reach(function: str) -> frozenset[tuple[str, str]]:
-    """Every (module, definition) that the function in this folder can reach."""
+    """Every (module, definition) that a Lambda function can reach. ``function`` is the name of its folder."""
     app = f"functions.{function}.app"
     return _reach_from((app, BODY), *((app, name) for name in module(app).definitions))
 

@@ -29,7 +29,7 @@ def test_a_page_matches_the_code(page: str) -> None:
     assert (REFERENCE / page).read_text(encoding="utf-8") == made()[page], "stale: `make reference` writes it"
 
 
-def test_the_folder_has_only_generated_pages_and_those_written_by_hand() -> None:
+def test_each_page_in_the_folder_is_generated_or_listed_as_written_by_hand() -> None:
     assert {path.name for path in REFERENCE.iterdir()} == {*made(), *BY_HAND}
 
 

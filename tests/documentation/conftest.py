@@ -46,7 +46,7 @@ def service(project: Project, documentation: Documentation) -> Iterator[Running]
     earlier.parent.mkdir(exist_ok=True)
     earlier.touch()
     with project.begin(documentation.line("make run"), PORT=free_port(), FRESH="1") as running:
-        running.until("Ctrl-C stops it")
+        running.until("Ctrl-C stops the service")
         assert not earlier.exists()
         yield running
     assert running.output.rstrip().endswith("Stopping …")

@@ -106,7 +106,7 @@ def test_every_command_on_the_page_works_in_order(
     terminal.type(build)
     terminal.type_up_to_the_engine(health)
 
-    aws.until("Ctrl-C stops it")
+    aws.until("Ctrl-C stops the service")
     built = terminal.folder / ".aws-sam/build/template.yaml"
     variables = terminal.folder / "events/sam-local-env.json"
     table = json.loads((terminal.folder / ".local/stack.json").read_text())["tableName"]

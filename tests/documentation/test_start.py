@@ -45,7 +45,7 @@ def test_each_variable_does_what_getting_started_says(project: Project, document
 
     output = project.type("make run", 0, PORT=port, BACKGROUND="1", JWT_ACCESS_SECRET=SECRET, **settings)
     try:
-        assert "It runs in the background" in output
+        assert "The service runs in the background" in output
         running = json.loads((project.folder / ".local/stack.json").read_text())
         assert (httpx.URL(running["baseUrl"]).port, running["jwtSecret"]) == (int(port), SECRET)
         authorization = {"Authorization": f"Bearer {tokens.mint(SECRET, 'demo-user')}"}

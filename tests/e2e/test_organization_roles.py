@@ -238,7 +238,7 @@ def test_a_key_is_for_its_account_only(team: Team) -> None:
     assert_refused(ask("credits/ledger"), 403, "FORBIDDEN")
 
 
-def test_a_key_for_one_account_reaches_no_session_of_another(admin: Person, people: People, team: Team) -> None:
+def test_a_key_for_one_account_reaches_no_session_of_another_account(admin: Person, people: People, team: Team) -> None:
     member, account = people(credits=100), f"org:{team.id}"
     team.people["owner"].ok("PUT", f"organizations/{team.id}/members/{member.id}", {"role": "member"})
     admin.ok("POST", "credits/set", {"accountId": account, "credits": 100})

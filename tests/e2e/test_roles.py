@@ -54,7 +54,8 @@ the organization in a path; ``test_organization_roles`` tests members."""
 class Route(NamedTuple):
     """A route, and the status if it serves the caller.
 
-    The group ``oneself`` may call it about themselves. The group ``others`` may call it about another user.
+    ``oneself`` names the group of callers who may call the route about themselves. ``others`` names the group who may
+    call the route about another user.
     """
 
     method: str
@@ -257,12 +258,11 @@ def things(admin: Person, people: People) -> Things:
         return model
 
     def credential() -> str:
-        """Return the id of a service credential."""
         made: str = admin.ok("POST", "service-credentials", {"name": "a service", "rights": ["read"]})["id"]
         return made
 
     def organization() -> tuple[str, str]:
-        """Return the id of an organization of other people, and a member who is not its owner."""
+        """Return the ids of an organization of other people and of a member who is not its owner."""
         owner, member = people(), people()
         made: str = admin.ok("POST", "organizations", {"name": "Acme", "ownerId": owner.id})["organizationId"]
         owner.ok("PUT", f"organizations/{made}/members/{member.id}", {"role": "member"})
@@ -303,7 +303,7 @@ def _unchanged(service: Stack, person: Person) -> Iterator[None]:
 
 
 def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> tuple[str, dict[str, Any] | None]:
-    """Return a route's path and body with the names of existing things."""
+    """Return a route's path and body, with values in place of the placeholders."""
     names = {"{user}": target.id, "{new}": new_id("session"), "{model}": things.model, "{since}": SINCE}
     names |= {"{other}": things.other, "{account}": f"user:{target.id}", "{subject}": f"member:{target.id}"}
     if route.body and "{open}" in route.body.values():
@@ -313,7 +313,7 @@ def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> 
     if "{run}" in route.path:
         names["{run}"] = target.ok("POST", "runs", {"runId": new_id("run"), "limitCredits": 5})["runId"]
     if (route.method, route.path) == ("DELETE", BUDGET):
-        # If an administrator has set the budget already, this is refused, but the budget exists.
+        # The next call is refused if an administrator has set the budget before. The budget then exists anyway.
         target.call("PUT", f"budgets/user:{target.id}/member:{target.id}", {"limitCredits": 10**6, "window": "month"})
     if "{credential}" in route.path:
         names["{credential}"] = things.credential()
@@ -368,7 +368,7 @@ def services(admin: Person) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def served(people: People) -> Person:
-    """Return the user for whom services act, an administrator: this must not give the services more rights."""
+    """Return the user for whom services act. The user is an administrator: this must not give services more rights."""
     return people("admin", credits=100)
 
 
@@ -418,7 +418,7 @@ def test_a_key_shows_nothing_about_other_users(
         assert_refused(with_key(owner.http, "GET", path.replace("{user}", name), key), 403, "FORBIDDEN")
 
 
-def test_a_key_or_a_token_without_an_email_address_uses_the_one_in_the_profile(
+def test_an_email_address_missing_from_a_key_or_token_is_read_from_the_profile(
     http: httpx.Client, token: Mint, keys: dict[str, tuple[Person, str]], people: People
 ) -> None:
     owner, key = keys["all"]

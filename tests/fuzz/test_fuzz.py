@@ -105,9 +105,10 @@ OF_A_RULE = re.compile(
     r"rules -> Array with invalid items: .+(:| ->) |'rules' value: Single-item array: "
     r"|variants -> .+ value: (rates|tiers) -> "
 )
-"""Descriptions of values inside the rules of an import, and inside the rates and tiers of a variant.
+"""Matches schemathesis's description of a value in the rules of an import, or in the rates or tiers of a variant.
 
-Only random requests try these. `POST /api/pricing` tries the same fields at all limits, because its body is a rule.
+Requests that try such a value at a limit are not sent. Requests to `POST /api/pricing`, whose body is a rule, try the
+same limits.
 """
 
 type Place = tuple[str, str | None, str]
@@ -335,7 +336,7 @@ def test_the_platform_gets_only_documented_answers(case: Case[Any], callers: dic
     callers["platform"].send(case)
 
 
-def test_after_all_requests_the_ledgers_balance(service: Stack, callers: dict[str, Caller]) -> None:
+def test_every_ledger_adds_up_after_all_requests(service: Stack, callers: dict[str, Caller]) -> None:
     ledgers = [balanced(service, caller.owner).ledger for caller in callers.values()]
 
     assert all(ledgers), "each ledger must begin with a grant"

@@ -1,4 +1,4 @@
-"""Two processes of a LiteLLM proxy share an outbox, and are killed together."""
+"""Two LiteLLM proxies keep unsettled sessions in the same file, the outbox, and are killed together."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def settlements_in(outbox: Path) -> int:
         return int(database.execute("SELECT COUNT(*) FROM settlements WHERE ending IS NOT NULL").fetchone()[0])
 
 
-def test_two_processes_share_an_outbox_and_each_call_is_charged_once_after_both_are_killed(
+def test_two_proxies_share_an_outbox_and_each_call_is_charged_once_after_both_are_killed(
     provider: Provider, tmp_path: Path
 ) -> None:
     bank, outbox = Bank(), tmp_path / "outbox"
@@ -50,7 +50,7 @@ def test_two_processes_share_an_outbox_and_each_call_is_charged_once_after_both_
     with serving(bank) as url:
         bank.trouble["finalize"] = [UNAVAILABLE] * 10_000
         with ExitStack() as running:
-            # Two separate proxies start faster than `--num_workers 2`: uvicorn restarts a worker if importing LiteLLM
+            # One proxy with `--num_workers 2` would start more slowly: uvicorn restarts a worker if importing LiteLLM
             # takes the worker more than 5 seconds.
             proxies = [
                 running.enter_context(Proxy.running(folder, url, "svc_01_secret", provider, **environ))

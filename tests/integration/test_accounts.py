@@ -66,14 +66,14 @@ def test_the_four_commands_change_an_organizations_credits() -> None:
     assert (entry.account_id, entry.actor, entry.reason) == (ORGANIZATION, "boss", "for all")
 
 
-@pytest.mark.parametrize("hint", [None, ORGANIZATION, stored("org:other"), ACCOUNT])
-def test_finalize_charges_the_paying_account_even_if_the_hint_is_wrong_or_missing(hint: Any, user: MakeUser) -> None:
+@pytest.mark.parametrize("named", [None, ORGANIZATION, stored("org:other"), ACCOUNT])
+def test_finalize_charges_the_paying_account_even_if_another_or_no_account_is_named(named: Any, user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 100)
 
     opened = stream("s1", 10_000).session
     sessions.heartbeat("u1", "s1", 20_000, now=NOW + 1)
-    settled = settling.finalize("u1", "s1", 15_000, success=True, now=NOW + 2, account_id=hint).session
+    settled = settling.finalize("u1", "s1", 15_000, success=True, now=NOW + 2, account_id=named).session
 
     assert (opened.account_id, opened.user_id) == (ORGANIZATION, "u1")
     assert settled.used_credits == 15
@@ -164,7 +164,7 @@ def test_a_users_statistics_include_usage_paid_from_any_account(user: MakeUser, 
     assert usage.statistics_of_account(ORGANIZATION, None, None).sums.credits == 55
 
 
-def test_the_system_counts_a_record_once_for_its_user(user: MakeUser, dynamodb: Any, table_name: str) -> None:
+def test_system_statistics_count_a_record_once_for_its_user(user: MakeUser, dynamodb: Any, table_name: str) -> None:
     user("u1")
     usage.record(Event("u1", "images", "draw", 5, {}, False, ORGANIZATION), now=NOW, key=None)
     pages = dynamodb.get_paginator("scan").paginate(TableName=table_name, ConsistentRead=True)
@@ -176,7 +176,7 @@ def test_the_system_counts_a_record_once_for_its_user(user: MakeUser, dynamodb: 
     assert system_usage.statistics(NOW, NOW + 1, top=9, now=NOW).by_user == {"u1": 5}
 
 
-def test_the_auditor_finds_a_changed_wallet_of_an_organization(dynamodb: Any, table_name: str) -> None:
+def test_the_auditor_finds_an_organizations_wallet_that_differs_from_its_ledger(dynamodb: Any, table_name: str) -> None:
     credits.allocate(request(), 100)
     assert audit_all(NOW, lambda: True) == Audited(wallets=1)
     dynamodb.update_item(

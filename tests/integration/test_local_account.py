@@ -72,7 +72,7 @@ def test_the_environment_for_sam_has_nothing_of_this_machines_account() -> None:
 
 
 @pytest.mark.usefixtures("broken_account")
-def test_a_program_can_drop_this_machines_account(aws: Emulator, table_name: str) -> None:
+def test_a_program_can_forget_this_machines_account(aws: Emulator, table_name: str) -> None:
     """The benchmark, the simulation and these tests call `forget_account`.
 
     They run the service's code, which creates boto3 clients that read the account from the environment.

@@ -130,8 +130,8 @@ def test_each_record_of_a_stream_reaches_its_function_once_despite_a_restart(tmp
         assert items_in(aws, "things").keys() == items_in(aws, "seen").keys()
 
 
-def test_a_trigger_gets_new_records_if_the_save_was_made_by_an_older_launcher(tmp_path: Path) -> None:
-    """Older launchers saved no records of streams, and put the files directly into the state's folder."""
+def test_a_trigger_gets_new_records_if_an_older_version_made_the_save(tmp_path: Path) -> None:
+    """Older versions saved no records of streams, and put the files directly into the state's folder."""
     with emulator.start(state=tmp_path) as aws:
         make_trigger(aws)
         put(aws, *(f"read-{number}" for number in range(12)))

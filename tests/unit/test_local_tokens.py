@@ -97,7 +97,7 @@ def test_if_the_service_is_not_running_the_program_says_so(
 def test_make_run_prints_at_most_ten_lines_and_no_secret() -> None:
     stack = Stack(aws=None, base_url="http://127.0.0.1:1/v1", jwt_secret=SECRET, internal_api_key="k", table_name="t")  # type: ignore[arg-type]
 
-    printed = [*run.introduction(stack).splitlines(), "Ctrl-C stops it."]
+    printed = [*run.introduction(stack).splitlines(), "Ctrl-C stops the service."]
 
     assert len([line for line in printed if line]) <= 10
     assert SECRET not in "\n".join(printed)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "num_predict")
 """The integrations' names for the limit on generated tokens."""
 MODELS = ("model", "model_name", "model_id", "deployment_name")
-SYNC = "an AsyncAccountingCallback is for ainvoke, astream and abatch: use AccountingCallback"
+ASYNC = "AccountingCallback works only with invoke, stream and batch; for other methods, use AsyncAccountingCallback"
+SYNC = "AsyncAccountingCallback works only with ainvoke, astream and abatch; for other methods, use AccountingCallback"
 CACHED = "total_cost"
 """The field that LangChain sets to 0 in the usage of an answer from its own cache."""
 
@@ -190,7 +191,7 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
         # LangChain's async methods call this in another thread. They are refused: if their call is cancelled, LangChain
         # may not report its end, and the session would not be settled.
         if not self._this_thread.__dict__.pop("is_calling", False):
-            raise RuntimeError("an AccountingCallback is for invoke, stream and batch: use AsyncAccountingCallback")
+            raise RuntimeError(ASYNC)
         asked = self._asked(prompt, event)
         limit = asked.limit or self._client.output_limit(asked.model_id, self._default_max_tokens)
         session = self._client.streaming_session(**self._terms(asked, limit))

@@ -1,4 +1,4 @@
-"""How often, and after which pauses, a request is sent again. Pure: the random number is an argument."""
+"""How often, and after which pauses, a request is sent again."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def require_seconds(name: str, value: object, *, zero: bool = False) -> None:
 
 
 NEVER = Retries(attempts=1)
-"""A request is sent once, or twice if the service refuses the token and the client can renew the token."""
+"""No second attempt, with one exception: after the service refuses a token, the client may renew it and send again."""
 
 ONCE_BRIEFLY = Retries(attempts=1, total_seconds=2.0)
 """Like `NEVER`, but with a timeout of at most two seconds. For calls whose result the client can do without."""

@@ -85,7 +85,7 @@ def _refusal(spender: Spender, found: Items) -> AccountingError | None:
 
 
 def with_current_counters(allowance: Allowance, bounds: tuple[Bound, ...]) -> Allowance:
-    """Read the counters of ``bounds`` and the run again, and return the allowance with the new values.
+    """Return the allowance with the current counters of ``bounds`` and the current run.
 
     All are read in one strongly consistent call.
     """

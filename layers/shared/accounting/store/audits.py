@@ -28,7 +28,7 @@ class AuditableAccount(NamedTuple):
     """An account to audit: its wallet, and how far its ledger was proved before.
 
     ``wallet`` is None if the stored wallet cannot be read. ``proved`` is None if there is no stored proof, or if the
-    stored proof cannot be read. Then the audit reads the ledger from its first entry.
+    stored proof cannot be read. Without a proof, the audit reads the ledger from its first entry.
     """
 
     id: AccountId
@@ -114,7 +114,6 @@ def to_item(proof: Proof) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item) -> Proof:
-    """Convert an item to a proof."""
     return Proof(
         account_id,
         since=item["since"],

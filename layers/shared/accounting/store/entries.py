@@ -12,10 +12,10 @@ _FIELDS = tuple(name for name in Entry._fields if name not in ("account_id", "se
 
 
 def put(entry: Entry) -> Write:
-    """Add an entry. Refused if its number is taken, which only a defect can cause, so no error is given for it.
+    """Add an entry. The write is refused if the entry's number is taken, but carries no error for that.
 
-    A number can be taken only by a command that has changed the wallet. Then the write of the wallet is refused, which
-    is in the same transaction.
+    A concurrent command that takes the number also changes the wallet. The wallet's write, in the same transaction as
+    this one, is then refused with an error. If only the entry's write is refused, the code has a defect.
     """
     return Write(table.put(to_item(entry), condition="attribute_not_exists(pk)"))
 

@@ -66,8 +66,8 @@ class Disabled(Enum):
 
     REFUSED = auto()
     OPERATION_DECIDES = auto()
-    """The operation refuses a new request, but still answers a repeated one. It reads the wallet anyway, and the wallet
-    says whether the user is disabled."""
+    """The operation refuses a new request, but still answers a repeated one. The wallet that the
+    operation reads says whether the user is disabled, so no extra read is needed."""
     SERVED = auto()
 
 
@@ -75,10 +75,10 @@ class Access(NamedTuple):
     """Who may call a route.
 
     ``permission`` is what an API key needs; if it is None, the route takes no API key. ``service_key`` checks the
-    headers for the platform's key. ``subject`` finds the user that a request is about. ``service_right`` is the right
-    that a service needs if ``permission`` is None. Otherwise, ``RIGHTS`` has this right. ``introduce`` creates the user
-    for whom a service acts, if this user is not stored yet. ``sight`` decides whether the caller may name the account
-    in the request (see ``web/sight.py``).
+    headers for the platform's key. ``subject`` finds the user that a request is about. A service needs the right
+    ``service_right`` or, if that is None, the right that ``RIGHTS`` has for ``permission``. ``introduce`` creates the
+    user for whom a service acts, if this user is not stored yet. ``sight`` decides whether the caller may name the
+    account in the request (see ``web/sight.py``).
     """
 
     who: Who
