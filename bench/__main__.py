@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 
 RESULTS = ROOT / "bench/RESULTS.md"
 IMPROVED = ROOT / "bench/improved.md"
-"""The end of the page, written by hand: figures from before and after improvements. A run measures only the present."""
+"""The end of the page: figures from before and after improvements.
+
+It is written by hand, because a run measures only the current code.
+"""
 PARTS: dict[str, Callable[[Report, Database], None]] = {
     "requests": per_request.run,
     "wire": wire.run,

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def run(module: str, requests: Sequence[dict[str, Any]], database: Database) -> list[Any]:
-    """Run ``module``, which calls ``serve``, for all requests, and return the answers.
+    """Run ``module`` for all requests, and return the answers. The module must call ``serve``.
 
-    Each request gets a new process. But if ``SCALE`` is below 1, several requests share a process, because starting
-    one for each would take most of the time of such a short run.
+    Each request gets a new process. But if ``SCALE`` is below 1, several requests share a process, because the start
+    of a process takes longer than a small measurement.
     """
     shares = batched(requests, ceil(len(requests) / scaled(len(requests))), strict=False)
     return [answer for share in shares for answer in _answers(module, share, database)]

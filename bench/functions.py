@@ -92,7 +92,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -> Figures:
     turns = (_turn_of(operation, asked, number) for number in count())
-    timed(function, operation, next(turns))  # the first request creates the client
+    timed(function, operation, next(turns))  # not counted, because the first request creates the client
     seconds = asked["seconds"]
     spent = _repeat(lambda: _spent(function, operation, next(turns)), asked["unit_turns"], seconds / 4)
     _repeat(lambda: timed(function, operation, next(turns)), asked["warm_up"], seconds / 4)
@@ -121,7 +121,7 @@ def figures_of(once: Callable[[], object], times: int) -> Figures:
 
 
 def _repeat[T](once: Callable[[], T], times: int, seconds: float, least: int = 1) -> list[T]:
-    """Repeat an action ``times`` times or for ``seconds``, whichever ends first, but at least ``least`` times."""
+    """Return the results of an action. Stop after ``times`` runs or ``seconds``, but not before ``least`` runs."""
     began = time.monotonic()
     found: list[T] = []
     while len(found) < least or (len(found) < times and time.monotonic() - began < seconds):
@@ -136,7 +136,7 @@ def _turn_of(operation: Operation, asked: dict[str, Any], number: int) -> Turn:
 
 
 def _prepared(function: Function, operation: Operation, turn: Turn) -> dict[str, Any]:
-    """Send the requests that must precede the operation, empty the caches that it names, and return its event."""
+    """Send the requests that must precede the operation, empty the cache named in `forgets`, and return the event."""
     for before in operation.before:
         function.answer(before(turn).event(), 201)
     if operation.forgets:

@@ -1,4 +1,4 @@
-"""How many sessions can begin in a second if all of them belong to the same user, and what that costs."""
+"""How many sessions can begin in a second if all of them belong to the same user, and what each session costs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,6 @@ class Writer:
 
 
 def run(report: Report, database: Database) -> None:
-    """Measure with each number of processes."""
     from bench import seed
 
     database, seconds = database.table("hot-user"), scaled(SECONDS * 1000) / 1000
@@ -101,8 +100,8 @@ def _row(found: dict[str, Any], one: float) -> list[str]:
 
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
     """Open sessions with all processes until time is up."""
-    telemetry.metrics = Uncounted()  # type: ignore[assignment]  # only an invocation of Lambda writes metrics
-    be_patient()  # this also drops the client, because processes must not share a connection
+    telemetry.metrics = Uncounted()  # type: ignore[assignment]  # outside Lambda, nothing writes the metrics
+    be_patient()  # this also drops the cached client, so each process makes its own connection
     user, seconds = asked["user"], asked["seconds"]
     begin = time.monotonic() + HEAD_START_SECONDS
     with ProcessPoolExecutor(asked["processes"], multiprocessing.get_context("fork")) as pool:
@@ -126,7 +125,6 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(user: str, process: int, begin: float, seconds: float) -> Writer:
-    """Open sessions until time is up."""
     times: list[float] = []
     end, in_time, failures, called = begin + seconds, 0, 0, 0
     time.sleep(max(0, begin - time.monotonic()))

@@ -21,7 +21,7 @@ NEVER_EXPIRES = "4070908800"
 
 @dataclass(frozen=True)
 class Request:
-    """A request, made from a sample event with this caller and this content."""
+    """A request to a function: a sample event with its caller, body and parameters replaced."""
 
     sample: str
     user: str
@@ -83,12 +83,10 @@ class Operation:
 
 
 def _session(call: str, **more: Any) -> Callable[[Turn], Request]:
-    """Return a call for the turn's session."""
     return lambda turn: Request(f"streaming_sessions/{call}", turn.user, {"sessionId": turn.session_id, **more})
 
 
 def _supervise(call: str, more: Callable[[Turn], dict[str, Any]]) -> Callable[[Turn], Request]:
-    """Return a supervisor's command on the turn's target."""
     return lambda turn: Request(
         f"credits/{call}", "supervisor", {"userId": turn.target, "notes": "bench", **more(turn)}, role="supervisor"
     )
@@ -171,5 +169,4 @@ BY_FUNCTION: dict[str, list[Operation]] = {
 
 
 def operation_named(function: str, name: str) -> Operation:
-    """Return one of a function's operations by its name."""
     return next(operation for operation in BY_FUNCTION[function] if operation.name == name)

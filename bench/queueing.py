@@ -4,9 +4,10 @@ Requests come at random (Poisson) and do what `initialize` does: read, decide, w
 ``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction, on average. The times have a gamma
 distribution of shape ``SHAPE``. A transaction locks the wallet for ``LOCKED`` seconds. A transaction that meets the
 lock gets `TransactionConflict`. If the wallet has changed since it was read, the transaction is refused with the new
-wallet. An attempt takes write units from the partition, which has ``PARTITION_UNITS_A_SECOND``. If too few are left,
-the attempt is throttled and not billed. Any other attempt is billed, even if it is refused. Pauses and time limits are
-the service's own (`operations/turns.py` and `operations/commit.py`). Change the assumed times to see their effect.
+wallet. Each attempt of a transaction takes write units from the wallet's partition, which has
+``PARTITION_UNITS_A_SECOND`` write units a second. If too few write units are left, the attempt is throttled and not
+billed. Any other attempt is billed, even if it is refused. Pauses and time limits are the service's own
+(`operations/turns.py` and `operations/commit.py`). Change the assumed times to see their effect.
 
     PYTHONPATH=layers/shared .venv/bin/python -m bench.queueing
 """
@@ -50,9 +51,9 @@ type Steps = Iterator[float]
 
 @dataclass
 class Outcome:
-    """The latencies of the successes in seconds, and how many requests were given up.
+    """The latency of each successful request in seconds, and how many requests were given up.
 
-    ``refused`` attempts are billed. ``throttled`` attempts are not.
+    ``refused`` and ``throttled`` count attempts. Refused attempts are billed, and throttled attempts are not.
     """
 
     latencies: list[float] = field(default_factory=list)
@@ -62,27 +63,27 @@ class Outcome:
 
     @property
     def asked(self) -> int:
-        """How many requests there were."""
+        """The number of requests."""
         return len(self.latencies) + self.given_up
 
     @property
     def attempts(self) -> float:
-        """Billed transactions for each success."""
+        """Billed attempts for each successful request."""
         return 1 + self.refused / max(1, len(self.latencies))
 
     @property
     def units(self) -> float:
-        """Billed write units for each success."""
+        """Billed write units for each successful request."""
         return UNITS_WRITTEN + (self.attempts - 1) * UNITS_REFUSED
 
     def percentile(self, share: float) -> float:
-        """The latency that this share of the successes did not exceed."""
+        """The latency that this share of the successful requests did not exceed."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
 class Simulation:
-    """The wallet, its partition, and the requests on it."""
+    """The wallet, its partition, and the requests."""
 
     def __init__(self, seed: int, shape: float, units: int) -> None:
         self.random = random.Random(seed)
@@ -156,9 +157,10 @@ class Simulation:
 def run(
     rate: float, seconds: float = SECONDS, seed: int = SEED, *, shape: float = SHAPE, units: int = UNITS_TAKEN
 ) -> Outcome:
-    """Send requests at ``rate`` a second for ``seconds``; an attempt takes ``units`` of the partition.
+    """Send requests at ``rate`` a second for ``seconds``.
 
-    A large ``shape`` makes the times of DynamoDB almost constant.
+    Each attempt takes ``units`` of the partition's write units. With a large ``shape``, DynamoDB's times are almost
+    constant.
     """
     simulation = Simulation(seed, shape, units)
     with patch.object(chance, "_random", simulation.random):

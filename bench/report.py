@@ -42,11 +42,9 @@ class Report:
     figures: dict[str, Figures] = field(default_factory=dict)
 
     def add(self, section: Section) -> None:
-        """Add a section."""
         self.sections.append(section)
 
     def lines(self) -> list[str]:
-        """Return all sections as Markdown."""
         return [line for section in self.sections for line in section.lines()]
 
 
@@ -61,12 +59,10 @@ class Target:
 
     @classmethod
     def at_most(cls, promise: str, limit: float, measured: float, unit: str = "") -> Target:
-        """Return a target for a figure that must not exceed its limit."""
         return cls(promise, f"≤ {limit:g}{unit}", f"{measured:.2f}{unit}", measured <= limit)
 
     @classmethod
     def at_least(cls, promise: str, limit: float, measured: float, unit: str = "") -> Target:
-        """Return a target for a figure that must not be below its limit."""
         return cls(promise, f"≥ {limit:g}{unit}", f"{measured:.2f}{unit}", measured >= limit)
 
 
@@ -87,7 +83,6 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def ms(seconds: float) -> str:
-    """Return a duration in milliseconds."""
     return f"{seconds * 1000:.2f}"
 
 

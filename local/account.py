@@ -17,7 +17,10 @@ ACCOUNT_PREFIXES = ("AWS_", "SAM_")
 NO_PROFILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 """Variables that keep a process from reading this machine's AWS profiles."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-"""Environment variables for proxies. Each can also be in upper case. If both are set, the lower-case one is used."""
+"""Environment variables for proxies. Each name can also be in upper case.
+
+If both spellings are set, the value of the lower-case name is used.
+"""
 
 
 def without_account(environ: Mapping[str, str]) -> dict[str, str]:

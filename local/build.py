@@ -65,7 +65,7 @@ def build_id() -> str:
 def deployment_id(build: str, parameters: Iterable[str]) -> str:
     """Return the BuildId for a deployment of a build with these parameters (`Name=value`).
 
-    A function gets changed parameters only if it is published again, and it is published again only if its BuildId
+    A function uses new parameters only after it is published again, and it is published again only if its BuildId
     changes. So the id depends on the parameters. Without parameters, the id is `build`.
     """
     given = sorted(parameters)

@@ -1,4 +1,4 @@
-"""The local AWS: one process on 127.0.0.1. When it stops, all its workers end too.
+"""The local AWS: one process on 127.0.0.1. When it stops, the workers of its functions end too.
 
 with emulator.start() as aws:  # on a free port, without keeping data
     dynamodb = aws.client("dynamodb")

@@ -1,6 +1,6 @@
 """Keeps data when the local AWS is stopped, killed or restarted. Runs inside MiniStack: see `emulator_launcher.py`.
 
-The pinned MiniStack has four faults, which this module mends:
+The local AWS is MiniStack. The version that we pin has four faults, which this module mends:
 
 - It saves only on SIGTERM. Here, changes are saved every few seconds, but not during a deployment.
 - It writes one file for each service, so a kill between two files leaves an inconsistent save. Here, a save is a folder
@@ -54,7 +54,7 @@ SAVE_PATH = "/_accounting/save"
 """A POST to this path saves at once; the answer comes when the save is done."""
 ATTEMPTS = 5
 FORKED_SAVE_SECONDS = 120
-"""After this time, the process that writes a save ends, and the save counts as failed."""
+"""A process that needs longer to write a save is killed, and the save counts as failed."""
 SAVE_NICENESS = 5
 """The nice value of the process that writes a save, so that requests come first."""
 READS = ("Get", "Describe", "List", "Filter", "Query", "Scan", "BatchGet", "TransactGet")
@@ -94,7 +94,7 @@ class Saves:
         persistence.STATE_DIR = str(self._newest())
 
     def save(self, services: Services) -> bool:
-        """Save all services or none; return whether it succeeded. Requests wait meanwhile."""
+        """Save all services or none; return whether they were saved. Requests wait meanwhile."""
         if self._writer:  # a forked process is saving older data
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self._writer, signal.SIGKILL)
@@ -110,7 +110,7 @@ class Saves:
         return done
 
     async def save_aside(self, services: Services) -> bool:
-        """Save as `save` does. On Linux, a forked process does it, with the data as they are at the fork."""
+        """Save as `save` does. On Linux, a forked process writes the data as they are at the fork."""
         if sys.platform != "linux":
             return self.save(services)
         async with self._one_at_a_time:
@@ -134,7 +134,7 @@ class Saves:
     def _write_and_end(self, services: Services) -> NoReturn:
         """Save in the forked process.
 
-        Unlike `save`, this removes no code of Lambda functions. Code that this process takes for unused may belong to a
+        Unlike `save`, this removes no code of Lambda functions. Code that seems unused to this process may belong to a
         deployment that began after the fork.
         """
         done = False
@@ -192,7 +192,7 @@ class Saves:
         return True
 
     def _newest(self) -> Path:
-        """Return the newest save or, before the first one, the state's own folder, where older launchers saved."""
+        """Return the newest save. If there is none, return the state's own folder, where older launchers saved."""
         numbers = [int(folder.name) for folder in self._folder.glob("*") if folder.name.isdecimal()]
         return self._folder / str(max(numbers)) if numbers else self._state
 
@@ -228,7 +228,7 @@ def save_while_serving(saves: Saves) -> None:
             await save()
 
     async def serve(scope: dict[str, Any], receive: Any, send: Send) -> None:
-        if scope["type"] == "lifespan":  # it lasts as long as the server does
+        if scope["type"] == "lifespan":  # this call lasts as long as the server runs
             regularly = asyncio.create_task(save_regularly())
             await application(scope, receive, send)
             regularly.cancel()
@@ -277,5 +277,4 @@ class QuickJson:
 
 
 def write_quickly() -> None:
-    """Write saves with the fast encoder."""
     persistence.json = QuickJson()

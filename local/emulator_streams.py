@@ -1,7 +1,8 @@
 """Saves the records of the tables' streams with the other data of the local AWS.
 
-The pinned MiniStack saves how many records each trigger has read from a stream, but not the records. After a restart,
-the stream is empty, so a trigger that had read five records would skip the first five new ones.
+The local AWS is MiniStack. The version that we pin saves how many records each trigger has read from a stream, but not
+the records. After a restart, the stream is empty, so a trigger that had read five records would skip the first five new
+records.
 """
 
 from __future__ import annotations

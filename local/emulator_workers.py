@@ -1,12 +1,13 @@
 """Makes functions start and answer sooner in the local AWS (MiniStack). `emulator_launcher.py` calls `start_sooner`.
 
-This module runs in MiniStack's own environment. In the pinned MiniStack, calls of functions wait for five reasons:
+This module runs in MiniStack's own environment. A worker is a process in which MiniStack runs one function. In the
+pinned MiniStack, calls of functions wait for five reasons:
 
 1. Each new worker unpacks the layer again, and only one worker at a time can unpack.
 2. Each worker imports botocore to count how deep functions call each other. Our functions never call each other.
 3. A burst of calls starts a worker for each call. Fewer workers would answer all calls sooner.
-4. Each worker is a new process that imports all libraries again. On Linux, this module forks workers from a process
-   that has imported the libraries (`emulator_forker.py`).
+4. Each worker imports all libraries again. On Linux, this module forks workers from a process that has imported
+   the libraries (`emulator_forker.py`).
 5. After each call, MiniStack waits some milliseconds for further lines of the call's log.
 """
 

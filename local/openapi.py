@@ -79,14 +79,14 @@ def document() -> Json:
 
 
 def _place(path_and_item: tuple[str, Json]) -> tuple[int, int]:
-    """The position of a path: by group, and within the group in the order in which the code declares routes."""
+    """The position of a path in the document: by tag, then in the order in which the code declares routes."""
     path, item = path_and_item
     declared_paths = list(dict.fromkeys(each for _, each in declared()))
     return min(list(TAGS).index(tag) for each in item.values() for tag in each["tags"]), declared_paths.index(path)
 
 
 def _parts() -> Iterator[Json]:
-    """Yield the document of the functions without a router. Then yield Powertools' document for each of the others."""
+    """Yield one document of all functions without a router. Then yield Powertools' document of each other function."""
     yield {"paths": paths_without_a_router(), "components": {"schemas": {"Error": ERROR, "Health": HEALTH}}}
     for api in apis().values():
         made = _plain(

@@ -1,6 +1,6 @@
 """The template's parameters that `make run` takes from the environment: all except SET_BY_STACK.
 
-For example, SESSION_TIMEOUT_MINUTES sets SessionTimeoutMinutes. The template says which values a parameter takes.
+For example, SESSION_TIMEOUT_MINUTES sets SessionTimeoutMinutes. The template says which values are allowed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ SET_BY_STACK = {"Architecture", "BuildId", "GradualDeployment", "IssuersSecretAr
 """The parameters that `local/stack.py` sets itself.
 
 Architecture is this machine's. BuildId is a hash of the sources and the other parameters. GradualDeployment is off,
-because the local AWS has no CodeDeploy. IssuersSecretArn is the ARN of a secret with the content of the file that the
-variable ISSUERS names.
+because the local AWS has no CodeDeploy. The variable ISSUERS names a file, and IssuersSecretArn is the ARN of a secret
+with the content of that file.
 """
 MOST_DIGITS = 18
 
@@ -27,7 +27,7 @@ MOST_DIGITS = 18
 def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the values of all parameters except SET_BY_STACK, from the environment or else the template's defaults.
 
-    Raises Refused, with the allowed values, if the environment's value is not allowed.
+    Raises Refused, with the allowed values, if a value in the environment is not allowed.
     """
     declared = {name: about for name, about in template()["Parameters"].items() if name not in SET_BY_STACK}
     return {name: _value_of(variable(name), about, environ) for name, about in declared.items()}

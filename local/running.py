@@ -1,6 +1,6 @@
 """Whether `make run` runs in this folder, and which process to stop.
 
-This module uses only the standard library, because `make stop` uses it.
+This module needs only the standard library, because `make stop` runs without the installed packages.
 
 `make run` holds a lock on a file, and the kernel releases the lock when the process ends. The file has the id of the
 process to stop. The id alone does not show whether `make run` runs: the id remains in the file after a kill, and
@@ -35,11 +35,11 @@ class Recorded(TypedDict):
 
 
 class Running:
-    """The lock of the only `make run` in this folder. Raises Refused if another process holds it."""
+    """The lock that `make run` holds in this folder. Raises Refused if another process holds the lock."""
 
     def __init__(self) -> None:
         private.folder(RUNNING.parent)
-        self._file = open(RUNNING, "a+", opener=private.opener)  # noqa: SIM115 - it is held as long as we run
+        self._file = open(RUNNING, "a+", opener=private.opener)  # noqa: SIM115 - open as long as we run
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -86,7 +86,7 @@ def stop() -> bool:
 
 
 def _recorded(file: TextIO) -> Recorded | None:
-    """Return which process to stop, or None while the holder of the lock is writing it."""
+    """Return which process to stop, or None while `make run` is writing the file."""
     file.seek(0)
     try:
         recorded: Recorded = json.load(file)

@@ -1,6 +1,6 @@
 """`make screenshots`: writes the pictures of docs/images from the console of the service that `make run` started.
 
-They show the data in the service, so run `make seed` first.
+The pictures show the data in the service, so run `make seed` before.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ MAX_BALANCES = 20
 
 
 def main() -> int:
-    """Write the pictures; return the exit status."""
     try:
         with step("Pictures in docs/images"):
             take()
@@ -45,7 +44,10 @@ def main() -> int:
 
 
 def take() -> None:
-    """Sign in as an administrator and take a picture of each screen. Raises Refused if that is not possible."""
+    """Sign in as an administrator and take a picture of each screen.
+
+    Raises Refused if the service does not accept the token, if nobody has used credits, or if there is no Chromium.
+    """
     token = tokens.accepted_token(ADMIN, "admin")
     base_url = json.loads(STACK_JSON.read_text())["baseUrl"]
     screens = {
@@ -73,7 +75,7 @@ def take() -> None:
 
 
 def _user_with_most_lots(base_url: str, token: str) -> str:
-    """Return the user with the most lots among the heaviest users. Raises Refused if nobody has used credits."""
+    """Of the users who spent the most, return the one with the most lots. Raises Refused if nobody has used credits."""
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=f"{base_url}/api/", headers=headers, trust_env=False, timeout=30) as http:
         users: dict[str, int] = http.get("usage/system").raise_for_status().json()["byUser"]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from accounting.store.table import Item, Write
 
 DAYS = 90
-"""The records are spread over this many days."""
+"""The usage records are spread over this many days."""
 
 ADMIN = "demo-admin"
 NAMES: dict[str, list[str]] = json.loads((Path(__file__).parent / "seed_names.json").read_text())

@@ -72,8 +72,8 @@ def start(
 ) -> Iterator[Stack]:
     """Run the service during the block, on a new local AWS that enforces the functions' IAM policies.
 
-    See emulator.start for `port` and `state`. `issuers` is the document of the issuers, as JSON. `parameters` are
-    values for the template's parameters.
+    See emulator.start for `port` and `state`. `issuers` describes the accepted identity providers, as JSON.
+    `parameters` are values for the template's parameters.
     """
     with emulator.start(port, state, enforce_iam=True) as aws:
         yield deploy(aws, jwt_secret or secrets.token_urlsafe(48), issuers, **parameters)
@@ -111,7 +111,7 @@ def deploy(aws: Emulator, jwt_secret: str, issuers: str = "", **parameters: str)
 def _sam_deploy(aws: Emulator, built: Build, parameters: dict[str, str]) -> None:
     data = template.read(built.template)
     for name, value in parameters.items():
-        # The local AWS gives SAM's transform the default of a parameter instead of its value.
+        # On the local AWS, SAM's transform sees only the default of a parameter, so the value becomes the default.
         data["Parameters"][name]["Default"] = value
     # SAM and the local AWS read JSON a second faster than YAML.
     with NamedTemporaryFile("w", dir=built.template.parent, suffix=".json") as file:

@@ -1,6 +1,6 @@
-"""Shows a step while it runs, and then how long it took.
+"""Shows a step of a command while the step runs, and then how long the step took.
 
-It uses only the standard library, because the bootstrap uses this module before anything is installed.
+This module uses only the standard library, because the bootstrap imports it before anything is installed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def step(title: str) -> Iterator[Callable[[str], None]]:
-    """Print `title`, and the duration when the block ends. The block gets a function that adds a note."""
+    """Print `title`, and the duration when the block ends. The block gets a function that adds a note to the title."""
     notes: list[str] = []
     on_terminal = sys.stdout.isatty()
     if on_terminal:
@@ -33,7 +33,7 @@ def step(title: str) -> Iterator[Callable[[str], None]]:
 
 
 class Refused(Exception):
-    """A request cannot be carried out; the message tells people why, and what to do instead."""
+    """A command cannot be carried out. The message says why, and what to do instead."""
 
 
 def explain(refused: Refused) -> int:

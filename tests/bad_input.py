@@ -68,7 +68,7 @@ UNKNOWN_USER = [
     "%00",
     " ",
 ]
-"""References that no user has."""
+"""Ids that no user has."""
 
 ALLOCATE = ("POST", "credits/allocate", {"userId": "{self}", "credits": 5, "expiryDays": 5, "notes": "x"})
 SET = ("POST", "credits/set", {"userId": "{self}", "credits": 5, "expiryDays": 5, "notes": "x"})

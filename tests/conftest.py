@@ -1,4 +1,4 @@
-"""For all tests: they ignore this machine's AWS account, and hypothesis sets no deadline for an example."""
+"""All tests ignore this machine's AWS account, and hypothesis sets no deadline for an example."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from local.account import forget_account
 def pytest_configure() -> None:
     """Prepare the process before any test is imported.
 
-    By default, hypothesis allows an example only 200 ms, and a slow machine needs more. Garbage collection is off
-    during the imports, because they leave no garbage, and the collector took a third of the time.
+    By default, hypothesis allows an example only 200 ms, and a slow machine needs more. The imports leave
+    no garbage, but garbage collection took a third of their time. So garbage collection is off during the imports.
     """
     forget_account()
     settings.register_profile("patient", deadline=None)

@@ -1,7 +1,7 @@
 """Usage objects as providers send them: samples and random objects.
 
-``tests/usage`` has a sample of each shape in the providers' SDKs and API references. The canonical form of each sample
-was worked out by hand. A random object is made from a random ``Call``.
+``tests/usage`` has a sample of each shape in the providers' SDKs and API references. Beside each sample is the same
+usage in the service's own format, ``canonical``, worked out by hand. A random object is made from a random ``Call``.
 """
 
 from pathlib import Path
@@ -44,7 +44,6 @@ class Call(NamedTuple):
 
     @property
     def usage(self) -> Usage:
-        """The canonical form."""
         return Usage(
             input=self.prompt + self.tool_results,
             output=self.answer + self.reasoning + self.speech,

@@ -76,7 +76,7 @@ def key_set(*keys: SigningKey) -> bytes:
 
 
 def issuer(name: str, server: KeyServer, **more: Any) -> dict[str, Any]:
-    """An issuer's configuration. Its keys are at ``/name`` on the server, and its users' ids begin with ``name-``."""
+    """The configuration of an issuer whose keys are at ``/name`` on the server. Its users' ids begin with ``name-``."""
     return {
         "issuer": f"https://{name}.example",
         "jwksUrl": server.url(f"/{name}"),
@@ -113,8 +113,8 @@ def encoded(value: Any) -> str:
 class KeyServer:
     """A server of key sets.
 
-    ``answers`` and ``redirects`` are by path. ``asked`` has the paths of all requests. While ``silent`` is set, the
-    server accepts connections and answers nothing.
+    ``answers`` maps paths to bodies, and ``redirects`` maps paths to addresses. ``asked`` has the paths of all
+    requests. While ``silent`` is set, the server accepts connections and answers nothing.
     """
 
     address: str
@@ -129,7 +129,10 @@ class KeyServer:
 
 @contextmanager
 def key_server(certificate: tuple[Path, Path] | None = None) -> Iterator[KeyServer]:
-    """Run a server of key sets on a free port during the block, over TLS if there is a certificate (with its key)."""
+    """Run a server of key sets on a free port during the block.
+
+    ``certificate`` has the files of a certificate and of its private key. Without it, the server does not use TLS.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -87,7 +87,7 @@ class Plan:
 
 
 class Provider:
-    """Answers by the current ``plan``. ``asked`` has the paths and bodies of all requests."""
+    """A server that answers by the current ``plan``. ``asked`` has the paths and bodies of all requests."""
 
     def __init__(self) -> None:
         self.plan = Plan()
@@ -156,7 +156,7 @@ class Provider:
 
             def _stream(self, plan: Plan, events: Iterator[tuple[int | None, Json | str]]) -> None:
                 self.send_response(200)
-                # Closing the connection shows that a stream broke off. The header keeps the SDK from reusing it.
+                # If a stream breaks off, this server closes the connection, so the SDK must not reuse it.
                 self.send_header("Connection", "close")
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Transfer-Encoding", "chunked")
@@ -263,7 +263,7 @@ def _message(plan: Plan, model: str) -> Json:
 
 
 def _message_events(plan: Plan, asked: Json) -> Iterator[tuple[int | None, Json | str]]:
-    """Events of a message. As with Anthropic, the first has the usage of input, and a later one the usage of output."""
+    """Events of a message. As with Anthropic, the first event reports the input, and a later event the output."""
     first_usage = {**plan.messages_usage, "output_tokens": 1} if plan.reports_usage else {}
     message = {**_message(plan, asked["model"]), "content": [], "stop_reason": None, "usage": first_usage}
     yield None, {"type": "message_start", "message": message}

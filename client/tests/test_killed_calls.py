@@ -27,7 +27,6 @@ pytestmark = pytest.mark.xdist_group("killed calls")  # all of these tests share
 ROOT = Path(__file__).parent.parent.parent
 KILLS = 12
 MOST_KILLS = 60
-"""If no process was killed in the middle of a call, more processes are killed, up to this number."""
 MOST_CALLS = 4
 """A process is killed before it has made this many calls."""
 CALL_SECONDS = 0.06
@@ -50,7 +49,7 @@ class Slow(Provider):
 
     @property
     def called(self) -> set[str]:
-        """The session ids of the calls that reached the provider. `caller.py` sends them as names of the model."""
+        """The session ids of the calls that reached the provider. `caller.py` sends the session id as the model."""
         return {body["model"] for _, body in self.asked}
 
 
@@ -146,10 +145,10 @@ def test_each_call_is_settled_exactly_once_even_if_its_process_is_killed_at_any_
     assert bank.open == set()
     assert {session.charges for session in bank.sessions.values()} == {1}
     for session_id, session in bank.sessions.items():
-        settled, is_left = session.settled or {}, session_id.startswith("leave-")
+        settled, reader_left = session.settled or {}, session_id.startswith("leave-")
         if session.outcome == "finalize":
             assert output_of(session_id, settled) == provider.plan.output_tokens
-        elif not is_left:  # killed before the usage was known: the service charges the last heartbeat
+        elif not reader_left:  # killed before the usage was known: the service charges the last heartbeat
             assert session_id not in callers.ended
             assert not {"usage", "tokensGenerated"} & settled.keys()
         elif session_id in callers.ended:
@@ -165,13 +164,13 @@ def test_without_an_outbox_no_process_settles_the_session_of_a_killed_process(fo
     with Slow.running() as provider, serving(bank) as url:
         callers = Callers(forker, kind, url, provider)
         kills = callers.run_and_kill(KILLS // 3, chance, until=lambda: bool(bank.open))
-        left, ended = bank.open, {*callers.ended}
+        open_before, ended = bank.open, {*callers.ended}
         kills += callers.run_and_kill(1, chance, until=lambda: callers.ended > ended)
 
-    assert left
+    assert open_before
     assert callers.ended > ended, "later processes have made calls"
     still_open = bank.open
-    assert left <= still_open, "only the service's sweeper ends them"
+    assert open_before <= still_open, "only the service's sweeper ends these sessions"
     assert len(still_open) <= kills
     assert callers.ended <= bank.sessions.keys() - still_open
     assert {session.charges for session_id, session in bank.sessions.items() if session_id not in still_open} == {1}

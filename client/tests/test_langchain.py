@@ -256,7 +256,7 @@ def test_nothing_stays_held_if_a_task_is_cancelled_while_the_model_thinks(provid
 
 
 def test_nothing_stays_held_if_a_task_is_cancelled_before_the_model_is_called(provider: Provider) -> None:
-    """The task waits for LangChain's limiter, and LangChain reports the task's end to no callback."""
+    """The task waits for LangChain's rate limiter. LangChain does not tell the callback that the task has ended."""
     service, limiter = Accountants(), Never()
     provider.plans()
 

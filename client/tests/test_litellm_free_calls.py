@@ -1,4 +1,4 @@
-"""Which calls of a LiteLLM proxy cost no credits. Modules made here take the place of LiteLLM and FastAPI."""
+"""Which calls of a LiteLLM proxy cost no credits. Stand-ins replace LiteLLM and FastAPI."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Logger:
 
 @pytest.fixture
 def callbacks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Import the module of the callback."""
+    """Import ``accounting_client.litellm`` while the stand-ins replace LiteLLM and FastAPI."""
     stand_ins: dict[str, dict[str, Any]] = {
         "fastapi": {"HTTPException": Refused},
         "litellm": {},

@@ -48,7 +48,7 @@ def test_ids_follow_a_clock_that_is_turned_back(monkeypatch: pytest.MonkeyPatch)
     assert [UUID(new_session_id()).int >> 80 for _ in range(2)] == [1_800_000_000_000, 1_799_999_000_000]
 
 
-def test_a_forked_process_makes_other_ids_than_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_and_its_parent_make_different_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both processes know the same newest id, and may make their next ids in the same millisecond."""
     monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000_000_000_000)
     new_session_id()

@@ -91,7 +91,7 @@ def counting(*numbers: int, seconds: float = 0) -> Body:
 
 
 def until(done: Callable[[], object], *, at_most: int = 3000) -> Body:
-    """A stream of one token at a time that ends when ``done`` is true. After ``at_most`` tokens, the test fails."""
+    """A stream that adds single tokens until ``done`` returns true. After ``at_most`` tokens, the test fails."""
 
     def body(session: Any) -> Iterator[float]:
         for _ in range(at_most):
@@ -99,7 +99,7 @@ def until(done: Callable[[], object], *, at_most: int = 3000) -> Body:
             yield 0.01
             if done():
                 return
-        pytest.fail("it never became true")
+        pytest.fail("`done` never returned true")
 
     return body
 
@@ -240,7 +240,7 @@ def test_a_fast_stream_sends_at_most_ten_heartbeats_for_each_interval(stream: Ru
 
 
 def test_a_tiny_price_does_not_cause_a_heartbeat_for_every_chunk() -> None:
-    """One credit pays for a thousand tokens. The estimate of one token is rounded up to one credit."""
+    """One credit pays for a thousand tokens. The estimate is one token, and its cost is rounded up to one credit."""
     at, beats = datetime.now(UTC), 0
     meter = Meter(1, Initialized("s", 2, 1, at, "Holding"))
 
@@ -345,7 +345,7 @@ EXPIRED = refusal(401, "TOKEN_EXPIRED")
 
 @pytest.mark.parametrize("trouble", [refusal(500, "INTERNAL_ERROR"), UNREADABLE, EXPIRED], ids=repr)
 def test_a_settlement_that_may_succeed_later_is_repeated(stream: Run, trouble: httpx.Response) -> None:
-    """After a refusal of the token, the token function may return a valid one."""
+    """After a token is refused, the token function may return a valid token."""
     service = Accountant()
     service.trouble["finalize"] = [trouble] * 4
 
@@ -408,7 +408,7 @@ def test_only_integers_are_counted_as_tokens(stream: Run, tokens: Any) -> None:
 
 
 def test_a_session_is_not_entered_if_its_id_was_used_before(stream: Run) -> None:
-    """The service answers the second opening with its first answer, and does not hold credits again."""
+    """The service repeats its answer to the first opening, and does not hold credits again."""
     service = Accountant()
     stream(service, counting(30), session_id="mine")
 
@@ -455,7 +455,7 @@ def test_an_invalid_number_of_seconds_is_refused_before_anything_is_held(stream:
     assert service.received == []
 
 
-def test_heartbeats_need_no_interval(stream: Run) -> None:
+def test_the_heartbeat_interval_may_be_none(stream: Run) -> None:
     service = Accountant()
 
     stream(service, counting(30), heartbeat_seconds=None)
@@ -531,7 +531,7 @@ def test_tokens_are_counted_only_inside_the_block_and_are_never_negative(stream:
         session.add_tokens(1)
 
 
-def test_a_session_settled_inside_the_block_is_not_settled_again_at_its_end() -> None:
+def test_a_session_settled_inside_the_block_is_settled_only_once() -> None:
     for settle, outcome in (("finalize", "completed"), ("abort", "aborted")):
         service = Accountant()
         with httpx.Client(transport=httpx.MockTransport(service)) as http:

@@ -192,7 +192,8 @@ def close(organization_id: IdentifierInPath, body: CloseOrganization | None = No
     """Close an organization. Nothing new is paid from its account; open sessions still settle.
 
     Its credits move to the account ``transferTo`` and keep their expiry. Without ``transferTo``, they are removed.
-    Later refunds of open sessions are moved or removed within minutes. Repeat the request to do this at once.
+    Later refunds of open sessions are moved or removed within minutes. Repeat the request to move or remove them at
+    once.
     """
     transfer_to = body.transfer_to if body else None
     closed = closing.close(organization_id, transfer_to, actor=api.caller.actor, now=clock())
@@ -228,7 +229,8 @@ def list_members(organization_id: IdentifierInPath, limit: Limit = MAX_LIMIT, cu
 def set_role(organization_id: IdentifierInPath, user_id: UserInPath, body: SetMember) -> MemberView:
     """Add a user to an organization, or change a member's role.
 
-    Only the organization's owners and the platform's administrators may give or take the role of owner.
+    Only the organization's owners and the platform's administrators may make a member an owner, or take the role of
+    owner away.
     """
     by = api.account.member
     member = operations.set_role(organization_id, api.subject, body.role, by=by, now=clock())

@@ -15,8 +15,8 @@ from accounting.telemetry import count, flush, logger
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Add a batch to the sums. If a chunk of it can't be added, the stream sends the batch again from this chunk on.
 
-    The transaction that adds records to the sums also marks the records as counted. So batches may arrive in any order,
-    twice, or split differently.
+    The transaction that adds records to the sums also marks the records as counted. So each record is counted once,
+    even if the stream sends it more than once, or in a different order.
 
     If a record can't be read, the function adds nothing and raises. The stream then splits the batch again and again,
     until only this record is left.

@@ -54,7 +54,7 @@ class Console:
         expect(self.page.get_by_role("heading", level=1, name=text, exact=True)).to_be_visible()
 
     def expect_figure(self, label: str, value: str) -> None:
-        """Wait until the key figure has this value."""
+        """Wait until the figure with this label has this value."""
         term = self.page.get_by_role("term").filter(has_text=re.compile(f"^{re.escape(label)}$"))
         expect(term.locator("xpath=following-sibling::dd[1]")).to_have_text(value)
 

@@ -147,7 +147,7 @@ def test_a_pasted_api_key_may_do_only_what_its_permissions_allow(
     opened[1].errors.clear()  # Chromium reports the 403
 
 
-def test_a_pasted_internal_key_opens_an_internal_route(service: Stack, page: Page) -> None:
+def test_an_internal_route_accepts_the_pasted_internal_key(service: Stack, page: Page) -> None:
     _authorize(page, "internalKey", service.internal_api_key)
 
     _, status, shown = _execute(page, "postApiUsersSync")

@@ -9,7 +9,6 @@ FOLDER = "tests/contract/"
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put these tests in one group."""
     for item in items:
         if item.nodeid.startswith(FOLDER):
             item.add_marker(pytest.mark.xdist_group("contract"))

@@ -110,7 +110,7 @@ def test_tzdata_is_installed_for_exactly_the_functions_that_compute_windows() ->
 
 
 def test_only_the_authorizer_imports_pyjwt_and_cryptography() -> None:
-    """Every function contains the layer, and cryptography alone is larger than the layer."""
+    """If they were in the layer, every function would contain them, and cryptography alone is larger than the layer."""
     locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
     verifies = ("accounting.identity", "accounting.tokens")
     verifying = [name for name in function_names() if any(where.startswith(verifies) for where, _ in reach(name))]
@@ -150,7 +150,7 @@ def _is_sys_modules(node: ast.AST) -> bool:
     return isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.modules"
 
 
-def test_modules_as_values_finds_each_use_of_a_module_as_a_value() -> None:
+def test_each_use_of_a_module_as_a_value_is_found() -> None:
     source = """
 from accounting import store
 from accounting.store import wallets as kept

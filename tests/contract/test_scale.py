@@ -5,7 +5,7 @@ import pytest
 from bench.queueing import SHAPE, run
 
 CONSTANT = 1e6
-"""The shape of a gamma distribution of service times that hardly vary."""
+"""A shape of the gamma distribution with which the times of DynamoDB hardly vary."""
 
 
 @pytest.mark.parametrize("shape", [SHAPE, CONSTANT])
@@ -19,9 +19,10 @@ def test_99_percent_of_commands_take_at_most_300_ms_at_a_rate_of_60_a_second(sha
 
 
 def test_a_user_who_begins_and_ends_sessions_gets_55_commands_a_second() -> None:
-    """On average, a command takes 6 of the partition's write units: initialize takes 4, finalize 8.
+    """An attempt takes 6 of the partition's write units on average: 4 for initialize, 8 for finalize.
 
-    At 60 commands a second, a command needs about 2.7 attempts, so bursts exceed the partition's 1,000 units a second.
+    At 60 commands a second, a command needs about 2.7 attempts. That is about 970 write units a second on average, so
+    bursts exceed the partition's 1,000.
     """
     fine, throttled = run(55, seconds=120, units=6), run(60, seconds=120, units=6)
 

@@ -323,7 +323,7 @@ def test_every_gateway_response_is_defined() -> None:
     assert set(gateway_answers()) == KINDS - ANSWERED_BY_DEFAULT_5XX
 
 
-def test_preflights_name_the_allowed_origin_or_none() -> None:
+def test_preflights_name_an_origin_only_if_an_origin_is_allowed() -> None:
     cors = properties("AWS::Serverless::Api")["Cors"]
 
     assert cors["AllowOrigin"] == only_with_an_origin({"Fn::Sub": "'${CorsAllowOrigin}'"})
@@ -382,7 +382,7 @@ def test_a_scheduled_run_that_fails_puts_a_message_into_a_queue_and_is_not_repea
     assert schedule["RetryPolicy"] == {"MaximumRetryAttempts": 0}
 
 
-def test_a_message_about_records_that_cannot_be_counted_is_put_into_a_queue() -> None:
+def test_uncounted_records_are_reported_to_a_queue() -> None:
     stream = functions()["rollups"]["Events"]["NewUsage"]["Properties"]
 
     assert stream["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["UncountedRecords", "Arn"]}
@@ -409,7 +409,7 @@ OF_AWS = {
     "AWS/Lambda": {"ConcurrentExecutions", "Invocations", "IteratorAge", "Throttles"},
     "AWS/SQS": {"ApproximateNumberOfMessagesVisible"},
 }
-"""The metrics of AWS that the template names, spelled as AWS documents them. A misspelled one would have no values."""
+"""The metrics of AWS that the template names, spelled as AWS documents them. A misspelled name would have no values."""
 
 
 def is_reported(namespace: str, metric: str) -> bool:
@@ -449,7 +449,7 @@ def test_the_dashboard_shows_every_alarm_and_only_metrics_that_are_reported() ->
     assert {metric for metric in metrics if not is_reported(*metric)} == set()
 
 
-def test_every_metric_of_aws_in_the_list_is_used() -> None:
+def test_every_listed_metric_of_aws_is_used() -> None:
     body = properties("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"]
     alarms = [alarm["Properties"] for alarm in ALARMS.values()]
     used = metrics_of_dashboard(body) | {(alarm["Namespace"], alarm["MetricName"]) for alarm in alarms}
@@ -481,7 +481,7 @@ def test_everything_at_rest_can_be_encrypted_with_the_operators_key(kind: str, a
         }
 
 
-def test_only_the_authorizer_credits_sessions_and_usage_can_reserve_concurrency() -> None:
+def test_only_four_functions_can_reserve_concurrency() -> None:
     reserving = {name for name in function_names() if "ReservedConcurrentExecutions" in functions()[name]}
 
     assert reserving == {"authorizer", "credits", "streaming_sessions", "usage"}

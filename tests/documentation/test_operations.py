@@ -1,4 +1,4 @@
-"""All commands of docs/operations.md in order, except that the second stack comes last.
+"""All commands of docs/operations.md in order, except that the command for a second stack comes last.
 
 The local AWS is empty at first.
 """
@@ -109,7 +109,7 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
 def assert_is_a_second_stack(aws: Emulator, name: str, tags: dict[str, str]) -> None:
     """Assert that the stack ``name`` answers, and has its own copy of each resource of the first stack.
 
-    The copy has the same name, but with ``name`` in place of the first stack's name.
+    The names of the copies begin with ``name`` where the originals' names begin with the first stack's name.
     """
     second = stack(aws, name)
     outputs = {each["OutputKey"]: each["OutputValue"] for each in second["Outputs"]}

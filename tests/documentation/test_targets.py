@@ -84,7 +84,7 @@ def test_mutants_of_a_module_are_killed(project: Project, documentation: Documen
 
 
 def test_a_simulation_runs_the_given_seeds(project: Project, documentation: Documentation) -> None:
-    """Each command runs one or two seeds. A command with a sabotage runs up to 30 seeds, until one fails."""
+    """A command with a sabotage runs up to 30 seeds, until a seed fails. Any other command runs one or two seeds."""
     for command in [*documentation.page("tests/simulation/README.md"), documentation.line("make simulate SEEDS=1000")]:
         if command.startswith("make simulate"):
             sabotaged = "SABOTAGE" in command

@@ -1,4 +1,4 @@
-"""A user's books: what HTTP answers, what the table holds, and the check that both agree."""
+"""A user's books: what the API returns, what the table stores, and the check that both agree."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _plain(item: Item) -> Item:
 
 
 def usage_in_stream(service: Stack, user_id: str) -> dict[str, str]:
-    """Return the position of a user's first usage record in the table's stream, as ``get_shard_iterator`` takes it."""
+    """Return where a user's first usage record is in the table's stream, as arguments of `get_shard_iterator`."""
     streams = service.aws.client("dynamodbstreams")
     (stream,) = streams.list_streams(TableName=service.table_name)["Streams"]
     (shard,) = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]

@@ -36,7 +36,7 @@ def without_permissions(service: Stack, function: str) -> Iterator[None]:
 
 @contextmanager
 def with_environment(service: Stack, function: str, **variables: str) -> Iterator[None]:
-    """Make the gateway call a version of a function with other environment variables, as a deployment does."""
+    """Publish a version of a function with added or changed variables, and let the gateway call that version."""
     functions, name = service.aws.client("lambda"), _name(service, function)
     before = functions.get_function_configuration(FunctionName=name)["Environment"]
     live = functions.get_alias(FunctionName=name, Name="live")["FunctionVersion"]

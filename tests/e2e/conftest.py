@@ -67,8 +67,6 @@ def service(key_server: KeyServer) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def token(service: Stack) -> Mint:
-    """Return a function that makes a token for any user."""
-
     def mint(sub: str, role: str = "user", **claims: Any) -> str:
         return tokens.mint(service.jwt_secret, sub, role, **claims)
 
@@ -83,7 +81,7 @@ def answers() -> Answers:
 
 @pytest.fixture(scope="session")
 def http(service: Stack, answers: Answers) -> Iterator[httpx.Client]:
-    """Return a client of the service that many threads can share."""
+    """Return an HTTP client for the service. Many threads can share the client."""
     stage = httpx.URL(service.base_url).path
 
     def note(response: httpx.Response) -> None:
@@ -106,14 +104,11 @@ def http(service: Stack, answers: Answers) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def admin(http: httpx.Client, token: Mint) -> Person:
-    """Return an administrator."""
     return Person(http, "boss", token("boss", "admin"))
 
 
 @pytest.fixture(scope="session")
 def people(http: httpx.Client, token: Mint, admin: Person) -> People:
-    """Return a function that creates a new, separate user for a test."""
-
     def make(role: str = "user", credits: int = 0, **claims: Any) -> Person:
         user_id = new_id(role)
         person = Person(http, user_id, token(user_id, role, **claims))

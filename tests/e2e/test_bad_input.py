@@ -120,13 +120,13 @@ def test_a_route_that_changes_nothing_accepts_unknown_fields(person: Target, rou
     answer = person.call(method, path, text_of({**good, "more": 1}, person.names), params={"more": "1"})
     without = person.call(method, path, text_of(good, person.names))
 
-    status = 401 if route == VALIDATE_KEY else 200  # the sample for VALIDATE_KEY has an unknown key
+    status = 401 if route == VALIDATE_KEY else 200  # the sample for VALIDATE_KEY has an API key that does not exist
     assert (answer.status_code, without.status_code) == (status, status), described(answer)
     assert answer.json() == without.json()
 
 
 @pytest.mark.parametrize(("route", "field"), [(ALLOCATE, "credits"), (SET, "credits"), (ADJUST, "adjustment")])
-def test_an_expiry_that_is_invalid_out_of_range_or_given_twice_is_refused(
+def test_an_expiry_that_is_invalid_out_of_range_or_set_in_two_fields_is_refused(
     service: Stack, person: Target, route: Route, field: str
 ) -> None:
     method, path, _ = route

@@ -141,7 +141,7 @@ def test_the_id_of_an_ended_session_cannot_be_used_again(
 
 
 @both_clients
-def test_a_session_whose_settlement_fails_is_logged_and_can_be_settled_later(
+def test_a_failed_settlement_is_logged_and_can_be_repeated_later(
     service: Stack, people: People, wire: Wire, stream: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     person = people(credits=100)
@@ -177,7 +177,7 @@ def test_a_session_is_released_if_the_answer_to_its_opening_is_lost(
 
 
 @both_clients
-def test_a_stream_whose_hold_can_no_longer_be_raised_is_stopped_and_charged(
+def test_a_stream_is_stopped_and_charged_if_its_hold_can_no_longer_be_raised(
     service: Stack, people: People, wire: Wire, stream: Any
 ) -> None:
     person, generated = people(credits=3), 0

@@ -1,4 +1,4 @@
-"""The API's page: all of its files come from this service. `tests/browser` opens it."""
+"""The API's page: all of its files come from this service. Tests in `tests/browser` open the page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ONLY_THIS_SERVICE = {
 
 
 class _Addresses(HTMLParser):
-    """Every address on a page, and whether the page has inline scripts or styles."""
+    """Every address on a page, and the tags of its inline scripts and styles."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def _addresses_in(html: str) -> _Addresses:
     return addresses
 
 
-def test_the_document_is_served_as_it_is_committed(http: httpx.Client) -> None:
+def test_the_served_openapi_document_is_the_committed_file(http: httpx.Client) -> None:
     answer = http.get("/api/openapi.json")
 
     assert answer.status_code == 200, described(answer)
@@ -58,7 +58,7 @@ def test_the_document_is_served_as_it_is_committed(http: httpx.Client) -> None:
     assert urljoin(str(answer.url), server["url"]).rstrip("/") == str(http.base_url).rstrip("/")
 
 
-def test_the_page_may_load_from_and_call_only_this_service(http: httpx.Client) -> None:
+def test_the_policy_of_the_page_allows_only_this_service(http: httpx.Client) -> None:
     answer = http.get("/api/docs")
 
     assert answer.status_code == 200, described(answer)

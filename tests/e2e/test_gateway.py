@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ADMITTED_AT_ONCE = "3"
 FILE_OF = {"/api/docs/{}": "page.js", "/api/console/{}/{}": "app.js", "/api/console/{}/screens/{}": "overview.js"}
-"""A file for each route that returns files."""
+"""The name of one file for each route that returns files."""
 
 
 @pytest.mark.parametrize("route", sorted(CONTRACT.keys() - PUBLIC), ids=" ".join)
@@ -83,7 +83,7 @@ def test_every_kind_of_answer_has_the_security_headers(http: httpx.Client, peopl
 
 
 @pytest.mark.parametrize("route", sorted(HEADS), ids=" ".join)
-def test_head_answers_like_get_without_a_body(http: httpx.Client, route: Route) -> None:
+def test_head_returns_the_status_and_headers_of_get_and_no_body(http: httpx.Client, route: Route) -> None:
     path = route[1].replace("console/{}", f"console/{console_version()}").replace("/{}", f"/{FILE_OF.get(route[1])}")
     whole, head = http.get(path), http.head(path)
 
@@ -96,7 +96,7 @@ def test_head_answers_like_get_without_a_body(http: httpx.Client, route: Route) 
     assert SECURITY_HEADERS.keys() <= of_head.keys()
 
 
-def test_head_of_a_file_that_does_not_exist_is_refused_without_a_body(http: httpx.Client) -> None:
+def test_head_of_an_unknown_file_returns_404_and_no_body(http: httpx.Client) -> None:
     answer = http.head("/api/docs/nothing")
 
     assert (answer.status_code, answer.content) == (404, b"")

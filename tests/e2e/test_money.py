@@ -184,7 +184,7 @@ def test_expired_credits_cannot_be_spent_and_the_next_command_records_the_expiry
     assert books.wallet["expired"] == 100
 
 
-def test_credits_that_expired_while_held_return_for_one_day(service: Stack, people: People) -> None:
+def test_a_refund_of_credits_that_expired_while_held_is_valid_for_one_day(service: Stack, people: People) -> None:
     person = people(credits=60)
     session = person.open(50_000)
     _let_lots_expire(service, person)

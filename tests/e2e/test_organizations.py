@@ -18,7 +18,7 @@ PAGE = ROOT / "docs/organizations.md"
 BUDGETS = ROOT / "docs/budgets.md"
 
 
-def test_the_examples_of_the_page_of_organizations_work(
+def test_the_examples_in_docs_organizations_work(
     service: Stack, admin: Person, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     team = {f"{name}@example.com": people() for name in ("ada", "grace", "linus")}
@@ -70,7 +70,7 @@ def test_a_closed_organization_can_still_be_read(admin: Person, people: People) 
     assert_refused(owner.call("PUT", path, {"role": "member"}), 409, "ORGANIZATION_CLOSED")
 
 
-def test_the_examples_of_the_page_of_budgets_work(
+def test_the_examples_in_docs_budgets_work(
     service: Stack, admin: Person, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     owner, member = people(), people()

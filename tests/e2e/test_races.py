@@ -26,8 +26,8 @@ WARMING_ROUNDS = 4
 def warm(http: httpx.Client, token: Mint, people: People) -> None:
     """Make the emulator start all workers that the tests need, so that concurrent requests meet in the database.
 
-    A call that finds no free worker starts one, which takes a second of processor time. On a busy machine, some calls
-    time out. The workers that they started keep running, so all calls are sent again.
+    A call that finds no free worker starts another worker, which takes a second of processor time. On a busy machine,
+    some calls time out. The workers that these calls started keep running, so all calls are sent again.
     """
     anybody = people()
     paths = ("credits/balance", "streaming-sessions/active")
@@ -49,7 +49,7 @@ def _without(answers: list[httpx.Response], name: str) -> list[dict[str, object]
     return [{key: value for key, value in answer.json().items() if key != name} for answer in answers]
 
 
-def test_credits_for_ten_sessions_open_exactly_ten_of_32_sessions(service: Stack, people: People) -> None:
+def test_if_the_credits_cover_ten_sessions_exactly_ten_of_32_begin(service: Stack, people: People) -> None:
     person = people(credits=20)
 
     def initialize(number: int) -> httpx.Response:
@@ -73,7 +73,7 @@ def test_credits_for_ten_sessions_open_exactly_ten_of_32_sessions(service: Stack
 
 
 def test_16_identical_initializations_hold_once(service: Stack, people: People) -> None:
-    # Enough for one session only. The other 15 requests must get that session, not INSUFFICIENT_CREDITS.
+    # The credits cover one session. The 15 repeats must get the same session, not INSUFFICIENT_CREDITS.
     person = people(credits=6)
     body = {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": 5000}
 
@@ -212,7 +212,7 @@ def test_the_first_16_requests_of_a_new_user_all_succeed(
     assert [item["sk"] for item in items_of(service, user_id)] == ["PROFILE"]
 
 
-def test_credits_for_16_sessions_open_all_16(service: Stack, people: People) -> None:
+def test_if_the_credits_cover_16_sessions_all_16_begin(service: Stack, people: People) -> None:
     person = people(credits=2 * REPEATS)
 
     answers = at_once(

@@ -91,7 +91,7 @@ def test_a_request_that_does_not_name_exactly_one_user_is_refused(
     assert http.get("/api/credits/balance", headers=headers).status_code == 200
 
 
-def test_the_header_alone_does_not_make_a_caller_a_service(people: People) -> None:
+def test_a_user_cannot_act_for_another_user_by_sending_x_on_behalf_of(people: People) -> None:
     one, other = people(credits=3), people(credits=4)
 
     assert one.call("GET", "credits/balance", headers={"X-On-Behalf-Of": other.id}).json()["totalCredits"] == 3

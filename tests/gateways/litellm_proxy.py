@@ -70,7 +70,7 @@ class Proxy:
         callback: str = "accounting_client.litellm.accounting",
         **environ: str,
     ) -> Iterator[Proxy]:
-        """Run a proxy during the block. It gets its configuration from ``folder``, and can import the modules there."""
+        """Run a proxy during the ``with`` block. The proxy can import modules that are in ``folder``."""
         names = {"base_url": provider.base_url, "origin": provider.origin, "callback": callback}
         names["master_key"] = secrets.token_hex(16)
         (folder / "config.yaml").write_text(CONFIG % names)
@@ -96,7 +96,7 @@ class Proxy:
 
     @contextmanager
     def ask(self, path: str, body: dict[str, Any], **key: Any) -> Iterator[httpx.Response]:
-        """Send a request whose key has these attributes, such as ``user_id``. The answer can be read as a stream."""
+        """Send a request with an API key that has the fields ``key``, such as ``user_id``. Yield the answer unread."""
         headers = {"Authorization": f"Bearer sk-{json.dumps(key).encode().hex()}"}
         with (
             httpx.Client(trust_env=False, verify=PLAIN, timeout=PATIENCE_SECONDS) as http,

@@ -216,6 +216,6 @@ def test_a_further_call_for_the_same_request_is_charged_too(
     while person.balance()["totalCredits"] != 90 or person.balance()["heldCredits"]:
         assert time.monotonic() < deadline, person.balance()
         time.sleep(0.1)
-    books = balanced(service, person)  # `audited` would expect only the session's usage record
+    books = balanced(service, person)  # `audited` would refuse the further call's usage record
     assert [record["credits"] for record in books.usage] == [5, 5]
     assert {record["service"] for record in books.usage} == {"chat-streaming"}

@@ -46,7 +46,7 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 @contextmanager
 def new_table(aws: Emulator, dynamodb: Any, patch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Make an empty table from the template for the block. The environment names it until ``patch`` is undone."""
+    """Make an empty table, and delete it after the block. The environment names the table until ``patch`` is undone."""
     name = f"test-{uuid4()}"
     create_table(dynamodb, name)
     patch.setenv("TABLE_NAME", name)
@@ -54,7 +54,7 @@ def new_table(aws: Emulator, dynamodb: Any, patch: pytest.MonkeyPatch) -> Iterat
     patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     patch.setenv("AWS_ACCESS_KEY_ID", "test")
     patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    # Lambda never sets REQUESTS_CA_BUNDLE. With it, botocore takes a tenth of a second to make each test's client.
+    # Lambda never sets REQUESTS_CA_BUNDLE. If it is set, botocore takes a tenth of a second to make each test's client.
     patch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     settings_module.settings.cache_clear()
     table.client.cache_clear()

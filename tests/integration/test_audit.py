@@ -108,7 +108,7 @@ def test_tampering_with_new_entries_is_found_by_the_next_audit(tamper: Tamper) -
 
 
 @pytest.mark.usefixtures("three_users")
-def test_a_wallet_that_was_changed_is_found_by_the_next_audit(dynamodb: Any, table_name: str) -> None:
+def test_tampering_with_a_wallet_is_found_by_the_next_audit(dynamodb: Any, table_name: str) -> None:
     audit_all(NOW, always)
     dynamodb.update_item(
         TableName=table_name,
@@ -173,7 +173,7 @@ def test_an_audit_resumes_where_the_last_one_ran_out_of_time() -> None:
 
     assert (first.complete, second.complete) == (False, True)
     assert first.wallets + second.wallets == 3
-    assert audit_all(NOW, always).wallets == 3, "the next audit begins again"
+    assert audit_all(NOW, always).wallets == 3, "after a complete audit, the next audit begins with the first wallet"
 
 
 def test_commands_during_an_audit_cause_no_finding(user: MakeUser) -> None:
@@ -190,7 +190,7 @@ def test_commands_during_an_audit_cause_no_finding(user: MakeUser) -> None:
     assert {(each.drifting, each.failures) for each in audits} == {(0, 0)}
 
 
-def test_an_audit_on_request_continues_a_long_ledger_from_the_last_proof(
+def test_an_audit_on_request_proves_only_the_new_entries_of_a_long_ledger(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("accounting.operations.audit.MAX_READ_AGAIN", 10)
@@ -222,7 +222,7 @@ def test_auditing_many_wallets_takes_bounded_memory() -> None:
     tracemalloc.stop()
     logging.getLogger(__name__).info("%s wallets in %.1f s, at most %s KB", WALLETS, seconds, peak // 1024)
     assert audited == Audited(wallets=WALLETS)
-    assert peak < 16 * 1024 * 1024, "whatever the number of wallets"
+    assert peak < 16 * 1024 * 1024, "memory must not grow with the number of wallets"
 
 
 def _somebody(user_id: str) -> list[table.Item]:

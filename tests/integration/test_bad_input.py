@@ -50,7 +50,6 @@ def answer_to(method: str, path: str, body: str) -> dict[str, Any]:
 
 
 def create(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Send a request, assert that the answer is 201, and return the answer's body."""
     answer = answer_to(method, path, json.dumps(body))
     assert answer["statusCode"] == 201, answer
     read: dict[str, Any] = json.loads(answer["body"])

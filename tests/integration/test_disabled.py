@@ -149,7 +149,7 @@ def test_an_administrator_can_disable_neither_themselves_nor_an_unknown_user(use
         disable("nobody")
 
 
-def test_a_hold_concurrent_with_disabling_is_either_earlier_or_refused(user: MakeUser) -> None:
+def test_a_hold_either_precedes_a_concurrent_disabling_or_is_refused(user: MakeUser) -> None:
     user("u1", 10_000)
     for round_ in range(6):
         calls = [partial(initialize, f"{round_}-{number}") for number in range(6)]

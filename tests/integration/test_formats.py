@@ -173,7 +173,7 @@ def test_replacing_an_item_keeps_attributes_of_a_newer_version(
     assert written == newer
 
 
-def test_the_issue_time_of_a_token_from_a_fast_clock_is_stored() -> None:
+def test_a_tokens_issue_time_in_the_future_is_stored() -> None:
     synced = users.sync(Description("u1", role="admin", issued_at=NOW // 1000 + 25), NOW)[0]
 
     assert synced.ahead == NOW // 1000 + 25

@@ -108,7 +108,7 @@ def test_a_key_is_kept_for_seven_days_and_can_then_be_reused(user: MakeUser) -> 
         credits.allocate(request(now=NOW + 7 * DAY + 1), 7)
 
 
-def test_a_removal_repeated_after_its_key_expired_is_decided_again(user: MakeUser) -> None:
+def test_a_removal_is_decided_again_if_it_is_repeated_after_its_key_expired(user: MakeUser) -> None:
     user("u1", 100, days=300)
     credits.remove(request(), 100)
 
@@ -227,7 +227,7 @@ def test_a_repeated_finalize_gets_the_first_answer(user: MakeUser) -> None:
     assert assert_books_balance("u1").charged == 2
 
 
-def test_after_a_finalize_any_other_finalize_or_abort_is_refused_with_the_status(user: MakeUser) -> None:
+def test_after_a_finalize_an_abort_or_a_different_finalize_is_refused(user: MakeUser) -> None:
     user("u1", 60)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     settling.finalize("u1", "s1", 2_000, success=False, now=NOW)
@@ -277,7 +277,7 @@ def test_a_request_that_named_a_user_by_email_can_be_repeated_after_the_email_ch
     assert assert_books_balance("u2").available == 0
 
 
-def test_a_repeated_allocation_is_answered_after_its_expiry(user: MakeUser) -> None:
+def test_a_repeated_allocation_is_answered_even_after_its_credits_expired(user: MakeUser) -> None:
     user("u1")
     until = request()._replace(expires_at=NOW + DAY)
     first = credits.allocate(until, 7)

@@ -1,4 +1,4 @@
-"""The first sweep of many stale sessions is killed before it ends: no session is lost or settled twice.
+"""A sweep of many stale sessions is killed before it ends, and the next sweep settles the rest.
 
 By default there are 400 sessions; with ``SWEEP_USERS=50``, there are 5,000.
 """

@@ -27,7 +27,7 @@ from tests.members import organization_with
 type MakeUser = Callable[..., str]
 
 ORGANIZATION = stored("org:o1")
-THOUSAND = Usage(1_000, 1_000)
+TWO_THOUSAND = Usage(1_000, 1_000)
 
 
 def record(used: Usage | None, credits: int, *, service: str = "images", at: int = NOW, **more: Any) -> UsageRecord:
@@ -44,10 +44,10 @@ def card_of(model_id: str, variant: str | None) -> RateCard:
 
 def test_records_are_priced_by_model_and_day() -> None:
     made = [
-        record(THOUSAND, 3),
-        record(THOUSAND, 4, at=NOW + 1),
-        record(THOUSAND, 1, at=NOW + DAY, variant="batch"),
-        record(THOUSAND, 9, operation="x", priced_as="n"),
+        record(TWO_THOUSAND, 3),
+        record(TWO_THOUSAND, 4, at=NOW + 1),
+        record(TWO_THOUSAND, 1, at=NOW + DAY, variant="batch"),
+        record(TWO_THOUSAND, 9, operation="x", priced_as="n"),
     ]
 
     report = rerate.rerate(made, card_of)
@@ -65,7 +65,7 @@ def test_records_are_priced_by_model_and_day() -> None:
 
 
 def test_unchanged_costs_have_no_line() -> None:
-    _, total = rerate.rerate([record(THOUSAND, 4)], card_of).lines()
+    _, total = rerate.rerate([record(TWO_THOUSAND, 4)], card_of).lines()
 
     assert total.split() == ["total", "1", "4", "4", "+0"]
 
@@ -74,7 +74,7 @@ def test_records_without_a_price_or_without_usage_by_class_are_left_out_and_coun
     made = [
         record(None, 5, priced_as=None),
         record(None, 5, service="chat-streaming", unclassified=700),
-        record(THOUSAND, 5, priced_as="gone"),
+        record(TWO_THOUSAND, 5, priced_as="gone"),
     ]
 
     report = rerate.rerate(made, card_of)
@@ -96,9 +96,9 @@ def test_a_session_that_was_corrected_late_is_priced_as_a_whole() -> None:
     )
     of_a_number = record(None, 2, service="chat-streaming-expired", metadata={"sessionId": "n"}, unclassified=900)
     by_class = record(
-        THOUSAND, 2, service="chat-streaming", metadata={"sessionId": "n", "late": True}, unclassified=-900
+        TWO_THOUSAND, 2, service="chat-streaming", metadata={"sessionId": "n", "late": True}, unclassified=-900
     )
-    alone = record(THOUSAND, 7, service="chat-streaming", metadata={"sessionId": "before", "late": True})
+    alone = record(TWO_THOUSAND, 7, service="chat-streaming", metadata={"sessionId": "before", "late": True})
 
     report = rerate.rerate([late, swept, of_a_number, by_class, alone], card_of)
 
@@ -107,7 +107,7 @@ def test_a_session_that_was_corrected_late_is_priced_as_a_whole() -> None:
 
 
 def test_a_sweep_without_late_usage_is_priced_like_any_record() -> None:
-    swept = record(THOUSAND, 5, service="chat-streaming-expired", metadata={"sessionId": "s"})
+    swept = record(TWO_THOUSAND, 5, service="chat-streaming-expired", metadata={"sessionId": "s"})
 
     assert rerate.rerate([swept], card_of).costs == {("m", day(NOW)): Cost(1, 5, 4)}
 
@@ -122,15 +122,17 @@ def test_the_tool_reads_the_records_of_all_users_and_writes_nothing(
     for who in ("u1", "u2"):
         user(who, 1_000)
     organization_with(ORGANIZATION, "u2")
-    used = ModelCall("m", THOUSAND)
+    used = ModelCall("m", TWO_THOUSAND)
     made = [
         usage.record(Event("u1", "images", "draw", used, {}, True), now=NOW, key=None).record,
         usage.record(Event("u2", "chat", "m", used, {}, False, ORGANIZATION), now=NOW + DAY, key=None).record,
         usage.record(Event("u2", "images", "draw", 5, {}, False), now=NOW, key=None).record,
-        usage.record(Event("u2", "chat", "other", ModelCall("other", THOUSAND), {}, False), now=NOW, key=None).record,
+        usage.record(
+            Event("u2", "chat", "other", ModelCall("other", TWO_THOUSAND), {}, False), now=NOW, key=None
+        ).record,
         usage.record(Event("u1", "chat", "m", used, {}, False), now=NOW - DAY, key=None).record,
     ]
-    sessions.initialize("u1", "s", "m", 1_000, now=NOW, estimated_usage=THOUSAND)
+    sessions.initialize("u1", "s", "m", 1_000, now=NOW, estimated_usage=TWO_THOUSAND)
     sessions.heartbeat("u1", "s", 500, now=NOW)
     sweep(NOW + 61 * MINUTE, lambda: True)
     report = Report.of(None, Usage(1_000, 900))
@@ -162,7 +164,7 @@ def test_a_user_may_have_any_number_of_records_on_one_day(monkeypatch: pytest.Mo
     monkeypatch.setattr(
         "accounting.store.table.queries._query", lambda *_, **__: repeat({"pk": "ACCOUNT#user:u1"}, many)
     )
-    monkeypatch.setattr("accounting.store.usage.from_item", lambda *_: record(THOUSAND, 1))
+    monkeypatch.setattr("accounting.store.usage.from_item", lambda *_: record(TWO_THOUSAND, 1))
 
     assert sum(1 for _ in rerate._records(NOW, NOW + 1, None)) == many
 

@@ -47,7 +47,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let the test set the clock of the caches, and begin with empty caches."""
+    """Empty the caches, and give them a clock that the test sets."""
     clock = Clock()
     monkeypatch.setattr(cache, "_now", lambda: clock.seconds)
     for module, name, read in (
@@ -247,7 +247,7 @@ def test_a_service_is_refused_for_a_disabled_user(user: MakeUser) -> None:
         admit(READ, caller)
 
 
-def test_creating_a_user_needs_the_right_users_sync() -> None:
+def test_a_service_needs_a_right_to_create_a_user() -> None:
     introducing = Access(Who.USERS, "credits:read", introduce=users.introduce)
     with pytest.raises(RightMissing) as refused:
         admit(introducing, acting(create("read"), "new"))
@@ -270,7 +270,7 @@ def test_two_services_that_name_a_new_user_at_the_same_time_create_one_user() ->
     assert users.total("user") == 1
 
 
-def test_another_users_address_cannot_be_the_id_of_a_new_user(user: MakeUser) -> None:
+def test_another_users_email_cannot_be_the_id_of_a_new_user(user: MakeUser) -> None:
     user("u1")
     known = users.find("u1")
     assert known is not None

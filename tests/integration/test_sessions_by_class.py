@@ -1,4 +1,4 @@
-"""Sessions that report usage by token class: holds, heartbeats, settlements, sweeps, and what they cost."""
+"""Sessions that report usage by token class: holds, heartbeats, charges, sweeps, and database calls."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -133,7 +133,7 @@ def test_changed_inputs_are_priced_anew_and_raise_the_hold() -> None:
     assert assert_books_balance("u1").held == after.allocated_credits
 
 
-def test_crossing_a_tier_reprices_the_whole_input_and_raising_the_hold_can_be_refused() -> None:
+def test_input_above_a_tiers_threshold_is_repriced_as_a_whole_and_the_heartbeat_can_be_refused() -> None:
     initialize()
 
     with pytest.raises(InsufficientCredits):
@@ -173,7 +173,7 @@ def test_a_more_expensive_class_of_output_raises_the_hold_or_is_refused() -> Non
     assert assert_books_balance("u1").held == after.allocated_credits
 
 
-def test_concurrent_heartbeats_keep_the_furthest_usage() -> None:
+def test_after_concurrent_heartbeats_a_session_has_the_highest_usage() -> None:
     dear = RateCard(Rates(THOUSAND, THOUSAND, reasoning=10 * THOUSAND))
     price_rules.add(PriceRule("m", dear, NOW), now=NOW, key=None)
     prices.forget()
@@ -186,7 +186,7 @@ def test_concurrent_heartbeats_keep_the_furthest_usage() -> None:
     assert session().reported_usage == usages[-1]
 
 
-def test_an_alias_of_the_sessions_model_keeps_the_sessions_price() -> None:
+def test_a_finalize_that_names_an_alias_of_the_sessions_model_is_charged_at_the_sessions_price() -> None:
     price_rules.add(PriceRule("n", RateCard.flat(THOUSAND), NOW - DAY, aliases=("n-latest",)), now=NOW, key=None)
     initialize(Usage(1_000, 1_000), model="n")
     price_rules.add(PriceRule("n", RateCard.flat(9 * THOUSAND), NOW - 1, aliases=("n-latest",)), now=NOW, key=None)
@@ -236,7 +236,7 @@ def test_a_session_is_charged_at_the_price_that_the_serving_model_had_when_the_s
     assert (records()[0].operation, ended.model_id) == ("other", "m")
 
 
-def test_metadata_sent_at_the_end_is_kept_with_the_record() -> None:
+def test_the_record_has_the_metadata_of_initialize_and_finalize() -> None:
     sessions.initialize("u1", "s1", "m", 2_000, now=NOW, metadata={"chat": 1, "turn": 1})
     raw = ProviderUsage("openai", {"prompt_tokens": 9, "completion_tokens": 1})
 

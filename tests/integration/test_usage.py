@@ -160,7 +160,7 @@ def test_statistics_equal_a_recount_of_the_records(forty_days: list[UsageRecord]
     assert calls.operations == ["Query", "Query"], "whole days are read as their sums, however many records they have"
 
 
-def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_records(
+def test_reading_statistics_of_ten_days_costs_the_same_for_any_number_of_records(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The statistics are read after half of the records, and again after all of them.
@@ -488,7 +488,7 @@ def test_a_record_that_is_twice_in_a_batch_is_counted_once(user: MakeUser) -> No
     assert system_usage.statistics(NOW, NOW + 1, top=1, now=NOW).sums.credits == 7
 
 
-def test_users_with_the_most_credits_come_first_and_truncated_says_that_some_are_left_out(user: MakeUser) -> None:
+def test_statistics_show_the_users_with_the_most_credits_and_say_that_others_are_left_out(user: MakeUser) -> None:
     made = []
     for who in range(6):
         user(f"u{who}")

@@ -1,4 +1,4 @@
-"""Usage by class: records that the service prices, and the statistics of records and sessions."""
+"""Usage by class: how usage records are priced, and the statistics of records and sessions."""
 
 import json
 import random
@@ -117,10 +117,10 @@ def test_a_repeat_gets_the_first_price_even_after_a_price_change(
     price(RateCard.flat(100 * RATE_SCALE), begins=NOW + 1)
     again = usage.record(wanted, now=NOW + MINUTE, key=key)
     monkeypatch.setattr("accounting.store.prices.card_at", _refused)
-    refused = usage.record(wanted, now=NOW + MINUTE, key=key)
+    without_price = usage.record(wanted, now=NOW + MINUTE, key=key)
 
     assert first.record.credits == COST
-    for repeat in (again, refused):
+    for repeat in (again, without_price):
         assert repeat.replayed
         assert (repeat.record.id, repeat.record.credits, repeat.record.usage) == (first.record.id, COST, USED)
     with pytest.raises(IdempotencyConflict):
@@ -279,7 +279,7 @@ def test_system_statistics_show_usage_by_class_only_for_the_models_that_users_sp
     assert found.truncated
 
 
-def test_the_systems_usage_by_model_is_exact_even_if_rankings_are_cut(
+def test_usage_by_model_in_system_statistics_is_exact_even_if_models_are_left_out(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("accounting.store.system.READ_NAMES", 1)

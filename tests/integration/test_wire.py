@@ -1,4 +1,7 @@
-"""Every request of the store is sent twice: by ``Wire`` to one table, and by boto3's client to a second table."""
+"""Every request of the store is sent twice, and the two answers are compared.
+
+``Wire``, which is our client of DynamoDB, sends the request to one table. boto3's client sends it to a second table.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,6 @@ CALLS_OF_THE_STORE = {
 
 
 class Twins:
-    """Sends every request with ``Wire``, and with boto3's client to a second table; compares the results."""
-
     def __init__(self, wire: Wire, names: tuple[str, str]) -> None:
         self.calls: Counter[str] = Counter()
         self.operations: Counter[str] = Counter()

@@ -1,8 +1,8 @@
-"""A rule made from the prices of genai-prices costs what genai-prices computes, for random usages.
+"""For random usages, a price rule made from the package genai-prices gives the same cost as genai-prices itself.
 
-The models are those of four providers, with tiers and variants. Costs are equal, unless a price has more decimals than
-a rate can have. The rate is then rounded, and a million tokens may cost up to half a millionth of a credit more or
-less.
+The models are those of four providers. Some models have tiers and variants. Costs are equal, unless a price has more
+decimals than a rate can have. The rate is then rounded, and a million tokens may cost up to half a millionth of a
+credit more or less.
 
 Each usage here has one request and no audio from the cache. For several requests and for cached audio, rules differ
 from genai-prices on purpose (see `local.price_lists`).
@@ -71,7 +71,7 @@ PRICED = with_rule()
 
 @st.composite
 def usages(draw: st.DrawFn) -> Usage:
-    """The usage of a call, with inputs below and above the usual context tiers."""
+    """The usage of a call, with an input below or above the usual thresholds of context tiers."""
     counts = st.one_of(st.integers(0, 1000), st.integers(0, 400_000))
     cached, write, write_1h, audio, fresh = (draw(counts) for _ in range(5))
     reasoning, spoken, rest = (draw(counts) for _ in range(3))
@@ -111,7 +111,7 @@ def their_credits(price: ModelPrice, usage: Usage) -> Fraction:
 
 
 def variants_of(model: ModelInfo) -> dict[str | None, dict[str, str] | None]:
-    """The context that selects each variant in genai-prices, by the variant's name. The key None selects no variant."""
+    """Map each variant's name to the context that selects the variant in genai-prices, and None to no context."""
     return {None: None, **dict(price_lists._variants(model, AT))}
 
 
@@ -142,7 +142,7 @@ def test_the_price_list_has_models_with_tiers_and_variants() -> None:
 @pytest.mark.parametrize(("provider", "model"), PRICED, ids=[f"{provider}/{model.id}" for provider, model in PRICED])
 @settings(max_examples=12)
 @given(usage=usages())
-def test_a_rule_costs_what_genai_prices_computes(provider: str, model: ModelInfo, usage: Usage) -> None:
+def test_a_rule_gives_the_same_cost_as_genai_prices(provider: str, model: ModelInfo, usage: Usage) -> None:
     ours = rule(model)
     for variant, context in variants_of(model).items():
         price = model.get_prices(AT, context)
@@ -195,7 +195,7 @@ def test_tiers_at_different_thresholds_are_merged() -> None:
     }
 
 
-def test_a_variant_lists_only_rates_that_differ() -> None:
+def test_a_variant_lists_only_rates_that_differ_from_the_base_rates() -> None:
     base = ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(2), cache_read_mtok=Decimal("0.1"))
     batch = PriceVariant({"processing": "batch"}, ModelPrice(input_mtok=Decimal("0.5"), output_mtok=Decimal(1)))
 

@@ -1,6 +1,6 @@
-"""Disabled users can end open sessions, but cannot begin anything new.
+"""Disabled users can only end open sessions, or continue them within their holds.
 
-Some requests are refused at once, and the others after at most 30 seconds.
+Everything else is refused: some requests at once, the rest after at most 30 seconds.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A service is refused at most 30 seconds after it loses its credential or a right, or its user is disabled.
+"""If a service loses its credential or a right, or its user is disabled, its requests are refused within 30 seconds.
 
-This is so although the gateway and the functions cache the credential, its rights and the user.
+Until then, the gateway and the functions may still use the credential, the rights and the user that they have cached.
 """
 
 from __future__ import annotations

@@ -348,7 +348,6 @@ def _counts_in(item: Item) -> Counter[str]:
 
 
 def sums_by_day(records: Iterable[UsageRecord]) -> dict[str, UsageSums]:
-    """Sum up the records of each day."""
     days: defaultdict[str, UsageSums] = defaultdict(UsageSums)
     for record in records:
         days[day(record.at)].add(record)

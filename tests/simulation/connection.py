@@ -76,7 +76,7 @@ class Connection(Wire):
         return Reply(200, None, orjson.dumps(answer))
 
     def _fault_of(self, operation: str, request: dict[str, Any]) -> Callable[[str, dict[str, Any]], Answer]:
-        """Choose the fault of an attempt: usually none."""
+        """Choose the fault of an attempt. Usually there is none, and the database performs the request."""
         random = self._scheduler.random
         if request.get("ClientRequestToken") in self._under_way:
             self.faults["in progress"] += 1
@@ -125,7 +125,7 @@ class Connection(Wire):
         raise ReadTimeoutError(endpoint_url="simulated")
 
     def in_progress(self, operation: str, _request: dict[str, Any]) -> Answer:
-        """The answer to a repeated transaction while the first one is in progress."""
+        """The answer to the repeat of a transaction that is still in progress."""
         raise error("TransactionInProgressException", operation)
 
     def dies_before(self, _operation: str, _request: dict[str, Any]) -> Answer:
@@ -136,7 +136,7 @@ class Connection(Wire):
         raise Killed
 
     def conflict(self, operation: str, request: dict[str, Any]) -> Answer:
-        """Another transaction uses one of the items, or the transaction is throttled."""
+        """DynamoDB refuses the write, because another transaction uses one of the items, or because of throttling."""
         if operation == "UpdateItem":
             raise error("TransactionConflictException", operation)
         random = self._scheduler.random
@@ -149,14 +149,14 @@ class Connection(Wire):
         raise error(self._scheduler.random.choice(list(REPEATED)), operation)
 
     def partly_read(self, operation: str, request: dict[str, Any]) -> Answer:
-        """A batch that leaves its last key for another call."""
+        """The answer to a batch, without the item of the last key. The caller must ask for this item again."""
         ((table, wanted),) = request["RequestItems"].items()
         first, rest = wanted["Keys"][:-1], wanted["Keys"][-1:]
         answer = self._database.perform(operation, {"RequestItems": {table: {**wanted, "Keys": first}}})
         return answer | {"UnprocessedKeys": {table: {**wanted, "Keys": rest}}}
 
     def stale_index(self, operation: str, request: dict[str, Any]) -> Answer:
-        """An earlier state of the index, or only a part of its current rows."""
+        """The answer to a query of an index: an earlier answer, or only a part of the current rows."""
         answer = self._database.perform(operation, request)
         wanted = f"{request['IndexName']} {request['ExpressionAttributeValues'][':pk']['S']}"
         earlier = self._seen_indexes.get(wanted)

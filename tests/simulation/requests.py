@@ -24,9 +24,9 @@ from tests.simulation.books import AccountBooks
 OK = "OK"
 NO_ANSWER = "NO ANSWER"
 UNKNOWN = (NO_ANSWER, "UNAVAILABLE", "INTERNAL_ERROR")
-"""After these errors the request may or may not have been carried out."""
+"""After these errors, the request may or may not have been carried out."""
 REPEATABLE = (*UNKNOWN, "CONTENTION")
-"""After these errors a client may send a ``Request`` again if it is ``repeatable``.
+"""After these errors, a client may send a ``repeatable`` ``Request`` again.
 
 CONTENTION promises that nothing was written.
 """
@@ -300,7 +300,7 @@ def end(
     def agrees(books: AccountBooks, answer: sessions.Answer) -> bool:
         return books.sessions[session_id].settled == answer.session.settled
 
-    # In the table, any abort of the session may be the effect of an abort without tokens, so effects are not counted.
+    # An abort without tokens counts as a repeat of any abort, so the table does not show whether it took effect.
     done = None if report is None else effects
     return Request(f"{session_id} {used}", kind, who.account_id, True, send, done, agrees)
 

@@ -1,6 +1,7 @@
-"""The scheduler: every task is a thread. One task runs at a time. When it pauses, the seed decides which continues.
+"""The scheduler: every task is a thread. One task runs at a time.
 
-The time is simulated: it advances a little with every step, and jumps when all tasks sleep.
+When that task pauses, the seed decides which task continues. The time is simulated: it advances a little with every
+step, and jumps when all tasks sleep.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Scheduler:
                 task.result = task.body()
         except Killed:
             task.died = True
-        except BaseException as error:  # handed to whoever runs the simulation
+        except BaseException as error:
             self.fail(error)
         task.done = True
         self._tasks.remove(task)

@@ -7,10 +7,10 @@ from tests.simulation.simulation import Simulation, Violation
 
 SEEDS = range(1, 41)
 SABOTAGE_SEEDS = range(1, 31)
-"""A sabotage removes a condition from the service's writes. At least one of these seeds must catch it.
+"""A sabotage removes a condition from the service's writes. At least one of these seeds must detect each sabotage.
 
-Measured: about one seed in eight catches the sabotage ``heartbeat``. Any other sabotage is caught by at least one seed
-in three.
+Measured: the sabotage ``heartbeat`` is detected by about one seed in eight, and every other sabotage by a third of the
+seeds or more.
 """
 
 

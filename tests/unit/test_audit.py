@@ -1,4 +1,4 @@
-"""The proof of a ledger succeeds as long as nobody changes the ledger, except to erase reasons."""
+"""A proof finds every altered, missing or inserted entry of a ledger. Only reasons can be erased without a finding."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -81,7 +81,7 @@ def test_histories_are_proved_as_a_whole_or_in_parts(seed: int) -> None:
 def test_the_histories_have_every_kind_of_entry() -> None:
     kinds = {entry.kind for seed in range(60) for entry in history(seed)[1]}
 
-    # Lots are merged only beyond a thousand; tests/unit/test_wallet.py tests that.
+    # A wallet merges lots only if it has more than a thousand. tests/unit/test_wallet.py tests merging.
     assert kinds == set(Kind.__args__) - {"merge"}  # type: ignore[attr-defined]
 
 
@@ -189,7 +189,7 @@ def test_a_proof_adds_up_the_entries_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize(("available", "stated"), [(5, 6), (-1, -1)])
-def test_an_entry_with_wrong_or_negative_sums_is_not_explained(available: int, stated: int) -> None:
+def test_sums_do_not_explain_an_entry_that_states_other_or_negative_sums(available: int, stated: int) -> None:
     entry = Entry(ACCOUNT, 1, "merge", 0, 0, stated, 0, 0, NOW, "boss")
 
     assert not LedgerSums(available=available).explains(entry)
@@ -290,7 +290,7 @@ def test_equal_reasons_have_different_digests() -> None:
     assert len(set(digests)) > len(digests) // 2  # the entries of one command share its salt
 
 
-def test_a_proof_stops_without_a_finding_at_an_entry_of_a_newer_format() -> None:
+def test_an_entry_of_a_newer_format_stops_the_proof_without_a_finding() -> None:
     wallet, entries = history(2)
     proof = Proof(ACCOUNT, since=NOW)
 
@@ -306,8 +306,8 @@ def test_an_empty_reason_has_no_digest() -> None:
     assert digest("", "") == digest("", "salt") == ""
 
 
-def test_an_entry_of_the_first_format_has_this_hash() -> None:
-    """A stored format never changes, because stored ledgers must stay provable."""
+def test_the_hash_of_an_entry_of_the_first_format_never_changes() -> None:
+    """Otherwise, stored ledgers could no longer be proved."""
     entry = Entry(
         ACCOUNT, 7, "settle", 1, 4, 6, 0, 0, NOW, "u1", "why", "salt", digest("why", "salt"), "s1", None, "usage"
     )
@@ -315,7 +315,7 @@ def test_an_entry_of_the_first_format_has_this_hash() -> None:
     assert entry.hashed("before") == "ff9298c30fb3fcd041274d2ad3ca78799d93e5703d659354aaf9af64116d736a"
 
 
-def test_an_entry_of_the_second_format_has_this_hash() -> None:
+def test_the_hash_of_an_entry_of_the_second_format_never_changes() -> None:
     entry = Entry(
         ACCOUNT, 7, "settle", 1, 4, 6, 0, 0, NOW, "u1", "why", "salt", digest("why", "salt"), "s1", None, "usage"
     )._replace(key_id="key", run_id="run", format=2)

@@ -147,9 +147,7 @@ def test_metadata_refuses_a_number_with_a_huge_exponent(function: Function, numb
 
 
 @pytest.mark.parametrize("number", HUGE_EXPONENTS)
-def test_a_question_ignores_a_number_with_a_huge_exponent_in_a_field_it_does_not_know(
-    function: Function, number: str
-) -> None:
+def test_a_question_ignores_a_number_with_a_huge_exponent_in_an_unknown_field(function: Function, number: str) -> None:
     assert function.refused_fields("question", f'{{"credits": {number}}}') == ["credits"]
     assert function.ask("question", f'{{"zz": {number}}}') == (200, {})
 
@@ -271,7 +269,7 @@ def test_a_command_refuses_repeated_names(function: Function, body: str, names: 
     assert function.bodies == []
 
 
-def test_in_a_report_the_last_value_of_a_repeated_name_counts(function: Function) -> None:
+def test_a_report_uses_the_last_value_of_a_repeated_name(function: Function) -> None:
     answer = function.ask("report", '{"sessionId": "s", "tokens": 5, "tokens": 7}')
 
     assert answer == (200, {"tokens": 7, "ignored": None})

@@ -33,7 +33,7 @@ def test_credits_are_summed_by_the_month_in_which_they_expire() -> None:
     )
 
 
-def test_each_of_the_first_24_months_has_a_sum_and_all_later_credits_share_one() -> None:
+def test_credits_that_expire_after_the_24th_month_are_summed_together() -> None:
     in_month_24, in_month_25 = lot(1, "2028-10-31T23:59:59Z"), lot(2, "2028-11-01T00:00:00Z")
 
     sums = Outstanding(STARTED).plus(wallet(in_month_24, in_month_25, lot(4, "9999-12-31T23:59:59Z")))
@@ -60,7 +60,7 @@ def test_the_sums_by_month_and_the_sum_of_later_credits_add_up_to_the_available_
     assert len(sums.by_month) == 24
 
 
-def test_every_account_with_a_finding_is_counted_and_the_first_are_named() -> None:
+def test_every_account_with_a_problem_is_counted_and_only_the_first_accounts_are_named() -> None:
     sums = Outstanding(STARTED)
     accounts = [personal(f"u{number}") for number in range(MAX_NAMED + 5)]
     for each in accounts:

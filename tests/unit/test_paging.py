@@ -48,7 +48,7 @@ def test_a_cursor_of_the_longest_ids_is_accepted(character: str) -> None:
 
 
 @pytest.mark.parametrize("user_id", ["u", "a#b", "x" * MAX_SUBJECT, "🜂" * MAX_SUBJECT])
-def test_a_position_by_user_can_be_read_back_from_its_cursor(user_id: str) -> None:
+def test_a_position_in_a_list_ordered_by_user_can_be_read_back_from_its_cursor(user_id: str) -> None:
     key = keys.active_session(user_id, "s" * 100, 1_800_000_000_000, 1_800_000_000_001)
     position = keys.position(keys.DUE, keys.active_of_all()[0], key)
     cursor = paging.cursor_of(position)
@@ -117,7 +117,7 @@ def test_a_limit_is_between_1_and_100(limit: object) -> None:
         TypeAdapter(paging.Limit).validate_python(limit)
 
 
-def test_a_bare_end_date_includes_its_day() -> None:
+def test_an_end_date_without_a_time_includes_its_day() -> None:
     since, until = paging.instants("2027-01-15", "2027-01-15")
 
     assert (since, until) == (from_iso("2027-01-15"), from_iso("2027-01-15") + DAY)

@@ -1,4 +1,4 @@
-"""Lists of price rules: which rules an import writes, which problems prevent it, and how a refusal names them."""
+"""Price lists: which rules an import writes, which problems prevent an import, and how a refusal lists problems."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def test_a_model_without_a_price_is_added() -> None:
     ],
     ids=lambda values: next(iter(values)),
 )
-def test_a_rule_that_differs_replaces_the_one_in_force(values: dict[str, Any]) -> None:
+def test_a_rule_that_differs_replaces_the_rule_in_force(values: dict[str, Any]) -> None:
     before = OLD._replace(**values)
 
     found = difference([RULE], [in_force(RULE, m=before, a=before, b=before)])
@@ -102,7 +102,7 @@ def test_a_valid_list_has_no_problems() -> None:
     assert list(problems_within({0: RULE, 1: later, 2: shortest})) == []
 
 
-def test_a_rule_that_ends_when_it_begins_is_named_by_its_place_in_the_list() -> None:
+def test_a_rule_that_ends_when_it_begins_is_reported_with_its_place_in_the_list() -> None:
     wrong = RULE._replace(effective_to=BEGINS)
 
     assert list(problems_within({7: wrong, 9: wrong._replace(model_id="n", aliases=())})) == [
@@ -132,7 +132,7 @@ def test_an_id_may_belong_to_only_one_model_of_a_list() -> None:
     ]
 
 
-def test_a_rule_is_valid_if_all_stored_rules_of_its_ids_begin_at_other_times() -> None:
+def test_a_rule_is_valid_if_no_stored_rule_of_its_ids_begins_at_the_same_time() -> None:
     assert list(problems_with_stored({0: RULE}, dict.fromkeys(place for _, place in places(RULE)))) == []
 
 

@@ -1,4 +1,4 @@
-"""Runs: when they end, what they have left, and which request is a repeat."""
+"""Runs: when they end, how many credits remain, and which request is a repeat."""
 
 import pytest
 
@@ -55,7 +55,7 @@ def test_a_repeat_has_the_same_values_and_may_leave_out_the_expiry(
     assert RUN.same_request(*values) is same
 
 
-def test_a_run_without_an_expiry_expires_after_30_days() -> None:
+def test_a_run_expires_after_30_days_if_the_request_names_no_expiry() -> None:
     assert end_of(None, NOW) == NOW + 30 * 86_400_000
     assert DEFAULT_LIFE < LONGEST_LIFE == 366 * 86_400_000
 

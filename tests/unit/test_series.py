@@ -7,7 +7,7 @@ import json
 from accounting.domain.series import MAX_DAYS, MAX_NAMES, series
 
 
-def test_names_and_other_add_up_to_the_credits_of_each_day() -> None:
+def test_the_names_and_the_rest_add_up_to_the_credits_of_each_day() -> None:
     names = {"a": {"d2": 5, "d1": 1}, "b": {"d1": 2}}
 
     found = series({"d1": 10, "d2": 5}, names)

@@ -51,7 +51,7 @@ def test_the_time_in_every_uuid7_is_read(at: int, number: int) -> None:
         "",
     ],
 )
-def test_no_time_is_read_from_other_ids(other: str) -> None:
+def test_no_time_is_read_from_an_id_that_is_not_a_uuid7_in_the_standard_form(other: str) -> None:
     assert session_ids.made_at(other) is None
     assert not session_ids.tells_its_beginning(other, RFC_TIME)
 

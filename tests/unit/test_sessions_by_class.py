@@ -54,7 +54,7 @@ def test_the_estimate_is_priced_by_class() -> None:
     assert session(usage=Usage(100_001, 0)).estimated_credits == 201
 
 
-def test_fitting_tokens_assume_the_inputs_and_the_highest_output_rate() -> None:
+def test_fitting_tokens_are_computed_with_the_inputs_and_the_highest_output_rate() -> None:
     assert session(held=18).fitting_tokens == (18_000 - 10_000) // 5
     assert session(held=10).fitting_tokens == 0
     assert session(held=9).fitting_tokens == -1
@@ -89,7 +89,7 @@ def test_an_older_usage_does_not_replace_a_newer_one() -> None:
     assert beat(newer, Report(300, Usage(11_000, 300))).tokens == 900
 
 
-def test_an_older_usage_is_ignored_even_if_the_newer_one_has_the_inputs_of_the_estimate() -> None:
+def test_an_older_usage_is_ignored_even_if_the_newer_usage_has_the_estimated_inputs() -> None:
     newer = session()._replace(tokens=40, usage_output=40)
 
     assert not newer.accepts_usage_of(Report(5, Usage(20, 5)))
@@ -122,7 +122,7 @@ def test_the_first_usage_always_replaces_the_estimate() -> None:
     assert (after.reported_usage, after.tokens) == (Usage(8_000, 900), 900)
 
 
-def test_a_session_that_began_with_a_number_counts_only_output_when_it_has_a_usage() -> None:
+def test_a_session_that_began_with_a_number_counts_output_tokens_from_its_first_usage_on() -> None:
     numbers = session()._replace(estimated_usage=None, usage=None, tokens=700)
 
     after = beat(numbers, Report(50, Usage(600, 50)))
@@ -170,20 +170,20 @@ def test_a_final_number_is_priced_as_output_if_the_session_began_with_a_usage() 
     assert session().cost(session().report_to_price(Report(1_000))) == 14
 
 
-def test_a_usage_at_the_end_counts_as_it_was_reported() -> None:
+def test_a_final_usage_is_priced_unchanged() -> None:
     report = Report(60, Usage(50_000, 60))
 
     assert session().report_to_price(report) == report
 
 
-def test_a_usage_cut_to_less_output_keeps_as_much_of_each_class_as_fits() -> None:
+def test_if_the_output_of_a_usage_is_reduced_reasoning_is_kept_first_and_then_audio() -> None:
     usage = Usage(10, 100, reasoning=60, output_audio=30)
 
     assert usage.with_output(70) == Usage(10, 70, reasoning=60, output_audio=10)
     assert usage.with_output(20) == Usage(10, 20, reasoning=20)
 
 
-def test_a_report_of_number_and_usage_counts_the_larger_output() -> None:
+def test_a_report_with_a_number_and_a_usage_counts_the_larger_output() -> None:
     for tokens, output in ((500, 1), (1, 500)):
         report = Report.of(tokens, Usage(10, output))
         assert report is not None

@@ -112,7 +112,7 @@ def test_an_unsigned_token_is_refused(algorithm: str | None) -> None:
 
 
 @pytest.mark.parametrize(("algorithm", "digest"), [("HS512", "sha512"), ("HS384", "sha384"), ("RS256", "sha256")])
-def test_another_algorithm_is_refused_even_with_the_right_secret(algorithm: str, digest: str) -> None:
+def test_an_algorithm_other_than_hs256_is_refused_even_with_the_right_secret(algorithm: str, digest: str) -> None:
     assert refusal(raw({"alg": algorithm, "typ": "JWT"}, json.dumps(CLAIMS), CURRENT, digest)) is TokenInvalid
 
 
@@ -180,7 +180,7 @@ def test_the_refusal_of_a_token_without_a_valid_exp_names_the_claim(exp: Any) ->
 
 
 @pytest.mark.parametrize("exp", [0, -1, -1e300])
-def test_a_token_that_ended_long_ago_has_expired(exp: Any) -> None:
+def test_a_token_whose_exp_is_zero_or_negative_has_expired(exp: Any) -> None:
     assert refusal(token(exp=exp)) is TokenExpired
 
 

@@ -38,9 +38,9 @@ def refusal(usage_format: str, sent: Sent) -> tuple[str, str]:
 
 
 def numbers(value: Any, path: tuple[Any, ...] = (), *, counted: bool = True) -> Iterator[tuple[tuple[Any, ...], bool]]:
-    """The path to each number in an object, and whether the labels beside it let it count for billing.
+    """The path to each number in an object, and whether the number is billed, judged only by the labels beside it.
 
-    For example, a number beside ``"modality": "TEXT"`` does not count. The names in ``UNREAD`` are not considered.
+    For example, a number beside ``"modality": "TEXT"`` is not billed. Names do not matter, even those in ``UNREAD``.
     """
     if isinstance(value, dict):
         labels = {value.get(name) for name in ("modality", "type", "ttl")} - {None}

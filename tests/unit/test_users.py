@@ -1,8 +1,8 @@
 """How tokens and syncs change a user, and which user an e-mail address belongs to.
 
 A statement is what a token or a sync says about a user. A token is ahead if its issue time is still in the future
-when it arrives. A claim is a statement that names an address. If a text is the id of one user and the address of
-another, it means the user who had it first.
+when it arrives. A claim is a statement that names an address. One text can be the id of one user and the address
+of another. A request with this text is about the user who had the text first.
 """
 
 import pytest

@@ -415,7 +415,7 @@ def test_boto3s_client_is_used_if_the_wire_cannot_be_used(
     assert connected.meta.service_model.service_name == "dynamodb"
 
 
-def test_a_proxy_for_other_addresses_does_not_prevent_the_wire(environment: pytest.MonkeyPatch) -> None:
+def test_the_wire_is_used_if_the_proxy_does_not_apply_to_dynamodb(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HTTPS_PROXY", "http://127.0.0.1:3128")
     environment.setenv("NO_PROXY", "amazonaws.com")
 

@@ -40,7 +40,8 @@ class Alarm:
         entry = time.monotonic() + seconds, next(self._numbers), weakref.ref(beating)
         with self._lock:
             if not self._is_running:
-                # The thread first waits for the lock. If it cannot start, the session must not wait in the heap.
+                # A session goes into the heap only after the thread has started, because the start may fail. The new
+                # thread waits for the lock, so it finds the session in the heap.
                 threading.Thread(target=self._run, name="heartbeats begin", daemon=True).start()
                 self._is_running = True
             heapq.heappush(self._due, entry)

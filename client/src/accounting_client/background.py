@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("accounting_client")
 
 TICK_SECONDS = 20.0
-"""How often an outbox is read, and this process's leases in it are renewed (see `Outbox`)."""
+"""How often this process reads its outbox, and renews its leases there (see `Outbox`)."""
 ATTEMPT_SECONDS = 10.0
-"""How long one attempt may take. Leases are renewed between two attempts."""
+"""How long one attempt may take. It must be short, because leases are renewed only between two attempts."""
 LOOK_SECONDS = 0.01
 """How often to check whether the attempt of another thread or task has ended."""
 
@@ -52,7 +52,10 @@ def _once(seconds: float = ATTEMPT_SECONDS) -> Retries:
 
 
 class ThreadSender:
-    """The sender of `AccountingClient`: a thread that runs while settlements wait or, with an outbox, until `close`."""
+    """The sender of `AccountingClient`: a thread.
+
+    With an outbox, the thread runs until `close`. Without an outbox, it runs while settlements wait.
+    """
 
     def __init__(self, backlog: Backlog) -> None:
         self.backlog = backlog
@@ -81,7 +84,7 @@ class ThreadSender:
         self.start(pending.client)
 
     def drain(self, seconds: float) -> None:
-        """Send the remaining settlements, for at most this long."""
+        """Send the remaining settlements, for at most ``seconds``."""
         until = time.monotonic() + seconds
         while not self.backlog.is_empty and (left := until - time.monotonic()) > 0:
             pending = self.backlog.take()

@@ -119,7 +119,10 @@ class AccountingClient:
             self._http.get().close()
 
     def settle_at_exit(self, seconds: float) -> None:
-        """Abort the open sessions and send the waiting settlements, for at most ``seconds``. Log the unsettled ones."""
+        """Abort the open sessions and send the waiting settlements, for at most ``seconds``.
+
+        Then log the sessions that are not settled yet.
+        """
         until = time.monotonic() + seconds
         close_all(self.open_sessions, seconds)
         self.background.drain(until - time.monotonic())
@@ -183,7 +186,7 @@ class AccountingClient:
         return self.acting_for(user_id)
 
     def acting_for(self, user_id: str) -> Self:
-        """Do what `for_user` does. If the id is empty, return a copy that acts for the credential's own user."""
+        """Return a copy as `for_user` does. With an empty id, the copy acts for the user of the client's own token."""
         twin = copy(self)
         twin._settings = replace(self._settings, acts_for=user_id or None)
         twin._is_twin = True
@@ -332,8 +335,8 @@ class AccountingClient:
         """How many output tokens a request without a limit reserves: the model's maximum, at most ``default``.
 
         The maximum is in the model's price (``maxOutputTokens``), and is cached for five minutes. If the price can't be
-        read within about two seconds, for example because the service is down, this uses the maximum that was read
-        last, or ``default``. After such a failure, the next call of this method tries to read the price again.
+        read within about two seconds, for example because the service is down, the method uses the maximum that
+        was read last, or ``default``. After such a failure, the next call of this method tries to read the price again.
         """
         is_current, limit = self._output_limits.get(model_id)
         if not is_current:
@@ -343,7 +346,7 @@ class AccountingClient:
             except (ModelUnknown, PriceNotFound):
                 limit = None
                 self._output_limits.put(model_id, limit)
-            except AccountingError:  # such as an outage: it says nothing about the price
+            except AccountingError:  # for example an outage, which says nothing about the price
                 pass
         return least(limit, default)
 

@@ -1,4 +1,4 @@
-"""Estimates of the tokens that a request to a model may use. Credits are held for them before the request is sent."""
+"""Estimates how many tokens a request to a model may use. Their cost is held before the request is sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 DEFAULT_OUTPUT_TOKENS = 4096
 """The output tokens to reserve for a request that sets no limit, unless the model's price rule sets a lower limit."""
 BYTES_A_TOKEN = 3
-"""The bytes of text that count as a token by default; this gives too many tokens rather than too few."""
+"""How many bytes of text count as a token without a tokenizer. The number is low, so that estimates are high."""
 LETTERS_A_TOKEN = 4
 """How many letters of a streamed piece count as a token. A shorter piece counts as one token."""
 MEDIA_TOKENS = 1500
@@ -79,7 +79,7 @@ def _texts(name: str, value: object) -> Iterator[str | None]:
 
 
 class OutputLimits:
-    """Caches the limits of output tokens in the price rules of models."""
+    """A cache of the limits of output tokens that the price rules of models set."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, int | None]] = {}
@@ -97,5 +97,5 @@ class OutputLimits:
 
 
 def least(limit: int | None, default: int) -> int:
-    """The output tokens to reserve for a request that sets no limit: the model's ``limit``, at most ``default``."""
+    """The output tokens to reserve for a request that sets no limit: ``default``, or the model's ``limit`` if lower."""
     return default if limit is None else min(limit, default)

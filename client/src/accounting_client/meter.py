@@ -46,7 +46,7 @@ class Progress:
     def at(self, tokens: int) -> Progress:
         """The progress when the stream has ``tokens`` in total.
 
-        Call this on the progress at the newest usage or, before the first usage, on an empty ``Progress()``.
+        Call this on what ``with_usage`` returned last or, before the first usage, on an empty ``Progress()``.
         """
         if self.usage is None:
             return Progress(tokens, tokens)
@@ -89,7 +89,7 @@ class Meter:
 
     @property
     def outgrown(self) -> bool:
-        """Whether the tokens may no longer fit the hold, so that a heartbeat should raise it."""
+        """Whether the tokens may exceed the hold, so a heartbeat should raise the hold. False after a refusal."""
         return self.refusal is None and self.tokens + self._more_inputs > self._fitting
 
     def count(self, tokens: int) -> None:
@@ -125,11 +125,12 @@ class Meter:
         - If the service raised the hold for a number of tokens, the next heartbeat is due when the stream has more
           tokens than the new hold surely pays for.
         - If the service raised the hold for a usage, the new hold pays for the usage, and its buffer pays for tokens
-          after the report. The next heartbeat is due when these tokens are more than the buffer surely pays for.
-        - If the report exceeded the tokens that the hold surely pays for, and the service still did not raise the hold,
-          the hold pays for additional tokens, because the estimate's cost was rounded up. Their number is unknown. The
-          next heartbeat is due when the tokens after the report are more than the buffer surely pays for, and more than
-          half of ``tokens_generated``.
+          after the report. The next heartbeat is due when the tokens after the report are more than the buffer surely
+          pays for.
+        - If the report has more tokens than the hold surely pays for, but the service did not raise the hold, the hold
+          pays for an unknown number of additional tokens, because the estimate's cost was rounded up. The next
+          heartbeat is due when the tokens after the report are more than the buffer surely pays for, and more than half
+          of ``tokens_generated``.
         """
         tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
         weight = tokens + self._beyond_estimate(report)
@@ -141,7 +142,7 @@ class Meter:
         self._allocated_credits = allocated
 
     def missed(self, error: AccountingError) -> None:
-        """Note that a heartbeat failed. If the service refused it, no other heartbeat can succeed."""
+        """Note that a heartbeat failed. If the service refused it, no later heartbeat can succeed."""
         if not is_temporary(error):
             self.refusal = error
 
@@ -154,19 +155,19 @@ class Meter:
             raise copy.copy(self.refusal) from self.refusal
 
     def _beyond_estimate(self, progress: Progress) -> int:
-        """The input tokens that exceed the estimate."""
         return max(0, progress.input - self._estimated_inputs)
 
     def _buffer(self, allocated: int) -> int:
-        """Tokens that a hold's buffer surely pays for. The buffer is taken to be the same share of every hold."""
+        """Tokens that a hold's buffer surely pays for. The buffer is assumed to be the same share of every hold."""
         opened = self._opened
         return self._surely_within(allocated - allocated * opened.estimated_credits // (opened.allocated_credits or 1))
 
     def _surely_within(self, credits: int) -> int:
-        """Tokens that ``credits`` surely pay for. They may pay for more, because the estimate's cost was rounded up.
+        """Tokens that ``credits`` surely pay for.
 
-        For an estimate by class, these are output tokens. Each is taken to cost the whole estimate divided by the
-        estimated output tokens. Its real price is never higher, because the whole estimate includes the input. If
+        ``credits`` may pay for more tokens, because the estimate's cost was rounded up. For an estimate by class, the
+        result is output tokens. Each of them is assumed to cost the whole estimate divided by the estimated output
+        tokens. That is at least the estimate's price for output, because the whole estimate includes the input. If
         ``credits`` cover the whole estimate, they pay for these output tokens and for the input.
         """
         if self._opened.estimated_credits == 0:

@@ -29,7 +29,7 @@ class PerProcess(Generic[T]):
     """A value that each process makes for itself.
 
     After a fork, the child keeps a reference to the parent's value, but does not use the value. Without the reference,
-    garbage collection in the child would close the connections that both processes share.
+    garbage collection in the child would close the value's connections, which the parent still uses.
 
     Threads may call ``get`` at the same time. This class uses no lock: if a fork copied a locked lock, the child could
     never unlock it.
@@ -41,7 +41,7 @@ class PerProcess(Generic[T]):
         self._made = {_generation: make() if first is None else first}
 
     def get(self) -> T:
-        """Return the value of this process. Raises whatever making it raises."""
+        """Return the value of this process. Raises what ``make`` raises."""
         found = self._made.get(_generation)
         return self._made.setdefault(_generation, self._make()) if found is None else found
 

@@ -51,10 +51,11 @@ class Route:
     """A route of a provider whose calls are accounted for.
 
     ``inputs`` are the fields of a request that the model reads. ``limits`` are the fields that limit the output. To
-    shorten the output of a request without a limit, the first field of ``limits`` is set. ``text_of_part`` returns the
-    text of a part of a stream, or None if the part may have anything else to count. For text, it is faster than
-    ``of_part``. ``refuses`` says why a request can't be accounted for. ``asks_for_usage`` changes the body of a
-    streamed request so that the stream reports the usage, and returns whether a change was needed.
+    shorten the output of a request without a limit, the first field of ``limits`` is set. ``of_answer`` and ``of_part``
+    read the usage from a whole answer and from a part of a stream. ``text_of_part`` is a shortcut for parts that have
+    only text to count: it returns the text, or None if the part may have anything else to count. ``refuses`` says why a
+    request can't be accounted for. ``asks_for_usage`` changes the body of a streamed request so that the stream reports
+    the usage, and returns whether a change was needed.
     """
 
     inputs: tuple[str, ...]

@@ -50,7 +50,7 @@ class Parts:
                     yield part
             call.is_complete = True
             self._settle()
-        except GeneratorExit:  # perhaps during garbage collection, when nothing may be sent
+        except GeneratorExit:  # the reader has left, perhaps during garbage collection, when nothing may be sent
             raise
         except BaseException as error:
             call.failed(error)
@@ -59,11 +59,10 @@ class Parts:
             raise
 
     def close(self) -> None:
-        """Close the response, and settle if the reader has left the stream.
+        """Close the response. If the reader has left the stream, settle, except in a call from ``__stream__``.
 
-        The SDK's iterator ``__stream__`` calls this method, perhaps during garbage collection, when nothing may be
-        sent. So a call from ``__stream__`` settles nothing. If the session is still open, its heartbeat thread aborts
-        it.
+        ``__stream__`` is the SDK's iterator. It may call this method during garbage collection, when nothing may be
+        sent. A session that is open after such a call is aborted by the heartbeat thread.
         """
         self._close()
         if not self._parts.gi_running and sys._getframe(1).f_code.co_name != "__stream__":
@@ -139,13 +138,13 @@ class Options(TypedDict, total=False):
 
 
 class _Wrapped:
-    """What both mixins share."""
+    """The methods that `Accounted` and `AsyncAccounted` share."""
 
     _accounting: Accounting[Any]
     _api: Provider
 
     def with_accounting(self, **options: Unpack[Options]) -> Self:
-        """A copy of the client with other options of ``accounted``, such as ``user``. Both use the same connections."""
+        """A copy of the client with these options of ``accounted`` replaced. The copy uses the client's connections."""
         twin: Self = _twin(self, type(self))
         twin._accounting = replace(self._accounting, **options)
         return twin

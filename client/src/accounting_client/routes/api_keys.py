@@ -86,10 +86,10 @@ def create_api_key(
     account_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[CreatedApiKey]:
-    """Make a key for the caller. Without ``expiry_days`` it does not expire.
+    """Make a key for the caller. Without ``expiry_days``, the key does not expire.
 
-    With ``account_id``, it is only for this account, which the caller must be able to spend from. If the answer is
-    lost, a repeat returns the key without its secret: ``key`` is None. Then delete this key and make another.
+    With ``account_id``, the key may use only this account. The caller must be able to spend from the account. If the
+    answer is lost, a repeat returns the key without its secret: ``key`` is None. Then delete this key and make another.
 
     Raises AccountNotFound, TooManyApiKeys, IdempotencyConflict.
     """
@@ -123,7 +123,7 @@ def change_api_key(
     permissions: Sequence[str] | None = None,
     is_active: bool | None = None,
 ) -> Call[ChangedApiKey]:
-    """Change a key's name or permissions, or switch it off or on. Raises ApiKeyNotFound."""
+    """Change a key's name or permissions, or switch the key off or on. Raises ApiKeyNotFound."""
     body = json_fields(name=name, permissions=_array(permissions), is_active=is_active)
     return Call("PUT", path("/api/api-keys/{}", identifier(key_id)), as_(ChangedApiKey), body=body)
 

@@ -135,7 +135,8 @@ def members(organization_id: str, *, page_size: int = 100) -> Listing[Member]:
 def set_member(organization_id: str, user_id: str, role: Role) -> Call[Member]:
     """Add a user to an organization, or change a member's role.
 
-    Owners, admins and the platform's administrators may do this. Admins can't give or take the role of owner.
+    Owners, admins and the platform's administrators may do this. Admins can't make a member
+    an owner, or take the role of owner away.
     Raises AccountNotFound, UserNotFound, UserErased, LastOwner, TooManyMembers, OrganizationClosed.
     """
     target = path("/api/organizations/{}/members/{}", identifier(organization_id), user_id)

@@ -154,8 +154,8 @@ def prices(*, page_size: int = 100) -> Listing[PriceRule]:
 def price(model_id: str, *, limit: int | None = None, cursor: str | None = None) -> Call[ModelPrice]:
     """A model's price in force, and a page of its rules, newest first; ``limit`` is 1 to 100, by default 100.
 
-    Raises ModelUnknown if the service refuses models without a price, and the model has no rule of any time and no
-    built-in price.
+    Raises ModelUnknown if the service refuses models without a price, and the model has no built-in price and no
+    rule (ended, in force, or future).
     """
     return get(path("/api/pricing/{}", identifier(model_id)), ModelPrice, limit=limit, cursor=cursor)
 

@@ -13,7 +13,10 @@ Role = Literal["user", "supervisor", "admin"]
 
 @dataclass(frozen=True)
 class User:
-    """A user. If ``disabled``, the user cannot begin anything new: requests raise UserDisabled."""
+    """A user.
+
+    If ``disabled``, the user's requests raise UserDisabled, except finalize, abort, and heartbeats that fit the hold.
+    """
 
     user_id: str
     email: str

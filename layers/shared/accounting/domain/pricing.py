@@ -43,15 +43,12 @@ class PriceRule(NamedTuple):
 
     @property
     def id(self) -> str:
-        """The rule's identity: its model and its beginning."""
         return f"{self.model_id}@{self.effective_from}"
 
     def in_force(self, at: int) -> bool:
-        """Whether the rule has begun and not ended at ``at``."""
         return self.effective_from <= at and (self.effective_to is None or at < self.effective_to)
 
     def has_ended(self, at: int) -> bool:
-        """Whether the rule has ended at ``at``."""
         return self.effective_to is not None and self.effective_to <= at
 
     def card_of(self, variant: str | None) -> RateCard:
@@ -89,7 +86,7 @@ def require_order(effective_from: int, effective_to: int | None) -> None:
 
 
 def rule_in_force(rules: Iterable[PriceRule], at: int) -> PriceRule | None:
-    """The newest of a model's rules that has begun and not ended at ``at``."""
+    """Of a model's rules that are in force at ``at``, the rule that began last."""
     return max((rule for rule in rules if rule.in_force(at)), key=lambda rule: rule.effective_from, default=None)
 
 

@@ -1,4 +1,4 @@
-"""Credits by day: for each of the services, models or other names with the most credits, and for the rest together."""
+"""Credits by day: separately for the services, models or users with the most credits, and together for the rest."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class Series(NamedTuple):
     """Credits by day.
 
     ``names`` maps each name to its credits by day; the name with the most credits comes first. ``other`` has the
-    credits of all other names and of no name.
+    remaining credits: those of names that are not shown separately, and those without a name.
 
     A day is a text like 2026-11-30. Days without credits are left out.
     """

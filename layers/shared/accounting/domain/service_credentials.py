@@ -1,7 +1,7 @@
 """Service credentials: what a service may do for users, and which of its secrets are valid.
 
 A credential has one current secret. After a rotation, one older secret stays valid for a while. Each secret has a
-generation, a number that is never used again. Only the SHA-256 of a secret is stored.
+generation, a number that no later secret gets. Only the SHA-256 of a secret is stored.
 """
 
 import hmac
@@ -22,7 +22,7 @@ _ACTOR = "service:"
 
 
 class PreviousSecret(NamedTuple):
-    """A secret that is older than the newest one, and when it ends (epoch milliseconds)."""
+    """An older secret, which is valid until ``ends_at`` (epoch milliseconds)."""
 
     generation: int
     secret_hash: str
@@ -50,7 +50,7 @@ class ServiceCredential(NamedTuple):
         return _ACTOR + self.id
 
     def generation_of(self, secret: str) -> int | None:
-        """The generation of a secret, even of one that has ended; None if the secret is not known."""
+        """The generation of the newest or previous secret, even if the secret has ended. None for any other secret."""
         known = [(self.generation, self.secret_hash), *([self.previous[:2]] if self.previous else [])]
         sent = hash_of(secret)
         return next((generation for generation, stored in known if hmac.compare_digest(stored, sent)), None)
@@ -70,9 +70,9 @@ class ServiceCredential(NamedTuple):
         """The credential with a new secret. One older secret stays valid until ``ends_at``.
 
         For example, generation 2 is the newest secret, generation 1 is still valid, and generation 3 is added. Without
-        ``keep_previous``, generation 2 stays valid until ``ends_at``, and generation 1 ends now. With it, generation 1
-        stays valid until ``ends_at``, and generation 2 ends now. Raises Invalid if ``keep_previous`` is true and no
-        previous secret is still valid.
+        ``keep_previous``, generation 2 stays valid until ``ends_at``, and generation 1 ends now. With
+        ``keep_previous``, generation 1 stays valid until ``ends_at``, and generation 2 ends now. Raises Invalid if
+        ``keep_previous`` is true and no previous secret is still valid.
         """
         kept = PreviousSecret(self.generation, self.secret_hash, ends_at)
         if keep_previous:

@@ -28,10 +28,10 @@ Outcome = Literal["finalized", "aborted", "swept"]
 
 
 class Report(NamedTuple):
-    """What a caller reports that a session has used so far: ``tokens``, and the usage if it is known.
+    """A caller's report of what a session has used so far: ``tokens``, and the usage if it is known.
 
-    ``model_id`` is the model that really served, if it is not the session's; ``card`` has its rates. ``output_as_sent``
-    is the output in the usage that the caller sent; ``tokens`` may be larger.
+    ``model_id`` is the model that really served, if it is not the session's model. ``card`` has the rates of
+    ``model_id``. ``output_as_sent`` is the output in the usage that the caller sent; ``tokens`` may be larger.
     """
 
     tokens: int
@@ -65,9 +65,9 @@ class Report(NamedTuple):
 class Settled(NamedTuple):
     """How a session was settled: what its ``tokens`` cost, and how that changed its hold and the wallet.
 
-    ``usage`` is what the session used by class, if that is known. ``model_id`` is the model that served, if it is not
-    the session's. ``refund`` is the credits that came back. ``overrun`` is the credits used beyond the hold or, for
-    late usage, beyond the sweep's charge. ``debt`` is the part of the overrun that the wallet could not cover.
+    ``usage`` has the session's tokens by class, if they are known. ``model_id`` is the model that served, if it is not
+    the session's model. ``refund`` is the credits that came back. ``overrun`` is the credits used beyond the hold or,
+    for late usage, beyond the sweep's charge. ``debt`` is the part of the overrun that the wallet could not cover.
     """
 
     outcome: Outcome
@@ -93,7 +93,7 @@ class Session(NamedTuple):
     Times are epoch milliseconds; ``card`` has the rates with which the session began. ``parts`` are the parts of lots
     that the session holds. ``initial_credits`` and ``initial_expires_at`` are what initialize answered, so that a
     repeat answers the same. ``key_id`` is the API key that opened the session, if any. ``run_id`` is the run that the
-    session counts for, if any. ``counters`` are the budgets' counters that the session committed to.
+    session counts for, if any. ``counters`` are the budgets' counters that include the session's credits.
 
     ``tokens`` is what the heartbeats reported: output tokens if there is a ``usage``, else the number of all tokens.
     ``usage`` is the newest reported usage or, before the first, the estimate's inputs. The session's output is
@@ -102,9 +102,9 @@ class Session(NamedTuple):
     ``revision`` begins at 1, and rises with each heartbeat that changed the inputs or exceeded the hold.
 
     ``due_at`` is when the sweeper next looks at the session. A heartbeat moves ``last_seen_at``, but not ``due_at``.
-    ``resolution`` is the settlement that ended the session, and ``late`` the one that arrived after a sweep. If a newer
-    release of the service wrote the session, ``format`` is that release's format, and ``more`` has the attributes that
-    this release does not know. This release keeps both unchanged.
+    ``resolution`` is the settlement that ended the session. ``late`` is the settlement for late usage, after a sweep.
+    If a newer release of the service wrote the session, ``format`` is that release's format, and ``more`` has the
+    attributes that this release does not know. This release keeps both unchanged.
     """
 
     user_id: str
@@ -137,17 +137,14 @@ class Session(NamedTuple):
 
     @property
     def spender(self) -> Spender:
-        """Who spends, from which account."""
         return Spender(self.user_id, self.account_id, self.key_id, self.run_id)
 
     @property
     def active(self) -> bool:
-        """Whether the session is not settled yet."""
         return self.resolution is None
 
     @property
     def status(self) -> Status:
-        """``active``, then ``completed`` or ``failed``."""
         if self.resolution is None:
             return "active"
         return "completed" if self.settled.success else "failed"
@@ -159,7 +156,7 @@ class Session(NamedTuple):
 
     @property
     def settled(self) -> Settled:
-        """The latest settlement: the late one, if there is one. Raises LookupError while the session is active."""
+        """The latest settlement. Raises LookupError while the session is active."""
         settled = self.late or self.resolution
         if settled is None:
             raise LookupError(f"session {self.session_id} is active")
@@ -167,17 +164,16 @@ class Session(NamedTuple):
 
     @property
     def awaits_late_usage(self) -> bool:
-        """Whether the sweep ended the session, and its caller has not settled it since."""
+        """Whether the session was swept, and the caller has not reported late usage yet."""
         return self.outcome == "swept" and self.late is None
 
     @property
     def late_credits(self) -> int | None:
-        """Late usage's charge minus the sweep's, in credits; negative for a lower charge, None without late usage."""
+        """The charge for late usage minus the charge of the sweep, in credits. None without late usage."""
         return None if self.resolution is None or self.late is None else self.late.credits - self.resolution.credits
 
     @property
     def estimated_credits(self) -> int:
-        """What the estimate costs."""
         return self.estimate.credits
 
     @property
@@ -192,7 +188,6 @@ class Session(NamedTuple):
 
     @property
     def has_heartbeats(self) -> bool:
-        """Whether any heartbeat has arrived."""
         return self.tokens > 0 or self.last_seen_at > self.started_at
 
     @property
@@ -226,11 +221,7 @@ class Session(NamedTuple):
         return max(0, self.reported_credits - self.settled.credits)
 
     def expires_at(self, timeout: int, max_life: int) -> int:
-        """When the sweeper may end the session.
-
-        This is ``timeout`` after its last sign of life, or ``max_life`` after its start, whichever is earlier. Both are
-        in milliseconds.
-        """
+        """When the sweeper may end the session. ``timeout`` and ``max_life`` are in milliseconds."""
         return min(self.last_seen_at + timeout, self.started_at + max_life)
 
     def report_to_price(self, report: Report) -> Report:
@@ -247,7 +238,7 @@ class Session(NamedTuple):
     def counted(self, report: Report) -> Report:
         """A heartbeat's report, with the ``tokens`` that this session counts: all tokens or output tokens.
 
-        A session that began with a number counts output tokens once a heartbeat has reported a usage. A number that is
+        A session that began with a number counts output tokens after a heartbeat has reported a usage. A number that is
         reported later still means all tokens, so the usage's input is subtracted from the number.
         """
         if report.usage is not None or self.usage is None or self.estimated_usage is not None:
@@ -296,7 +287,10 @@ class Session(NamedTuple):
         return (known.tokens, known.usage, known.model_id) == (repeated.tokens, repeated.usage, repeated.model_id)
 
     def accepts_usage_of(self, report: Report) -> bool:
-        """Whether a heartbeat has a usage that is not older than the known usage: it has at least as much output."""
+        """Whether a heartbeat reports a usage with at least as much output as the newest known usage.
+
+        A usage with less output is older, so it is ignored.
+        """
         return report.usage is not None and report.usage_output >= self.usage_output
 
     def is_repriced_by(self, report: Report) -> bool:
@@ -320,7 +314,7 @@ def fitting(session: Session) -> Session:
 
 
 def reported(session: Session, report: Report, at: int) -> Session:
-    """The session after a heartbeat that changes its inputs or exceeds its hold. This does not raise the hold."""
+    """The session after a heartbeat that changes the session's inputs or exceeds the hold. The hold stays the same."""
     counts_output_now = session.usage is None and report.usage is not None
     after = session._replace(
         usage=report.usage if session.accepts_usage_of(report) else session.usage,
@@ -338,7 +332,6 @@ def raised(session: Session, more: Hold) -> Session:
 
 
 def rescheduled(session: Session, due_at: int) -> Session:
-    """The session with a new ``due_at``."""
     return session._replace(due_at=due_at)
 
 

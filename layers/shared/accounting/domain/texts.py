@@ -1,7 +1,8 @@
-"""The characters that are allowed in texts such as names and notes: all but two kinds.
+"""The characters that are allowed in texts such as names and notes.
 
-Control characters (Unicode's category Cc) are refused. So is half of a surrogate pair, because it cannot be stored. A
-list of allowed characters would refuse what people use, such as full-width and no-break spaces, joiners, and new emoji.
+Two kinds are refused: control characters (Unicode's category Cc), and half of a surrogate pair, which cannot be stored.
+A list of allowed characters would refuse what people use, such as full-width and no-break spaces, joiners, and new
+emoji.
 """
 
 import re

@@ -48,7 +48,8 @@ class ClaimNames(_Part):
 
     ``user_id_prefix`` is put before the value of the claim that ``user_id`` names. ``email_verified`` names the claim
     that says whether the address is verified. If the issuer verifies every address, ``email_verified`` is True instead.
-    ``email`` requires ``email_verified``, because a grant to an address goes to the user who has that address.
+    ``email`` requires ``email_verified``: a grant to an address goes to the user who has the address, so nobody may
+    have an address of somebody else.
     """
 
     user_id: Path = "sub"

@@ -40,9 +40,9 @@ class Closed(NamedTuple):
 def close(organization_id: str, transfer_to: AccountId | None, *, actor: str, now: int) -> Closed:
     """Close an organization. Its credits go to ``transfer_to``, which must be open. With None, they are removed.
 
-    A repeat moves or removes the credits that have come back since. Raises AccountNotFound, OrganizationClosed if
-    the organization is already closed with another ``transfer_to``, Invalid if ``transfer_to`` is not another open
-    account, Contention.
+    A repeat moves or removes the credits that have come back since. Raises AccountNotFound, Contention;
+    OrganizationClosed if the organization is already closed with a different ``transfer_to``; Invalid if
+    ``transfer_to`` is not open or is the organization's own account.
     """
     organization = retry_conflicts(lambda: _shut(organization_id, transfer_to, now))
     gone = empty(organization, actor=actor, now=now)
@@ -65,10 +65,10 @@ def _shut(organization_id: str, transfer_to: AccountId | None, now: int) -> Orga
 
 
 def _target_stays_open(organization: Organization, target: AccountId | None) -> list[Write]:
-    """A condition for the transaction: the account that receives the credits stays open. Raises Invalid.
+    """A condition for the transaction: the account that receives the credits stays open.
 
     Without this condition, two organizations could close at the same time, each in favor of the other. Their credits
-    would then move back and forth.
+    would then move back and forth. Raises Invalid if the account is not open or is the organization's own.
     """
     if target is None:
         return []

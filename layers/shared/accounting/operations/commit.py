@@ -41,10 +41,10 @@ def retry_until_committed[T](
 ) -> T:
     """Call ``attempt``, which decides on a snapshot and writes one transaction, until the transaction commits.
 
-    The first attempt gets ``first`` if the caller has read it already, else what ``read`` returns. After
-    StaleRead, the next attempt decides at once on the newer items that StaleRead brings. But if other commands have
-    waited longer (see ``turns``), the command pauses and reads everything again, as it does after Conflict. Domain
-    errors are raised and not retried. Raises Contention when time is up.
+    The first attempt gets ``first``, if given, else what ``read`` returns. After StaleRead, the next attempt decides at
+    once on the newer items that the exception carries, unless other commands should write first (see ``turns``). In
+    that case, and after Conflict, the command pauses and reads everything again. Domain errors are raised and not
+    retried. Raises Contention after ``CONTENTION_SECONDS``.
     """
     snapshot = first or read()
     deadline, turns = time.monotonic() + CONTENTION_SECONDS, Turns(snapshot.wallet.version)
@@ -69,9 +69,10 @@ def retry_until_committed[T](
 
 
 def _read_again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
-    """The snapshot that ``read`` returns. Budget counters that ``read`` leaves out keep their values in ``known``.
+    """The snapshot that ``read`` returns, with the values from ``known`` for budget counters that ``read`` leaves out.
 
-    Such a value may show that a budget is full. Without it, the next attempt would repeat the write that was refused.
+    A value from ``known`` may show that a budget is full. Without this value, the next attempt would repeat the write
+    that was refused.
     """
     snapshot = read()
     read_again = snapshot.allowance
@@ -82,7 +83,7 @@ def _read_again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
 def retry_conflicts[T](attempt: Callable[[], T]) -> T:
     """Call ``attempt``, which reads what it needs and writes one transaction, until the transaction commits.
 
-    Raises Contention when time is up.
+    Raises Contention after ``CONTENTION_SECONDS``.
     """
     nothing = Snapshot(Wallet(stored("")))
     return retry_until_committed(lambda _: attempt(), read=lambda: nothing)
@@ -108,5 +109,5 @@ def ledger_writes(before: Wallet, decision: AnyDecision) -> list[Write]:
 
 
 def count_expired(before: Wallet, after: Wallet) -> None:
-    """Count the expired credits that a command removed from a wallet. Call it after the wallet is written."""
+    """Count the expired credits that a command removed from a wallet. Call this after the wallet is written."""
     count("CreditsExpired", after.expired - before.expired)

@@ -43,7 +43,7 @@ def import_rules(
     now: int,
     key: IdempotencyKey | None,
 ) -> Imported:
-    """Write each rule of a list that is new or differs from the stored rule. With ``dry_run``, write nothing.
+    """Write the new and the changed rules of a list, but no unchanged rule. With ``dry_run``, write nothing.
 
     ``rules`` has the list's valid rules by their index. ``problems`` says what is wrong with the other rules. If there
     are problems, or the valid rules have further problems, this writes nothing and raises Invalid with all of them.

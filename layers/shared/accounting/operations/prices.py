@@ -22,7 +22,7 @@ class Added(NamedTuple):
 def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
     """Add a rule.
 
-    Raises Invalid if its end is not after its beginning, PriceExists, IdempotencyConflict, Contention.
+    Raises PriceExists, IdempotencyConflict, Contention, and Invalid if the rule's end is not after its beginning.
     """
     try:
         require_order(rule.effective_from, rule.effective_to)
@@ -49,8 +49,8 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
 def end(model_id: str, effective_from: int, effective_to: int, now: int) -> PriceRule:
     """Set a rule's end. ``model_id`` may be an alias.
 
-    Raises Invalid if the end is not after the beginning, PriceEnded if the rule already ended at another time,
-    PriceNotFound, Contention.
+    Raises PriceNotFound, Contention, Invalid if the end is not after the beginning, and PriceEnded if the rule has
+    already ended at another time.
     """
     require_order(effective_from, effective_to)
 

@@ -1,7 +1,7 @@
 """How sessions end: settled by their caller, swept, ended by a supervisor, or settled late after a sweep.
 
-``sessionId`` is the idempotency key of finalize and abort. The session stores their first answer. A repeat gets this
-answer, even if the wallet has changed.
+``sessionId`` is the idempotency key of finalize and abort. The session stores the answer to the call that settles it. A
+repeat of this call gets the stored answer, even if the wallet has changed.
 """
 
 from collections.abc import Mapping
@@ -40,8 +40,8 @@ SERVICES: dict[tuple[Outcome, bool], str] = {
 class Particulars(NamedTuple):
     """The values that a caller sends at a session's end besides the usage. They are stored in the usage record.
 
-    ``model_id`` is the model that really served, if it is not the session's. ``provider_usage`` is the provider's own
-    usage object, which is not priced.
+    ``model_id`` is the model that really served; None means the session's model. ``provider_usage`` is the provider's
+    own usage object, which is not priced.
     """
 
     model_id: str | None = None
@@ -116,8 +116,8 @@ def abort(
 def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: int) -> Answer:
     """End an active session as the sweeper would, regardless of its age. The ledger gets ``actor`` and ``reason``.
 
-    The session is charged ``Session.swept_report``. Raises Contention. Raises SessionNotActive if there is no such
-    session, or if its caller has settled it.
+    Charges ``Session.swept_report``. Raises Contention. Raises SessionNotActive if there is no such session, or if its
+    caller has settled it.
     """
 
     def end(snapshot: Snapshot) -> Answer:
@@ -176,7 +176,7 @@ def _settle_as_swept(snapshot: Snapshot, session: Session, end: End, now: int) -
 
 
 def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now: int) -> Session:
-    """Settle an active or swept session, with everything that changes because of it, in one transaction."""
+    """Settle an active or swept session. One transaction makes all changes."""
     record_id = new_id(now)
     cause = Cause(
         end.actor,
@@ -210,9 +210,10 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
 
 
 def _counter_writes(session: Session, ended: Session, record: UsageRecord) -> list[Write]:
-    """Add a session's final charge to the sums of its budgets and its run.
+    """Writes that correct the sums of a session's budgets and its run when the session is settled.
 
-    The sums already include its hold or, after a sweep, the sweep's charge. So only the difference is added.
+    The sums include the session's hold or, after a sweep, the sweep's charge. The writes add the final charge
+    minus this amount.
     """
     before = session.allocated_credits if session.active else session.settled.credits
     more = ended.settled.credits - before
@@ -223,10 +224,10 @@ def _counter_writes(session: Session, ended: Session, record: UsageRecord) -> li
 
 
 def _is_of_erased_user(session: Session, wallet: Wallet) -> bool:
-    """Whether the session's user was erased, so that no texts about them may be stored.
+    """Whether the session's user was erased. No texts about an erased user may be stored.
 
-    If the user pays, their wallet says whether they were erased. If an organization pays, the user's profile says it.
-    The profile is read only for disabled users, because every erased user is disabled.
+    If the user pays, the user's wallet says whether the user was erased. If an organization pays, the user's profile
+    says so. The profile is read only for disabled users, because every erased user is disabled.
     """
     if user_of(session.account_id) is not None:
         return wallet.erased
@@ -245,9 +246,10 @@ def _settlement(wallet: Wallet, session: Session, cost: int, cause: Cause) -> Se
 
 
 def _usage_record(session: Session, record_id: str, caller_metadata: dict[str, Any]) -> UsageRecord:
-    """The usage record of an ended session. After late usage, its numbers are the late usage minus the sweep's charge.
+    """The usage record of an ended session.
 
-    If ``caller_metadata`` has a name that the service also sets, the service's value is stored.
+    After late usage, its tokens, usage and credits are the late numbers minus the numbers that the sweep recorded. If
+    ``caller_metadata`` has a name that the service also sets, the service's value is stored.
     """
     settled, swept = session.settled, session.resolution if session.late else None
     metadata = {

@@ -4,12 +4,13 @@ There is no queue. Each command counts how many other commands have changed the 
 A command that writes stores its count in the wallet (``passed``). A command whose write is refused compares its count
 with the stored count.
 
-If the stored count is higher by n, the command that stored it first read the wallet about n changes before this command
-did. About n other commands have probably begun in between, have waited longer, and should write first. So this command
-pauses for about n turns. A turn is as long as the refused attempt took. If the stored count is not higher, the command
-tries again at once.
+If the stored count is higher by n, the command that stored this count began about n changes before the refused command.
+Between the two beginnings, about n other commands have probably begun. They have waited longer than the refused
+command, and should write first. So the refused command pauses for about n turns. A turn is as long as the refused
+attempt took. If the stored count is not higher, the refused command tries again at once.
 
-A wrong count only changes a pause. The conditions of the writes decide who writes.
+A wrong count makes a pause too short or too long, and does no other harm: the condition of each write decides whether
+the write succeeds.
 """
 
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Turns:
             self.throttled += 1
             return jitter(min(turn * 2**self.throttled, LONGEST_THROTTLED_SECONDS))
         if isinstance(refusal, Conflict):
-            return jitter(turn)  # the other write takes no longer than a turn
+            return jitter(turn)  # the write that caused the conflict takes no longer than a turn
         self.stale += 1
         newest: Wallet | None = refusal.current.get("wallet")
         others = newest.passed - self.passed(newest) if newest else 0

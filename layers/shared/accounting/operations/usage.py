@@ -171,7 +171,10 @@ def _priced(event: Event, now: int) -> UsageRecord:
 
 
 def usage_writes(made: UsageRecord, part: int = 0) -> list[Write]:
-    """Writes that add a record, its sums and, if an organization pays, a pointer in the user's personal account."""
+    """Writes that store a record and add its credits and usage to the sums of its accounts.
+
+    If an organization pays, they also put a pointer to the record into the user's personal account.
+    """
     pointers = [usage.put_pointer(made) for _ in made.accounts[1:]]
     sums = [rollups.add(made, account_id, part) for account_id in made.accounts]
     return [usage.put(made), *sums, *pointers]
@@ -194,7 +197,8 @@ def statistics(
 ) -> Statistics:
     """The usage of a user in ``since <= at < until`` (epoch milliseconds), whichever account paid.
 
-    With ``key_id``, only the usage with this API key. With ``by``, also a series: credits by day and name.
+    With ``key_id``, only the usage with this API key. With ``by``, also a series: credits by day, and by model or
+    by service.
     """
     return _statistics(personal(user_id), since, until, usage.with_key(key_id, usage.every), by)
 
@@ -202,7 +206,7 @@ def statistics(
 def statistics_of_account(
     account_id: AccountId, since: int | None, until: int | None, *, by: By | None = None
 ) -> Statistics:
-    """The usage that an account paid for, of all users; the other arguments are as in ``statistics``."""
+    """All usage that an account paid for, whoever the user is. The other arguments are as in ``statistics``."""
     return _statistics(account_id, since, until, usage.paid, by)
 
 
@@ -215,7 +219,7 @@ def statistics_of_member(
     key_id: str | None = None,
     by: By | None = None,
 ) -> Statistics:
-    """The usage that an account paid for, of one user; the other arguments are as in ``statistics``."""
+    """The part of a user's usage that an account paid for. The other arguments are as in ``statistics``."""
     own = personal(user_id)
     paid = usage.paid if account_id == own else usage.paid_by(account_id)
     return _statistics(own, since, until, usage.with_key(key_id, paid), by)

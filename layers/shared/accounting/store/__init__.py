@@ -1,1 +1,1 @@
-"""The table. Only this package knows keys, attributes and DynamoDB."""
+"""Reads and writes the table. Only this package knows the table's keys and attributes, and DynamoDB."""

@@ -10,7 +10,7 @@ from accounting.store.stale import StaleRead
 from accounting.store.table import Item, Write
 
 _TEXTS = ("notes", "reason", "salt", "metadata", "provider_usage")
-"""The attributes of grants, ledger entries and usage records that have text about a user.
+"""The attributes of grants, ledger entries and usage records that may contain text about a user.
 
 A ledger entry keeps its ``reason_digest``, because the proof of the chain needs it. Without the ``salt``, nobody can
 find out the reason by guessing.
@@ -33,22 +33,19 @@ class Erasure(NamedTuple):
     finished_at: int | None = None
 
     def reached(self, part: int, after: str) -> "Erasure":
-        """The erasure after it got this far."""
         return self._replace(part=part, after=after)
 
     def finished(self, now: int) -> "Erasure":
-        """The finished erasure."""
         return self._replace(finished_at=now)
 
 
 def get(user_id: str) -> Erasure | None:
-    """The user's erasure, or None."""
     item = table.get(keys.erasure(user_id))
     return from_item(item) if item else None
 
 
 def begin(erasure: Erasure) -> Write:
-    """Begin the erasure. It replaces an earlier erasure of the user.
+    """The write that begins an erasure, and replaces the user's earlier erasure if there was one.
 
     A user's data can be erased again, because restoring a backup can bring erased texts back.
     """
@@ -56,7 +53,10 @@ def begin(erasure: Erasure) -> Write:
 
 
 def put_progress(after: Erasure) -> None:
-    """Store how far an erasure got. If it has ended or begun anew, raise StaleRead with the stored ``erasure``."""
+    """Store how far an erasure got.
+
+    Raises StaleRead with the stored ``erasure``, if the stored erasure has finished or another erasure has replaced it.
+    """
     still_running = "begun_at = :at AND attribute_not_exists(finished_at)"
     action = table.put(to_item(after), condition=still_running, values={":at": after.at})
     table.transact([Write(action, lambda old: StaleRead(erasure=from_item(old) if old else after))])
@@ -70,7 +70,10 @@ def due(now: int) -> Iterator[list[Erasure]]:
 
 
 def items(erasure: Erasure) -> Iterator[tuple[int, Item]]:
-    """Every item that is left to erase, with the number of its part. An item has only what ``erase`` needs."""
+    """Every item that is left to erase, with the number of its part.
+
+    Only the attributes that ``erase`` needs are read.
+    """
     parts = [*keys.texts_of_account(personal(erasure.user_id)), *keys.texts_of_user(erasure.user_id)]
     for number, part in enumerate(parts[erasure.part :], erasure.part):
         low = erasure.after if number == erasure.part and erasure.after else part.prefix
@@ -85,9 +88,9 @@ def _between(part: Range, low: str) -> Iterator[Item]:
 
 
 def erase(item: Item) -> None:
-    """Delete an item that contains only texts, or remove the texts from any other item. Do nothing if the item is gone.
+    """Delete an item of the user's partition, or remove the texts from an item of the account's partition.
 
-    If the item is a pointer to a usage record, the record's texts are removed too.
+    Do nothing if the item is gone. If the item is a pointer to a usage record, remove the record's texts, too.
     """
     if keys.is_of_user(item):
         table.delete_one({"pk": item["pk"], "sk": item["sk"]})

@@ -1,4 +1,4 @@
-"""Builds every key of the table. Other modules build only lower and upper bounds for queries of a range of keys.
+"""Builds every key of the table. Other modules build only the lower and upper bounds of queries.
 
 Most functions return the attributes of one key: ``pk`` and ``sk`` of the table, or the two attributes of an index.
 docs/data-model.md explains what each entity's keys are for.
@@ -136,8 +136,8 @@ def usage(account_id: AccountId, at: int, record_id: str) -> Key:
 def day_rollup(account_id: AccountId, day: str, digest: str, part: int = 0) -> Key:
     """An account's sums of a day for one combination of service, model, paying account and API key.
 
-    In a user's personal account, the paying account may be another one (see ``rollups.key_of``). The sums are spread
-    over parts, so that concurrent writers can write different items. Readers add the parts up.
+    The sums of a user's own account include what other accounts paid for the user (see ``rollups.key_of``). The sums
+    are spread over parts, so that concurrent writers can write different items. Readers add the parts up.
     """
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"DAY#{day}#{digest}#{part}"}
 
@@ -160,7 +160,8 @@ def price(model_id: str, effective_from: int) -> Key:
 def price_of_all(model_id: str, effective_from: int) -> Key:
     """Where the price list finds a rule: by model, then by time.
 
-    The blank keeps the models in order, because it sorts before every character of a model's id.
+    A blank separates the two. It sorts before every character of a model's id, so all rules of the model ``a`` come
+    before the rules of the model ``ab``.
     """
     return {"kind_pk": "PRICES", "kind_sk": f"{model_id} {iso(effective_from)}"}
 
@@ -277,7 +278,7 @@ def erasure_due(user_id: str, due_at: int) -> Key:
 
 
 def texts_of_account(account_id: AccountId) -> list[Range]:
-    """The items of an account that have free texts, such as notes, which an erasure deletes."""
+    """The items of an account that an erasure keeps, but without their free texts, such as notes."""
     return [Range(f"ACCOUNT#{account_id}", prefix) for prefix in ("ALLOC#", "ENTRY#", "USAGE#")]
 
 
@@ -340,7 +341,7 @@ def system_name(day: str, kind: str, digest: str) -> Key:
 
 
 def system_name_rank(day: str, kind: str, digest: str, merit: int | None, credits: int) -> Key:
-    """Where a day's services and models are found by their merit, with their credits."""
+    """Where a day's services and models are found by merit, then by credits."""
     rank = _RANKED_LAST if merit is None else _rank(merit)
     return {
         "kind_pk": f"SYSTEMNAMES#{day}#{_shard(digest)}",
@@ -351,7 +352,7 @@ def system_name_rank(day: str, kind: str, digest: str, merit: int | None, credit
 def session_of_owner(user_id: str, session_id: str, started_at: int) -> Key:
     """Where the owner's sessions, active and ended, are found in time order. This key never changes.
 
-    A session whose id tells when it began has no such key, because the table itself has such sessions in time order.
+    A session whose id tells when it began has no such key, because the table itself sorts such sessions by time.
     """
     if session_ids.tells_its_beginning(session_id, started_at):
         return {}
@@ -369,7 +370,7 @@ def session_of_all(user_id: str, session_id: str, started_at: int) -> Key:
 def active_session(user_id: str, session_id: str, started_at: int, due_at: int) -> Key:
     """Where active sessions are found, by user and then in time order, and when the sweeper looks at each of them.
 
-    Ended sessions do not have this key. No user id contains a tab, so a user's range has no other user's sessions.
+    Ended sessions do not have this key. No user id contains a tab. So each key is in the range of only one user.
     """
     return {
         "due_pk": f"DUE#SESSION#{_shard(user_id)}",

@@ -4,9 +4,9 @@ One text is enough, because no write has a condition on a single lot.
 
 ``granted,credits,life,number,grace,more…;…`` has a row for each lot, in the order of the lots' numbers. Integers are in
 base 36, and times in seconds. ``granted`` and ``number`` are stored as differences from the previous row, or from 0 in
-the first row. ``life`` is the time from grant to expiry. ``grace`` is 0 or 1. ``more`` is what a newer version added;
-this version keeps it. A row has only its first three fields if the difference of ``number`` is 1, ``grace`` is 0, and
-there is no ``more``.
+the first row. ``life`` is the time from grant to expiry. ``grace`` is 0 or 1. ``more`` are fields that a newer version
+of the service added; this version keeps them. A row has only its first three fields if the difference of ``number`` is
+1, ``grace`` is 0, and there is no ``more``.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,6 @@ _in_burn_order = itemgetter(Lot._fields.index("expires_at"), Lot._fields.index("
 
 
 def to_text(lots: Iterable[Lot]) -> str:
-    """The lots as one text."""
     rows = []
     last_number = last_granted = 0
     for number, credits, expires_at, granted_at, grace, more in sorted(lots, key=_by_number):

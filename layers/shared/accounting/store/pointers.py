@@ -48,7 +48,7 @@ def _touch_holder(holder: User, now: int) -> Write:
 def give_up(address: str, user: User) -> list[Write]:
     """If the user holds the address, give it to its ``heir`` among the users who wait for it, or to nobody.
 
-    If the user only waits for the address, remove them from ``former``.
+    If the user only waits for the address, remove the user from ``former``.
     """
     item = table.get(keys.email(address))
     pointer = from_item(address, item) if item else None
@@ -65,8 +65,8 @@ def give_up(address: str, user: User) -> list[Write]:
     if next_holder is None:
         condition, values = _as_seen(pointer)
         return [Write(table.delete(keys.email(address), condition=condition, values=values), lambda _: Raced())]
-    # The next holder may change to another address at the same moment. If they still got this address then, they would
-    # keep it forever, so the check refuses the transaction.
+    # If the next holder changes to another address at the same moment, the check refuses the transaction. Without the
+    # check, the next holder would keep both addresses forever.
     unchanged = {":seen": next_holder.updated_at}
     check = table.check(keys.profile(next_holder.id), condition="updated_at = :seen", values=unchanged)
     return [_put_pointer(pointer, pointer.passed_to(next_holder)), Write(check, refused=lambda _: Raced())]
@@ -78,7 +78,6 @@ def _put_pointer(before: Pointer | None, after: Pointer) -> Write:
 
 
 def to_item(pointer: Pointer) -> Item:
-    """Convert a pointer to an item."""
     return {
         **keys.email(pointer.address),
         "user_id": pointer.user_id,
@@ -96,6 +95,5 @@ def _as_seen(pointer: Pointer) -> tuple[str, Item]:
 
 
 def from_item(address: str, item: Item) -> Pointer:
-    """Convert an item to a pointer."""
     former = tuple(json.loads(item["former"]))
     return Pointer(address, item["user_id"], item["issued_at"], item["since"], former)

@@ -18,7 +18,7 @@ from accounting.store.table import Item, Write
 
 
 def put(record: UsageRecord) -> Write:
-    """Add a record with a new id."""
+    """Add a record. Its id must be new."""
     return Write(table.put(to_item(record), condition="attribute_not_exists(pk)"))
 
 

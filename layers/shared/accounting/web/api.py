@@ -144,7 +144,7 @@ class Api:
 
     @property
     def subject(self) -> Reference:
-        """The user that the current request is about: the one it names, else the caller."""
+        """The user whom the current request names, or the caller if the request names no user."""
         subject: Reference = self.resolver.context["subject"]
         return subject
 
@@ -189,13 +189,11 @@ class Api:
         return register
 
     def _read_body(self, text: str) -> Any:
-        """The body of the current request: read leniently for a report, strictly for every other route."""
+        """The body of the current request, read leniently if the route takes a report, otherwise strictly."""
         is_report = self.resolver.context["_route"].func in self._reports
         return lenient_json(text) if is_report else strict_json(text)
 
     def _guarded(self, route: Route) -> Callable[..., Any]:
-        """The route's handler, guarded by the rules that the route declares."""
-
         @wraps(route.handler)
         def guarded(**arguments: Any) -> Any:
             event, context = self.event, self.resolver.context
@@ -269,7 +267,7 @@ def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, 
         started = time.perf_counter()
         # The alternative, ``correlation_id_path``, would run a JMESPath query for each request.
         logger.set_correlation_id(event["requestContext"]["requestId"])
-        logger.remove_keys(["function_arn", "function_memory_size"])  # the log group's name and the template have them
+        logger.remove_keys(["function_arn", "function_memory_size"])  # the log group and the template show both
         with for_a_request():
             answer = api.resolve(event, context)
         logger.info(

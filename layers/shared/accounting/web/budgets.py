@@ -34,7 +34,7 @@ def _subject(text: str) -> str:
     if not is_plain(text):
         raise ValueError("must not contain control characters")
     if text != MEMBERS and not member_in(text) and not (key_id and re.fullmatch(_KEY_ID, key_id)):
-        raise ValueError("must be members, member:<user id> or key:<key id>")
+        raise ValueError('must be "members", "member:<user id>" or "key:<key id>"')
     return text
 
 
@@ -99,7 +99,6 @@ class BudgetView(ResponseModel):
 
     @classmethod
     def of(cls, state: BudgetState) -> Self:
-        """Build the response from a budget."""
         budget, window, committed = state.budget, state.window, state.committed
         return cls(
             account_id=budget.account_id,
@@ -161,7 +160,6 @@ class RunView(ResponseModel):
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """Build the response from a run."""
         return cls(
             account_id=run.account_id,
             run_id=run.id,

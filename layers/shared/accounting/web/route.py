@@ -86,7 +86,7 @@ class Route:
         return self.rule.split("/")[2]
 
     def unknown_body(self, event: APIGatewayProxyEvent) -> list[str]:
-        """The fields in the request's body, if the route takes no body. Any such field makes it refuse the request.
+        """The fields for which a request is refused: all fields of its body, if the route takes no body.
 
         Raises Invalid if the body is not JSON.
         """

@@ -3,7 +3,7 @@
 from random import SystemRandom
 
 _random = SystemRandom()
-"""It has no seed. SnapStart would restore a seeded generator in the same state in every process."""
+"""A generator without a seed. SnapStart would restore a seeded generator in the same state in every process."""
 
 
 def jitter(longest: float) -> float:

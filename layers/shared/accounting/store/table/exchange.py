@@ -37,7 +37,7 @@ class Reply(NamedTuple):
 
 
 class Exchange:
-    """Connections to one place. Threads may share an exchange."""
+    """Connections to one address of DynamoDB. Threads may share an exchange."""
 
     def __init__(self, place: Place) -> None:
         self._place = place

@@ -27,8 +27,8 @@ READ_HERE = {
     "AWS_ENDPOINT_URL",
 }
 LEFT_TO_BOTOCORE = re.compile(r"AWS_(?!LAMBDA_|XRAY_|EXECUTION_ENV$|REGION$)|(HTTPS?|ALL)_PROXY$|REQUESTS_CA_BUNDLE$")
-"""Variables that botocore may use: those for proxies and certificates, and all that begin with AWS_, except those that
-Lambda sets for other purposes."""
+"""Variables that botocore may use: variables for proxies and certificates, and every AWS_ variable that Lambda does not
+set for other purposes."""
 COMMERCIAL_REGION = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+")
 """A region whose addresses end in ``amazonaws.com``; botocore knows the addresses of other regions."""
 
@@ -44,7 +44,7 @@ class Credentials(NamedTuple):
 class Place(NamedTuple):
     """An address of DynamoDB, its region, and how to authenticate there; ``tls`` is None for http.
 
-    ``credentials`` is called before every attempt, because the credentials may change at any time.
+    ``credentials`` is called before every attempt of a request, because the credentials may change at any time.
     """
 
     url: str
@@ -78,7 +78,7 @@ def place_of_client(client: "DynamoDBClient", session: "Session") -> Place | Non
     """The place that botocore found for ``client``, or None if only that client can reach DynamoDB.
 
     The result is None without credentials, behind a proxy, for an address with a path, and if the AWS configuration
-    requires the address that DynamoDB has for each AWS account.
+    requires an address of DynamoDB that contains the id of the AWS account.
     """
     from botocore.httpsession import create_urllib3_context, get_cert_path
     from botocore.utils import get_environ_proxies
@@ -104,7 +104,7 @@ def place_of_client(client: "DynamoDBClient", session: "Session") -> Place | Non
 
 
 def _is_file(path: str) -> bool:
-    """Whether ``path`` is a file. As in botocore, ``~`` of a user without a home raises no error."""
+    """Whether ``path`` is a file. As in botocore, ``~`` raises no error if the home folder is unknown."""
     return Path(os.path.expanduser(path)).is_file()  # noqa: PTH111 - Path.expanduser() raises
 
 
