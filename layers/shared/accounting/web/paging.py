@@ -118,7 +118,7 @@ def rows_to_skip(page: int, limit: int) -> int:
 def instants(start: str | None, end: str | None) -> tuple[int | None, int | None]:
     """The first millisecond of the range from ``start`` to ``end``, and the first millisecond after the range.
 
-    Both are in epoch milliseconds, and None without a limit. If ``end`` is a date, that whole day is included. If
+    Both are in epoch milliseconds, or None if not given. If ``end`` is a date, that whole day is included. If
     ``end`` is a timestamp, its millisecond is included. A time before 1970 becomes the start of 1970, and a time after
     9999-12-31 becomes 9999-12-31, because the table's sort keys cannot order other times.
 
