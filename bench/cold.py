@@ -1,7 +1,8 @@
 """Measures a function's import and first request, and prints the times as JSON. Run this file in a fresh process.
 
-Without arguments, it measures the reference: `import boto3` and making a client of DynamoDB. This file imports very
-little before the measurement, because the import of a module that is already loaded takes the function no time.
+The arguments are the function's folder and the file of an event. Without arguments, this file measures the reference:
+`import boto3` and making a client of DynamoDB. A module that this file has imported before the measurement would take
+the function no time, so this file imports very little before.
 """
 
 import resource
@@ -15,7 +16,6 @@ def clocks() -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure the reference or, if the command line names a function's folder and an event file, that function."""
     began = clocks()
     if len(sys.argv) == 1:
         import boto3

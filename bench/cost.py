@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SESSIONS = 1_000_000
 TIMES = 40
-"""How often the authorizer and the system's statistics are measured."""
+"""How many times the authorizer and the system's statistics are measured."""
 HEARTBEATS = 3
 SESSION = {"initialize": 1, "heartbeat": HEARTBEATS, "finalize": 1}
 """The requests of a session."""
@@ -53,7 +53,7 @@ LAMBDA_GIGABYTE_SECOND_USD = 0.0000133334
 LOG_GIGABYTE_USD = 0.50
 SNAPSHOT_GIGABYTE_SECOND_USD = 0.0000015046
 ALARM_USD, DASHBOARD_USD, SECRET_USD = 0.10, 3.00, 0.40
-"""The price of one for a month."""
+"""The monthly price of one alarm, one dashboard or one secret."""
 MONTH_SECONDS = 30 * 86_400
 
 MEMORY_GIGABYTES = 0.5
@@ -88,8 +88,6 @@ IDLE_USD = 12
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the bill: what it is for, the amount and the price."""
-
     item: str
     amount: float
     unit: str
@@ -97,11 +95,9 @@ class Line:
 
     @property
     def usd(self) -> float:
-        """Return the cost of the line in USD."""
         return self.amount * self.price
 
     def row(self) -> list[str]:
-        """Return the line as a row of the table."""
         price = f"{self.price:g}" if self.price > 0.01 else f"{self.price * 1e6:g} per million"
         return [self.item, f"{number(self.amount)} {self.unit}".strip(), price, f"{self.usd:.2f}"]
 
@@ -117,12 +113,15 @@ class Part:
     """How many usage records the figures are for."""
 
     def total(self, of: str) -> float:
-        """Return how much a session needs of the figure named ``of``, such as ``write_units``."""
+        """Return a session's amount of one figure: ``of`` is the figure's name, such as ``write_units``."""
         return self.times * float(getattr(self.figures, of)) / self.records
 
 
 def run(report: Report, database: Database) -> None:
-    """Add both bills to the report. Measure the requests of a session first, if the report has no figures for them."""
+    """Add the bills of a million sessions and of a month without a request to the report.
+
+    A session's requests are measured here only if the report does not have their figures yet.
+    """
     requests = {name: report.figures.get(name) or _measured(database, name) for name in SESSION}
     parts = {name: Part(each, SESSION[name]) for name, each in requests.items()} | _behind_the_scenes(database)
     lines, least = bill(parts), bill({name: each for name, each in parts.items() if name != "heartbeat"})
@@ -140,7 +139,7 @@ def run(report: Report, database: Database) -> None:
 
 
 def _idle(report: Report) -> None:
-    """Add the bill of a month without a request. The template says what is paid for."""
+    """Add the bill of a month without a request, for the resources of the template."""
     made = template()["Resources"].values()
     snapshots = [each for each in made if "SnapStart" in each["Properties"]]
     kinds = Counter(each["Type"] for each in made)
@@ -165,7 +164,7 @@ def _measured(database: Database, name: str) -> Figures:
 
 
 def _behind_the_scenes(database: Database) -> dict[str, Part]:
-    """Measure what a session needs besides its requests: the authorizer, and one record in the system's statistics."""
+    """Measure what a session needs besides its requests: the authorizer, and the counting of usage records."""
     database.table("cost-behind")
     seed.user("cost")
     user = users.resolve("cost").user
@@ -217,7 +216,7 @@ def bill(parts: Mapping[str, Part]) -> list[Line]:
 
 
 def duration(figures: Figures) -> float:
-    """Return the seconds that Lambda would bill for a request, under the assumptions above."""
+    """Estimate the seconds that Lambda bills for a request."""
     return figures.cpu * (FULL_CORE_GIGABYTES / MEMORY_GIGABYTES) + figures.round_trips * DATABASE_SECONDS
 
 

@@ -27,7 +27,7 @@ INTERNAL_KEY = "an-example-internal-key"
 
 @dataclass(frozen=True)
 class Database:
-    """A table on the emulator, built from the template, and a folder for temporary files."""
+    """The emulator, the name of a table on it (empty until ``table`` creates one), and a folder for temporary files."""
 
     aws: Emulator
     table_name: str

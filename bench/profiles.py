@@ -32,12 +32,12 @@ PARTS = {
     "~": "interpreter's built-ins",
 }
 ABOUT = """\
-The share of each package in the CPU time of {requests} requests, under cProfile. cProfile slows down every call
-of a function. So these shares say where to look, but not how much can be gained."""
+The share of each package in the CPU time of {requests} requests, under cProfile. cProfile adds time to every call of
+a function, so code that makes many calls seems to take more time than it does. The shares say where to look, but not
+how much can be gained."""
 
 
 def run(report: Report, database: Database) -> None:
-    """Profile each of ``OPERATIONS``."""
     database, requests, found = database.table("profile"), scaled(REQUESTS), {}
     for name, function in OPERATIONS.items():
         seed.user(f"profile-{name}")

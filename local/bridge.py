@@ -51,7 +51,8 @@ async def _serve(address: str, port: int) -> None:
 
     await asyncio.start_server(carry, address, port)
     print(f"{address}:{port} is the local AWS", flush=True)
-    await asyncio.Event().wait()  # until Ctrl-C; `serve_forever` would then wait for open connections
+    # Wait until Ctrl-C. After Ctrl-C, `serve_forever` would also wait until all connections are closed.
+    await asyncio.Event().wait()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

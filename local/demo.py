@@ -41,7 +41,6 @@ SWEPT_SERVICE = "chat-streaming-expired"
 
 
 def main() -> int:
-    """Run the demo; return the exit status."""
     try:
         if not STACK_JSON.exists():
             raise Refused("the service is not running: start it with `make run`, then repeat this in a second terminal")

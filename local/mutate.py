@@ -1,4 +1,4 @@
-"""`make mutate`: makes small changes to the domain, one at a time, and shows those that no unit test notices.
+"""`make mutate`: makes small changes (mutants) to the domain, one at a time, and shows those that no unit test notices.
 
 `ONLY="users lots"` changes only the modules `users` and `lots`. `tests/mutation.toml` selects changes and tests.
 """
@@ -48,7 +48,7 @@ def _selected_modules() -> list[str]:
 
 
 def _prepare() -> None:
-    """Lay out the files for mutmut, which only finds modules in a folder called src."""
+    """Lay out the files for mutmut, which finds modules only in a folder called src."""
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir()
     for name, target in {"src": LAYER, "tests": ROOT / "tests", "local": ROOT / "local"}.items():
@@ -76,7 +76,7 @@ def _mutmut(*arguments: str) -> str:
 
 
 def _report(modules: list[str]) -> None:
-    """Print each mutant that no test noticed, then how many mutants each module has and how many were killed."""
+    """Print each mutant that no test noticed, then how many mutants each module has and how many were noticed."""
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
     survivors = []
     for line in _mutmut("results", "--all", "true").splitlines():

@@ -1,4 +1,4 @@
-"""`make prices`: compares a service's price rules with genai-prices, and with APPLY=1 imports what differs.
+"""`make prices`: compares a service's price rules with the package genai-prices. APPLY=1 imports the differences.
 
 The service is the one that `make run` started, or the one at BASE_URL, which needs an administrator's TOKEN.
 """
@@ -46,7 +46,7 @@ class Options:
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Options:
-        """Return the options of an environment. Raises Refused if one is missing or wrong."""
+        """Return the options of an environment. Raises Refused if an option is missing or wrong."""
         if not environ.get("CREDITS_PER_USD"):
             raise Refused("give CREDITS_PER_USD, the number of credits for one dollar: see docs/choose-a-credit.md")
         try:
@@ -74,7 +74,7 @@ class PriceList:
 
 
 def main() -> int:
-    """Show the difference, and import it with APPLY=1; return the exit status."""
+    """Show the differences, and import them if APPLY is 1; return the exit status."""
     try:
         options = Options.read(os.environ)
         found = price_list(providers, options, datetime.now(UTC))
@@ -92,7 +92,7 @@ def main() -> int:
 def price_list(known: Iterable[Provider], options: Options, now: datetime) -> PriceList:
     """Return the rules of the selected models: a current rule for each, and a future rule for each later price change.
 
-    Raises Refused if two selected providers have the same model, or if no model matches the patterns.
+    Raises Refused if two selected models have the same id, or if no model matches the patterns.
     """
     chosen: dict[str, tuple[str, ModelInfo]] = {}
     for provider, model in _chosen(known, options.models):
@@ -161,7 +161,7 @@ def _chosen(known: Iterable[Provider], patterns: Iterable[str]) -> Iterator[tupl
 
 
 def _rule(model: ModelInfo, now: datetime, at: datetime | None, scale: Decimal) -> Rule:
-    """Return a model's current rule, or the rule that begins at a later time, ``at``."""
+    """Return the rule of a model that begins at ``at``, or the current rule if ``at`` is None."""
     rule = rule_of(model, at or now, scale)
     begins = {"effectiveFrom": at.isoformat().replace("+00:00", "Z")} if at else {}
     return {**rule, "source": SOURCE, "sourceVersion": version(SOURCE), **begins}
@@ -183,9 +183,9 @@ def _service(environ: Mapping[str, str]) -> httpx.Client:
 
 
 def _compare(http: httpx.Client, found: PriceList, options: Options) -> None:
-    """Show the difference and, with `apply`, import it.
+    """Show the differences, and import them if `options.apply` is set.
 
-    A preview of each part of the list comes first. If the service refuses a preview, nothing is imported.
+    First, the service previews every request. If it refuses a preview, nothing is imported.
     """
     batches = list(requests_for(found.rules))
     previews = [_import(http, batch, dry_run=True) for batch in batches]
@@ -230,7 +230,7 @@ def _problems(answer: httpx.Response, rules: list[Rule]) -> Iterator[str]:
 
 
 def _listed_problems(answer: httpx.Response) -> list[Any]:
-    """Return the problems that the service lists in a refusal. Another refusal, such as a proxy's page, has none."""
+    """Return the problems that the service lists in a refusal. A proxy's page lists none."""
     try:
         body = answer.json()
     except ValueError:
@@ -247,7 +247,7 @@ def _named(rule: Mapping[str, Any]) -> str:
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return every value of a rule by a readable name, such as `variants batch above 200000: input`."""
+    """Return the values of a rule to show, with readable names such as `variants batch above 200000: input`."""
     values: dict[str, Any] = {}
     for name, inner in value.items():
         if name == "tiers":

@@ -39,5 +39,4 @@ def read(path: Path) -> dict[str, Any]:
 
 @cache
 def template() -> dict[str, Any]:
-    """Return the service's template."""
     return read(TEMPLATE)

@@ -48,9 +48,9 @@ def main() -> int:
 
 
 def accepted_token(sub: str, role: str) -> str:
-    """Return a token for `sub`, after the running service has accepted it in a request that creates the user.
+    """Return a token for `sub` that the running service has accepted. The request that sends it creates the user.
 
-    Raises Refused if an argument is invalid, the service is not running, or it does not accept the token.
+    Raises Refused if an argument is invalid, the service is not running, or the service does not accept the token.
     """
     if not sub:
         raise Refused("say whose token it is: `make token USER=alice`, or `make token USER=alice ROLE=admin`")

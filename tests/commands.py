@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 FOLDERS = ("bench", "client", "docs", "events", "examples", "functions", "tests")
 PAGES = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
-"""All pages of the documentation."""
-
 REPORTS = {"CHANGELOG.md", "bench/RESULTS.md", "bench/improved.md"}
 """Pages that report what was done. Their commands are not run."""
 MENTIONED = {
@@ -71,7 +69,7 @@ class Documentation:
         return command
 
     def page(self, page: str) -> list[str]:
-        """Return all commands of a page, to run them."""
+        """Return all commands of a page, and record that they were requested."""
         return [self.line(command) for command in self._commands_by_page[page]]
 
     def not_requested(self) -> list[str]:

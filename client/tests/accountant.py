@@ -110,7 +110,7 @@ def tokens_in(body: dict[str, Any]) -> int:
 
 
 def answer_with(trouble: httpx.Response | BaseException) -> httpx.Response:
-    """Raise an exception. Return a copy of a response, because a response can be read only once."""
+    """Raise ``trouble`` if it is an exception. Otherwise, return a copy, because a response can be read only once."""
     if isinstance(trouble, BaseException):
         raise trouble
     return httpx.Response(trouble.status_code, content=trouble.content, headers=trouble.headers)

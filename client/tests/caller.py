@@ -6,8 +6,8 @@ Each line of its input is a JSON object, for which this program forks a child. I
 - The arguments of `make_calls`. The child makes calls until it is killed, and prints the session id of each call whose
   answer it has read, or whose stream it has left. With ``is_last``, it makes no calls: it waits until the outbox is
   empty, and ends.
-- A ``program``, its ``args``, and a file for its ``stderr``. The child runs that program, then its exit handlers. Other
-  children run no exit handlers.
+- The Python source of a ``program``, its ``args``, and a file for its ``stderr``. The child runs the program, and then
+  the exit handlers. Children that make calls run no exit handlers.
 
 The SDKs are imported and warmed up once, before the first fork.
 """

@@ -43,7 +43,7 @@ class Service:
         self._lock = threading.Lock()
 
     def begin(self, request: httpx.Request) -> httpx.Response | None:
-        """Open a session, or return None for a request to settle, which `end` answers."""
+        """Answer a request to open a session. For a request to settle, return None: `end` answers it."""
         session_id = json.loads(request.content)["sessionId"]
         if request.url.path.endswith("initialize"):
             self.open.add(session_id)
@@ -122,7 +122,8 @@ both = pytest.mark.parametrize("close", [close_sync, close_async])
 
 @both
 def test_all_sessions_are_settled_concurrently(close: Callable[..., Any]) -> None:
-    service, each_seconds = Service(), 1  # even a busy machine begins all settlements before the first ends
+    service = Service()
+    each_seconds = 1  # long enough that even a busy machine begins all settlements before the first one ends
 
     seconds, sessions = close(service, QUICK, each_seconds, MANY)
 
@@ -243,7 +244,7 @@ def test_closing_settles_an_async_session_that_is_still_opening() -> None:
 UNHELD: dict[str, Any] = {"estimated_usage": {"outputTokens": 100}, "on_unreachable": "allow"}
 
 
-def test_a_session_that_is_opening_when_the_client_is_closed_never_begins_without_a_hold() -> None:
+def test_a_session_does_not_begin_without_a_hold_after_the_client_is_closed() -> None:
     service, entered = Service(), threading.Event()
     raised: list[str] = []
 
@@ -266,7 +267,7 @@ def test_a_session_that_is_opening_when_the_client_is_closed_never_begins_withou
     assert (service.open, len(service.settled)) == (set(), 1)
 
 
-def test_an_async_session_that_is_opening_when_the_client_is_closed_never_begins_without_a_hold() -> None:
+def test_an_async_session_does_not_begin_without_a_hold_after_the_client_is_closed() -> None:
     service = Service()
 
     async def handle(request: httpx.Request) -> httpx.Response:

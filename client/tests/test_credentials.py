@@ -76,7 +76,7 @@ def test_a_refused_token_is_replaced_and_the_request_repeated(ask: Ask, code: st
     assert service.headers("idempotency-key")[0] == service.headers("idempotency-key")[1]
 
 
-def test_a_token_that_is_refused_again_is_an_error(ask: Ask) -> None:
+def test_an_error_is_raised_if_the_new_token_is_refused_too(ask: Ask) -> None:
     service, tokens = Played(refusal(401, "TOKEN_EXPIRED")), Tokens()
 
     with pytest.raises(TokenExpired):
@@ -143,7 +143,7 @@ def test_an_expired_token_is_renewed_once_for_many_threads() -> None:
     assert tokens.made == 2
 
 
-def test_with_a_token_the_service_key_is_sent_only_in_reports_of_usage(ask: Ask) -> None:
+def test_a_request_with_a_token_has_the_service_key_only_if_it_reports_usage(ask: Ask) -> None:
     service = Played(ok(HEARTBEAT), ok(BALANCE))
 
     ask(service, lambda client: client.heartbeat("s", 5), service_key="key")

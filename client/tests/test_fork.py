@@ -46,7 +46,6 @@ class Server:
 
     @contextmanager
     def running(self) -> Iterator[Server]:
-        """Serve during the block."""
         thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         thread.start()
         try:
@@ -80,7 +79,7 @@ class Server:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = do  # noqa: N815 - as the server calls them
+            do_GET = do_POST = do  # noqa: N815 - `http.server` calls these names
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -90,7 +89,6 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """Return a running service."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Server().running() as running:
         yield running
@@ -211,7 +209,7 @@ def test_a_child_can_stream_with_a_client_that_was_unused_before_the_fork(server
 
 
 def test_a_lock_held_during_the_fork_does_not_block_the_child(server: Server) -> None:
-    """Another thread holds the lock during the fork.
+    """During the fork, another thread fetches a token and holds the token's lock.
 
     That thread does not exist in the child, so nothing in the child could release a copy of the lock.
     """

@@ -57,15 +57,15 @@ BODIES: dict[str, bytes] = {
     "an array of arrays": b"[[[]]]",
     "an array of null": b"[null]",
     "an array of objects": b"[{}]",
-    "nested objects": NESTED,
-    "arrays that never end": b"[" * 100_000,
+    "objects that are never closed": NESTED,
+    "arrays that are never closed": b"[" * 100_000,
     "deeply nested arrays": b"[" * 100_000 + b"]" * 100_000,
     "NaN": b"NaN",
     "a field that is NaN": b'{"totalCredits": NaN}',
-    "a number without end": b"9" * 10_000,
-    "a field without end": b'{"totalCredits": ' + b"9" * 10_000 + b"}",
-    "an exponent without end": b'{"defaultPrice": 1e999999, "models": []}',
-    "no UTF-8": b'{"userId": "\xff\xfe"}',
+    "a number of 10,000 digits": b"9" * 10_000,
+    "a field of 10,000 digits": b'{"totalCredits": ' + b"9" * 10_000 + b"}",
+    "a huge exponent": b'{"defaultPrice": 1e999999, "models": []}',
+    "invalid UTF-8": b'{"userId": "\xff\xfe"}',
     "UTF-16": '{"userId": "u"}'.encode("utf-16"),
     "UTF-8 with a byte order mark": b"\xef\xbb\xbf{}",
     "half a surrogate pair": b'{"userId": "\\ud800"}',
@@ -74,7 +74,7 @@ BODIES: dict[str, bytes] = {
     "bytes": bytes(range(256)),
     "wrong types in an error": b'{"message": [], "code": {}, "details": "no", "requestId": 7}',
     "a nested code": b'{"code": ' + b"[" * 900 + b"]" * 900 + b', "message": "no"}',
-    "a known code": b'{"message": "no", "code": "INSUFFICIENT_CREDITS", "details": [1]}',
+    "wrong details of a refusal": b'{"message": "no", "code": "INSUFFICIENT_CREDITS", "details": [1]}',
     "a text where a boolean belongs": b'{"valid": "perhaps"}',
     "wrong pages": b'{"total": "1", "totalPages": null, "users": {}, "nextCursor": 7}',
 }
@@ -120,7 +120,7 @@ NOT_READ = {"page", "problems"}
 It follows cursors, so it needs no ``page``. An import with ``problems`` is refused, and the error names them.
 """
 ONLY_IN_THE_VIEW = {"ClosedView": {"role"}, "ProblemView": {"field", "index"}}
-"""For each view, the fields that the client's dataclass lacks.
+"""For each view, which is a model of the service's answers: the fields that the client's dataclass lacks.
 
 The service never sends the ``role`` of a ``ClosedView``, and sends a ``ProblemView`` only in an error.
 """
@@ -285,7 +285,7 @@ def assert_typed(kind: Any, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["no UTF-8", "half a surrogate pair", "NaN", "a field without end", "deeply nested arrays"]
+    "name", ["invalid UTF-8", "half a surrogate pair", "NaN", "a field of 10,000 digits", "deeply nested arrays"]
 )
 def test_a_body_that_cannot_be_read_as_json_raises_misread(name: str) -> None:
     with pytest.raises(Misread):
@@ -392,7 +392,7 @@ ON_THE_WIRE: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", ON_THE_WIRE)
-def test_an_unusable_http_response_raises_an_error_of_the_client(name: str) -> None:
+def test_an_unusable_http_response_raises_accounting_error(name: str) -> None:
     with speaking(ON_THE_WIRE[name]) as url, httpx.Client(trust_env=False) as http:
         client = AccountingClient(url, "jwt", http=http, retries=ONCE)
         for act in (client.balance, lambda: client.allocate("u", 5), lambda: client.delete_api_key("k")):

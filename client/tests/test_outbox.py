@@ -1,4 +1,4 @@
-"""Settlements are stored on disk. If a process is killed at any moment, a later one settles its sessions."""
+"""Settlements are stored on disk. If a process is killed at any moment, a later process settles its sessions."""
 
 from __future__ import annotations
 

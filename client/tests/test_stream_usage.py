@@ -1,4 +1,4 @@
-"""Streams that report their provider's usage, sync and async: what the service receives, and what is settled."""
+"""Sync and async streams that report their provider's usage: what the service receives, and what is settled."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def test_after_a_rejected_usage_a_heartbeat_without_usage_is_sent_at_once(accoun
             if len(service.tokens_of("heartbeat")) >= 2:
                 return
             yield 0.01
-        pytest.fail("it waited for the interval")
+        pytest.fail("the second heartbeat waited for the interval")
 
     accounted(service, body, heartbeat_seconds=10)
     assert service.bodies_of("heartbeat")[1] == {"tokensGenerated": 42}
@@ -326,7 +326,9 @@ def test_settling_sends_the_metadata_and_the_model_that_served_the_stream(ask: A
     ],
     ids=["unknown model", "wrong model", "metadata", "both"],
 )
-def test_details_that_the_service_rejects_are_left_out(accounted: Run, trouble: Any, kept: dict[str, Any]) -> None:
+def test_settling_is_repeated_without_the_details_that_the_service_rejects(
+    accounted: Run, trouble: Any, kept: dict[str, Any]
+) -> None:
     service = Accountant()
     service.trouble["finalize"] = [trouble]
 

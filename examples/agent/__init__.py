@@ -1,1 +1,1 @@
-"""An agent whose run has a budget."""
+"""An agent that stops when the credits of its run are spent."""

@@ -17,7 +17,6 @@ FOLDER = ROOT / "examples/litellm_proxy"
 
 
 def main() -> int:
-    """Run the example; return the exit status."""
     try:
         service = LocalService.running()
         litellm.install()

@@ -48,9 +48,9 @@ api = Api()
 def set_budget(account_id: AccountInPath, subject: SubjectInPath, body: SetBudget) -> BudgetView:
     """Set the budget of one member or API key, or a budget for each member who has none of their own.
 
-    If only the limit changes, the count of committed credits stays. If the window or the time zone changes, the count
-    begins at 0. Owners and admins set the budgets of an organization. Users set the budgets of their own account,
-    except those that an administrator has set.
+    A budget counts the credits that are held or charged. If only its limit changes, the count stays. If the window or
+    the time zone changes, the count begins at 0. Owners and admins set the budgets of an organization. Users set the
+    budgets of their own account, except those that an administrator has set.
     """
     wanted = BudgetValues(body.limit_credits, body.window, body.time_zone or "UTC", body.warn_at_percent or ())
     return BudgetView.of(budgets.put(account_id, subject, wanted, by=_requester(), now=clock()))
@@ -63,10 +63,10 @@ def list_budgets(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> BudgetsView:
-    """List an account's budgets. Members see those that limit them.
+    """List an account's budgets. Members see the budgets that limit them.
 
-    The account's owners and admins see all, and so do the platform's administrators. With ``userId``, they see those
-    that limit this user.
+    The account's owners and admins see all budgets, and so do the platform's administrators. With ``userId``, they see
+    only the budgets that limit this user.
     """
     found, position = budgets.page(
         account_id, by=_requester(), user_id=user_id, after=subject_in(cursor), limit=limit, now=clock()
@@ -93,7 +93,7 @@ def delete_budget(account_id: AccountInPath, subject: SubjectInPath) -> BudgetDe
     responses=BEGIN_RUN_RESPONSES,
 )
 def begin_run(body: BeginRun) -> tuple[BegunView, int]:
-    """Make a run, a limit that any number of sessions and records share until the run is stopped or expires.
+    """Make a run: a limit that any number of sessions and records share until the run is stopped or expires.
 
     A repeat with the same values answers 200 with the run as it is now.
     """

@@ -16,7 +16,7 @@ logger = Logger()
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return the policy for a TOKEN authorizer event, whose token is the header ``X-Internal-Api-Key``.
 
-    If the secret cannot be read, the handler raises. The gateway then answers 503 and caches nothing.
+    If the correct key cannot be read, the handler raises. The gateway then answers 503 and caches nothing.
     """
     if is_internal_key(event.get("authorizationToken", "")):
         return allow(event, "internal", {})

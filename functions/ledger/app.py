@@ -58,7 +58,6 @@ class AllocationView(ResponseModel):
 
     @classmethod
     def of(cls, allocation: Allocation, left: int) -> Self:
-        """Build the response from a grant."""
         return cls(
             id=allocation.id,
             total_credits=allocation.credits,
@@ -107,7 +106,6 @@ class EntryView(ResponseModel):
 
     @classmethod
     def of(cls, entry: Entry) -> Self:
-        """Build the response from an entry."""
         return cls(
             seq=entry.seq,
             kind=entry.kind,
@@ -148,7 +146,6 @@ class SumsView(ResponseModel):
 
     @classmethod
     def of(cls, sums: LedgerSums) -> Self:
-        """Build the response from sums."""
         return cls(**sums._asdict())
 
 
@@ -170,10 +167,10 @@ class FindingView(ResponseModel):
 class AuditView(ResponseModel):
     """The proof of an account's credits.
 
-    ``ledger`` has the sums computed from the ledger, and ``wallet`` has the same sums as the wallet states them.
+    ``ledger`` has the sums that the audit computed from the ledger's entries. ``wallet`` has the sums in the wallet.
     ``intact`` is true if ``findings`` is empty. ``drift`` is 0 if ``intact`` is true; otherwise it is the largest error
-    in credits. An error is a difference between a sum in ``ledger`` and the same sum in ``wallet``, or a violation of
-    ``granted = available + held + charged + removed + expired - debt`` in ``ledger`` or in ``wallet``.
+    in credits. An error is a difference between two sums with the same name in ``ledger`` and ``wallet``, or a
+    violation of ``granted = available + held + charged + removed + expired - debt`` in ``ledger`` or in ``wallet``.
 
     This audit read the entries from ``firstSeq`` to ``lastSeq``; ``head`` is the hash of entry ``lastSeq``. An
     earlier audit proved the entries before ``firstSeq``; ``ledger`` and ``byKind`` include these entries. If a newer
@@ -195,7 +192,6 @@ class AuditView(ResponseModel):
 
     @classmethod
     def of(cls, proof: Proof, wallet: Wallet, first_seq: int) -> Self:
-        """Build the response from a proof."""
         return cls(
             account_id=proof.account_id,
             user_id=user_of(proof.account_id),
@@ -247,7 +243,6 @@ class OutstandingView(ResponseModel):
 
     @classmethod
     def of(cls, sums: Outstanding | None) -> Self:
-        """Build the response from the sums, if there are any."""
         known = sums or Outstanding(0)
         return cls(
             as_of=iso(sums.ended_at) if sums else None,

@@ -65,7 +65,7 @@ class PricesView(ResponseModel):
 
 
 class PriceView(PriceFields):
-    """A model's price in force. An alias has the price of its model.
+    """A model's price in force. An alias (another id of a model) has the price of its model.
 
     If no rule is in force, ``effectiveFrom`` is null, and the price is the model's built-in price. A model without a
     built-in price has the default price. If the service has no default price (``UnknownModels=refuse``), such a model
@@ -105,7 +105,8 @@ class ProblemView(ResponseModel):
 class ImportView(ResponseModel):
     """How a list differs from the stored rules.
 
-    ``problems`` is empty. If the list has problems, the answer is an error with status 400 and lists all of them.
+    ``problems`` is always empty, because the answer to a list with problems is an error with status 400,
+    which lists all of them.
     """
 
     added: list[RuleView]
@@ -218,7 +219,7 @@ def end(model_id: ModelIdInPath, effective_from: TimestampInPath, body: EndRule)
 
 @api.delete("/api/pricing/<model_id>/<effective_from>", access=ADMINS, codes=("PRICE_NOT_FOUND", "PRICE_BEGUN"))
 def withdraw(model_id: ModelIdInPath, effective_from: TimestampInPath) -> WithdrawnView:
-    """Withdraw a price rule that begins in two minutes or later: no session can have been priced by it."""
+    """Withdraw a price rule that begins in two minutes or later. No session was priced by such a rule."""
     operations.withdraw(model_id, from_iso(effective_from), clock())
     return WithdrawnView(message="Price rule withdrawn")
 

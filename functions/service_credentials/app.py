@@ -37,7 +37,7 @@ class CreateService(RequestModel):
 
 
 class ChangeService(RequestModel):
-    """What to change about a credential. ``endPrevious`` ends the older of two valid secrets at once."""
+    """What to change about a credential. If two secrets are valid, ``endPrevious`` ends the older one."""
 
     name: KeyName | None = None
     rights: Rights | None = None
@@ -47,9 +47,9 @@ class ChangeService(RequestModel):
 class RotateService(RequestModel):
     """Which secret stays valid besides the new one, and for how long.
 
-    ``overlapHours`` is 24 by default; with 0, only the new secret is valid. ``keep`` is ``current`` by default: the
-    newest secret before this rotation stays valid. If the service never received that secret, send ``previous`` to
-    keep the secret before it, which must still be valid.
+    ``overlapHours`` is 24 by default; with 0, only the new secret is valid. ``keep`` says which older
+    secret stays valid: ``current`` (the default) is the newest secret before this rotation, and ``previous`` is the
+    secret before ``current``. If the answer with ``current`` was lost, send ``previous``, which must still be valid.
     """
 
     overlap_hours: OverlapHours | None = None

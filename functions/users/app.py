@@ -74,7 +74,8 @@ class SyncView(ResponseModel):
 class UserView(ResponseModel):
     """A user.
 
-    ``disabledAt`` and ``disabledReason`` are present while the user is disabled, ``erasedAt`` once the user is erased.
+    While the user is disabled, ``disabledAt`` is present, and so is ``disabledReason`` if a reason was given.
+    ``erasedAt`` is present once the erasure has begun.
     """
 
     user_id: str
@@ -90,7 +91,6 @@ class UserView(ResponseModel):
 
     @classmethod
     def of(cls, user: User) -> Self:
-        """Build the response from a user."""
         return cls(
             user_id=user.id,
             email=user.email,
@@ -114,7 +114,6 @@ class ErasureView(ResponseModel):
 
     @classmethod
     def of(cls, erasure: Erasure) -> Self:
-        """Build the response from an erasure."""
         return cls(
             user_id=erasure.user_id,
             erased_at=iso(erasure.at),
@@ -194,9 +193,9 @@ def enable(user_id: UserInPath) -> UserView:
 def erase(user_id: UserInPath) -> tuple[ErasureView, int]:
     """Erase a user's personal data, and disable them for good.
 
-    Name and address are erased at once; after that, only the id names the user. Notes, reasons, metadata and API keys
-    are erased after two minutes, without another request. Once everything is erased, a repeat answers 200. Ids,
-    credits, the ledger's chain and statistics stay.
+    Name and address are erased at once; after that, only the id names the user. Two minutes later, the service also
+    erases notes, reasons, metadata and API keys. It needs no second request for this. Once everything is erased, a
+    repeat answers 200. Ids, credits, the ledger's chain and statistics stay.
     """
     erasure = erasing.erase(api.subject, by=api.caller.user_id, now=clock())
     return ErasureView.of(erasure), 202 if erasure.finished_at is None else 200

@@ -28,13 +28,13 @@ NAMES = {
     "AWS::SecretsManager::Secret": "Name",
     "AWS::WAFv2::WebACL": "Name",
 }
-"""Type → property that names the resource in its AWS account. If it is left out, CloudFormation makes a unique name."""
+"""Type → property that names the resource in its AWS account. Without it, CloudFormation makes a unique name."""
 WITHOUT_A_NAME = {
     *("AWS::ApiGateway::Account", "AWS::ApiGateway::Deployment", "AWS::ApiGateway::Stage", "AWS::Lambda::Alias"),
     *("AWS::Lambda::EventInvokeConfig", "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission"),
     *("AWS::Lambda::Version", "AWS::WAFv2::WebACLAssociation"),
 }
-"""Types of resources that have no name, or whose name only has to be unique within another resource."""
+"""Types of resources that have no name, or whose name must be unique only within another resource."""
 
 
 def of_type(made: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
@@ -75,7 +75,7 @@ def test_an_alarm_on_our_metrics_watches_only_its_own_stack() -> None:
         ], alarm["MetricName"]
 
 
-def test_our_metrics_on_the_dashboard_come_only_from_its_own_stack() -> None:
+def test_the_dashboard_shows_our_metrics_only_from_its_own_stack() -> None:
     widgets = json.loads(properties("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"])["widgets"]
     metrics = [found for widget in widgets if (found := widget["properties"].get("metrics"))]
     ours = [each for found in metrics if found[0][0] == "AccountingService" for each in unfolded(found)]

@@ -30,7 +30,7 @@ def recipe(provider: str) -> dict[str, Any]:
 
 
 def accepted(issuer: dict[str, Any], claims: dict[str, Any]) -> Claims:
-    """Return the verified claims of a token that has these claims. Raises TokenInvalid if the recipe refuses it."""
+    """Verify a token with these claims, as the recipe says. Raises TokenInvalid if the recipe refuses the token."""
     key = make_key(issuer["algorithms"][0], "key-1")
     now = int(time.time())  # not NOW, which may be older than a minute when this test runs
     times = {"iat": now, "exp": now + 60, "iss": issuer["issuer"]}

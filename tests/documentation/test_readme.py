@@ -135,7 +135,7 @@ def test_make_screenshots_takes_small_pictures_of_the_console(
     assert sum(path.stat().st_size for path in pictures.iterdir()) < MAX_PICTURES_BYTES
 
 
-def test_make_prices_shows_a_difference_and_imports_it_with_apply(
+def test_make_prices_shows_the_changes_and_imports_them_if_apply_is_set(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
     compare = documentation.line(
@@ -182,7 +182,7 @@ def test_the_example_of_a_litellm_proxy_charges_a_known_user_and_refuses_an_unkn
     assert balance(project)["totalCredits"] == before - 1
 
 
-def test_the_example_of_an_agent_works_until_its_run_has_too_few_credits_for_a_step(
+def test_the_example_agent_stops_when_its_run_has_too_few_credits_for_a_step(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
     before = balance(project)["totalCredits"]

@@ -155,7 +155,7 @@ def assert_the_authorizers_find_their_secrets(terminal: Terminal, port: str) -> 
     assert sent("internal_authorizer/key.json") == secret("INTERNAL_API_KEY_ID")
 
 
-def test_the_pages_table_has_every_function_with_its_own_sample_event(project: Project) -> None:
+def test_the_table_on_the_page_has_every_function_with_its_own_sample_event(project: Project) -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| `(\S+)` \|$", (project.folder / PAGE).read_text(), re.MULTILINE))
     functions = {name: folder_of(function) for name, function in resources("AWS::Serverless::Function").items()}
 

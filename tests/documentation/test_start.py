@@ -144,7 +144,7 @@ def as_user(stack: dict[str, str], user: str, role: str = "user") -> httpx.Clien
 
 
 def report(stack: dict[str, str], user: str, records: int) -> None:
-    """Report usage of 3 credits each."""
+    """Send this number of usage records, each of 3 credits."""
     with as_user(stack, user) as http:
         for _ in range(records):
             usage = {"service": "s", "operation": "o", "credits": 3}

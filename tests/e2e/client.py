@@ -69,7 +69,6 @@ class Person:
         return found
 
     def open(self, tokens: int = 1000, model: str = MODEL, session_id: str | None = None) -> str:
-        """Open a session and return its id."""
         session_id = session_id or new_id("session")
         body = {"sessionId": session_id, "modelId": model, "estimatedTokens": tokens}
         self.ok("POST", "streaming-sessions/initialize", body)
@@ -104,7 +103,6 @@ class Service(Person):
 
 
 def as_service(http: httpx.Client, credential: str, user_id: str | None) -> Service:
-    """Return a service that acts for a user, or for nobody if ``user_id`` is None."""
     return Service(http, user_id or "", credential, user_id)
 
 
@@ -123,7 +121,6 @@ def new_service(admin: Person, *rights: str) -> str:
 
 
 def new_id(kind: str) -> str:
-    """Return an unused id."""
     return f"{kind}-{uuid4().hex[:12]}"
 
 
@@ -191,5 +188,4 @@ def together(count: int, call: Callable[[int], httpx.Response]) -> list[tuple[ht
 
 
 def statuses(answers: list[httpx.Response]) -> dict[int, int]:
-    """Return the number of answers by status."""
     return dict(Counter(answer.status_code for answer in answers))

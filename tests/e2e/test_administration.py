@@ -27,7 +27,6 @@ PATIENCE_SECONDS = 30
 
 @pytest.fixture
 def internal(service: Stack) -> dict[str, str]:
-    """Return the header with the internal key."""
     return {"X-Internal-Api-Key": service.internal_api_key}
 
 
@@ -75,7 +74,7 @@ def test_users_are_listed_by_page_and_by_cursor_newest_first(admin: Person, peop
     assert_refused(admin.get("users", page=101, limit=100), 400, "VALIDATION_ERROR")
 
 
-def test_a_key_acts_in_the_role_user_and_within_its_permissions(
+def test_an_administrators_key_acts_only_as_a_user_and_within_its_permissions(
     http: httpx.Client, people: People, internal: dict[str, str]
 ) -> None:
     owner = people("admin", credits=50)

@@ -37,8 +37,6 @@ PROMPT = "what is a ledger"
 
 
 class Proxy:
-    """A running proxy."""
-
     def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
         self.url = url
         self.process = process
@@ -67,7 +65,6 @@ def provider() -> Iterator[Provider]:
 
 @contextmanager
 def proxy_of(service: Stack, provider: Provider, **environ: str) -> Iterator[Proxy]:
-    """Run the proxy in a separate process."""
     port = free_port()
     environ = {
         **os.environ,
@@ -177,7 +174,7 @@ def test_details_of_network_errors_are_only_in_the_log(
     assert "ConnectError" in capfd.readouterr().err
 
 
-def test_a_model_that_fails_costs_nothing(people: People, proxy: Proxy, provider: Provider) -> None:
+def test_a_failed_model_call_costs_nothing(people: People, proxy: Proxy, provider: Provider) -> None:
     person = people(credits=100)
     provider.plans(status=400)
     with proxy.ask(person, 50) as answer:
@@ -204,7 +201,7 @@ def test_a_stream_that_breaks_off_is_charged_for_the_generated_tokens(
     assert (metadata["tokens"], record["credits"], books.balance["totalCredits"]) == (60, 1, 99), "2 tokens for a word"
 
 
-def test_a_stream_whose_hold_cannot_be_raised_ends_with_an_event(
+def test_a_stream_ends_with_an_event_if_its_hold_cannot_be_raised(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=2)
@@ -225,7 +222,7 @@ def test_a_stream_whose_hold_cannot_be_raised_ends_with_an_event(
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (0, 0)
 
 
-def test_a_stream_whose_session_is_aborted_ends_with_an_event(
+def test_a_stream_ends_with_an_event_if_its_session_is_aborted(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
@@ -245,7 +242,7 @@ def test_a_stream_whose_session_is_aborted_ends_with_an_event(
     assert books.balance["heldCredits"] == 0
 
 
-def test_a_caller_who_leaves_pays_for_what_was_generated(
+def test_if_the_caller_leaves_the_generated_tokens_are_charged(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
@@ -301,7 +298,6 @@ def _wait_until_it_listens(port: int) -> None:
 
 
 def _wait_for(read: Any) -> Any:
-    """Call ``read`` until its result is true, and return that result."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (result := read()):
         assert time.monotonic() < deadline, "the awaited result did not come in time"

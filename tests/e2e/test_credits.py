@@ -1,4 +1,4 @@
-"""The routes of health, balance, check and calculate; refusals of the credits routes; users who share an address."""
+"""Health, balance, check and calculate; refusals of the credits routes; users who share an e-mail address."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_a_body_too_large_is_refused(
 # --------------------------------------------------------------------------------------------------------- addresses
 
 
-def test_an_address_means_the_user_of_the_newest_token_that_claims_it(
+def test_an_email_address_belongs_to_the_user_of_the_newest_token_with_the_address(
     http: httpx.Client, token: Mint, admin: Person
 ) -> None:
     address = f"{new_id('shared')}@example.com"
@@ -231,7 +231,7 @@ def test_an_address_means_the_user_of_the_newest_token_that_claims_it(
 
 
 @pytest.mark.parametrize("path", ["credits/allocations", "streaming-sessions/active"])
-def test_the_old_owner_of_an_address_sees_nothing_of_the_new_owner(
+def test_the_old_owner_of_an_email_address_sees_nothing_of_the_new_owner(
     http: httpx.Client, token: Mint, admin: Person, path: str
 ) -> None:
     address = f"{new_id('shared')}@example.com"

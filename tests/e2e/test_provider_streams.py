@@ -29,7 +29,7 @@ type Script = list[dict[str, Any] | str]
 
 PATIENCE_SECONDS = 60
 PAUSE, CUT = "pause", "cut"
-# A frontier model's prices at 1,000 credits per USD: credits per million tokens, or per thousand searches
+# Credits per million tokens, or per thousand searches. These are a frontier model's prices if 1 USD is 1,000 credits.
 RATES = {
     "input": 3_000,
     "cachedInput": 300,

@@ -114,7 +114,7 @@ def test_two_users_can_use_the_same_session_id(service: Stack, people: People) -
     assert audited(service, other).balance["totalCredits"] == 100
 
 
-def test_too_few_credits_are_refused_with_the_affordable_estimate(service: Stack, people: People) -> None:
+def test_a_refusal_for_too_few_credits_shows_the_affordable_estimate(service: Stack, people: People) -> None:
     person = people(credits=100)
     person.open(10_000)
     before = items_of(service, person.id)
@@ -182,7 +182,9 @@ def test_a_heartbeat_raises_the_hold_when_the_stream_outgrows_it(service: Stack,
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (40, 60)
 
 
-def test_a_heartbeat_that_cannot_raise_the_hold_is_refused_but_its_tokens_count(service: Stack, people: People) -> None:
+def test_a_heartbeat_that_cannot_raise_the_hold_is_refused_but_its_tokens_are_charged(
+    service: Stack, people: People
+) -> None:
     person = people(credits=20)
     session = person.open(10_000)
 
@@ -396,7 +398,7 @@ def test_active_is_empty_for_a_user_without_sessions(people: People) -> None:
     assert people().ok("GET", "streaming-sessions/active") == []
 
 
-def test_active_lists_a_users_sessions_by_user_id_and_by_email(busy: Person, people: People) -> None:
+def test_active_shows_a_users_sessions_by_user_id_and_by_email(busy: Person, people: People) -> None:
     own, supervisor = busy.ok("GET", "streaming-sessions/active"), people("supervisor")
 
     for name, reference in path_references(busy).items():
@@ -404,7 +406,7 @@ def test_active_lists_a_users_sessions_by_user_id_and_by_email(busy: Person, peo
             assert caller.ok("GET", f"streaming-sessions/active/{reference}") == own, name
 
 
-def test_active_all_lists_everybodys_sessions_in_pages(busy: Person, people: People, admin: Person) -> None:
+def test_active_all_shows_everybodys_sessions_in_pages(busy: Person, people: People, admin: Person) -> None:
     other = people(credits=10)
     session = other.open()
 
@@ -418,7 +420,7 @@ def test_active_all_lists_everybodys_sessions_in_pages(busy: Person, people: Peo
     assert set(everything[0]) >= FIELDS
 
 
-def test_recent_lists_a_users_active_and_ended_sessions_newest_first(busy: Person, people: People) -> None:
+def test_recent_shows_a_users_active_and_ended_sessions_newest_first(busy: Person, people: People) -> None:
     supervisor = people("supervisor")
 
     for name, reference in path_references(busy).items():
@@ -438,13 +440,13 @@ def test_recent_lists_a_users_active_and_ended_sessions_newest_first(busy: Perso
     assert by_number[1]["completedAt"] >= by_number[1]["startedAt"]
 
 
-def test_recent_of_a_user_has_pages(busy: Person, people: People) -> None:
+def test_recent_shows_a_users_sessions_in_pages(busy: Person, people: People) -> None:
     pages = _all_pages(people("supervisor"), f"streaming-sessions/recent/{busy.id}", 2)
 
     assert [_numbers(page, busy) for page in pages] == [[5, 4], [3, 2], [1]]
 
 
-def test_recent_of_a_user_has_sessions_with_chosen_ids_and_with_uuid7s(people: People) -> None:
+def test_recent_shows_sessions_with_chosen_ids_and_with_uuid7s_newest_first(people: People) -> None:
     person, supervisor = people(credits=100), people("supervisor")
     ids = [person.open(session_id=uuid7(clock()) if number % 2 else None) for number in range(6)]
     assert person.finalize(ids[1], 0).is_success
@@ -455,7 +457,7 @@ def test_recent_of_a_user_has_sessions_with_chosen_ids_and_with_uuid7s(people: P
     assert [shown["sessionId"] for page in found for shown in page] == ids[::-1]
 
 
-def test_recent_lists_everybodys_sessions_newest_first_in_pages(busy: Person, people: People) -> None:
+def test_recent_shows_everybodys_sessions_newest_first_in_pages(busy: Person, people: People) -> None:
     supervisor, other = people("supervisor"), people(credits=10)
     session = other.open()
 

@@ -138,7 +138,7 @@ def test_a_forged_token_or_a_token_with_invalid_claims_is_refused(
 
 
 @pytest.mark.parametrize("kind", ["refresh", "id", "Access", "", None, 1, ["access"]])
-def test_a_genuine_token_of_another_type_is_not_an_access_token(
+def test_a_genuine_token_whose_type_is_not_access_is_refused(
     service: Stack, http: httpx.Client, forger: Forger, admin: Person, kind: Any
 ) -> None:
     assert_refused(_bearing(http, forger.claiming(type=kind)), 401, "TOKEN_TYPE_INVALID")
@@ -186,7 +186,7 @@ def test_a_header_without_a_bearer_token_is_refused(http: httpx.Client, forger: 
         assert answer.json()["code"] in ("TOKEN_INVALID", "TOKEN_REQUIRED")
 
 
-def test_the_scheme_may_be_in_any_case(http: httpx.Client, token: Mint) -> None:
+def test_the_scheme_may_be_in_upper_or_lower_case(http: httpx.Client, token: Mint) -> None:
     for scheme in ("bearer", "BEARER", "Bearer "):
         user_id = new_id("user")
         answer = http.get("/api/credits/balance", headers={"Authorization": f"{scheme} {token(user_id)}"})

@@ -1,4 +1,4 @@
-"""A third deployed service, because generated requests leave much data in it."""
+"""The fuzz tests deploy a service of their own, because generated requests leave much data in it."""
 
 from __future__ import annotations
 

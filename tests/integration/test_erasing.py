@@ -218,7 +218,7 @@ def test_an_administrator_can_erase_neither_themselves_nor_an_unknown_user(user:
         erasing.erase("stranger", by="boss", now=NOW)
 
 
-def test_an_erased_user_loses_their_address_to_the_newest_other_user_who_claims_it() -> None:
+def test_an_erased_user_gives_up_an_address_to_the_newest_other_claimant() -> None:
     first = NOW // 1000
     for number, user_id in enumerate(("u1", "u2", "u3")):
         users.sync(Description(user_id, "team@x.org", user_id, issued_at=first + number), NOW + number * 1000)

@@ -34,7 +34,7 @@ def test_members_are_found_by_organization_and_organizations_by_member() -> None
     assert [each.id for each in organizations.of_all(before=None, limit=9)[0]] == ["OTHER", "ACME"]
 
 
-def test_lists_have_pages_that_leave_nobody_out() -> None:
+def test_the_pages_of_members_leave_nobody_out() -> None:
     store_with_members(*(f"u{number}" for number in range(5)))
     names, after = list[str](), None
 

@@ -139,7 +139,7 @@ def test_a_run_that_is_killed_in_the_middle_counts_nothing_twice(
 
 
 @pytest.mark.usefixtures("people")
-def test_damaged_accounts_are_named_and_an_account_whose_audit_raises_an_exception_is_unproved(
+def test_damaged_accounts_are_named_and_accounts_whose_audit_failed_are_counted_as_unproved(
     dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed, unreadable = personal("u2"), personal("u4")

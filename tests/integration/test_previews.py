@@ -146,7 +146,7 @@ def test_a_preview_writes_nothing(user: MakeUser, dynamodb: Any, table_name: str
 
 
 @pytest.mark.parametrize(("spender", "round_trips"), [(OWN, 1), (MEMBER, 2)])
-def test_a_preview_takes_1_round_trip_or_2_if_an_organization_pays(
+def test_a_preview_takes_1_round_trip_for_a_personal_account_and_2_for_an_organization(
     user: MakeUser, calls: Calls, spender: Spender, round_trips: int
 ) -> None:
     user("u1", 10)
@@ -221,7 +221,7 @@ def test_supervisors_and_administrators_can_preview_for_nonmembers_of_an_organiz
         ask_about("stranger", "user")
     calls.reset()
     ask_about("member", "user")
-    assert calls.round_trips == 3, "it reads the manager's membership, the user, and the user's membership"
+    assert calls.round_trips == 3, "one each for the manager's membership, the user, and the user's membership"
     user_store.sync(Description("boss", role="user", issued_at=NOW // 1000, role_at=NOW + DAY), NOW + DAY)
     with pytest.raises(MemberNotFound):
         ask_about("stranger", platform_role)

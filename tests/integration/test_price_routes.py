@@ -197,7 +197,7 @@ def test_a_model_without_a_price_is_refused_if_the_stack_refuses_unknown_models(
     assert calculate(modelId="anthropic.claude-instant-v1", tokens=1)["status"] == 200
 
 
-def test_the_list_of_prices_has_a_default_price_that_applies() -> None:
+def test_the_list_of_prices_has_the_default_price() -> None:
     assert price_list() == {"status": 200, "replayed": False, "defaultPrice": 1, "models": []}
 
 
@@ -207,7 +207,7 @@ def test_the_list_of_prices_has_no_default_price_if_the_stack_refuses_unknown_mo
 
 
 @pytest.mark.usefixtures("unknown_models_are_refused")
-def test_the_price_of_a_model_is_refused_as_a_request_for_it_is() -> None:
+def test_the_route_of_a_price_and_calculate_refuse_an_unknown_model_alike() -> None:
     shown = price_of("unknown")
 
     assert (shown["status"], shown["code"], shown["details"]) == (400, "MODEL_UNKNOWN", {"modelId": "unknown"})
@@ -292,7 +292,7 @@ def test_an_import_shows_what_it_changes_and_can_be_repeated() -> None:
     assert [len(history(model)) for model in "mno"] == [2, 1, 1]
 
 
-def test_an_import_that_makes_a_model_an_alias_shows_its_change_of_price() -> None:
+def test_an_import_that_makes_a_model_an_alias_shows_how_the_price_of_the_model_changes() -> None:
     import_list({"modelId": "m", "rates": {"input": 1, "output": 1}, "effectiveFrom": BEGINNING})
     listed = {"modelId": "n", "rates": {"input": 50, "output": 50}, "aliases": ["m"]}
 
@@ -381,7 +381,7 @@ def test_99_rules_and_aliases_are_one_transaction(calls: Calls) -> None:
 
 
 def test_an_import_costs_a_query_for_each_id_and_one_transaction(calls: Calls) -> None:
-    """One more read looks for conflicting rules.
+    """``BatchGetItem`` reads the rules that may conflict.
 
     Each rule and each alias costs 2 write units. Each rule costs 1 more for its place in the price list.
     """
@@ -419,7 +419,7 @@ def test_an_import_notices_a_rule_added_meanwhile(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_answer_to_the_largest_import_is_stored() -> None:
-    """99 short rules replace 99 rules of the maximum size. The answer shows all of them, and must fit into one item."""
+    """99 short rules replace 99 rules of the maximum size. The answer shows all 198, and must fit into one item."""
     before = [largest(each) for each in range(99)]
     for rule in before:
         prices.add(rule, now=NOW, key=None)

@@ -1,4 +1,4 @@
-"""Rules, even future ones, are cached for a minute. A price changes exactly when a rule begins or ends."""
+"""Price rules, even future ones, are cached for a minute. A price changes exactly when a rule begins or ends."""
 
 import pytest
 
@@ -157,7 +157,7 @@ def test_a_repeated_request_to_add_a_rule_gets_the_first_answer() -> None:
     key = IdempotencyKey("boss", "pricing", "k", "fingerprint")
 
     first = operations.add(rule, now=NOW, key=key)
-    # The default beginning is the moment of the request, so a repeat has a different one.
+    # The default beginning is the moment of the request, so a repeat has a later beginning.
     again = operations.add(PriceRule("m", per_thousand(10_000), NOW + DAY + 5), now=NOW + 5, key=key)
 
     assert (first.replayed, again.replayed, again.rule) == (False, True, rule)

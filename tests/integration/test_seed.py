@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 USERS, RECORDS = 200, 400
 
 
-pytestmark = pytest.mark.xdist_group("seed")  # one table for all of them
+pytestmark = pytest.mark.xdist_group("seed")  # these tests share one table
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +47,10 @@ def table_name(seeded: tuple[str, list[Item]]) -> str:
 
 @pytest.fixture
 def items(seeded: tuple[str, list[Item]]) -> list[Item]:
-    """The items that seeding stored."""
     return seeded[1]
 
 
 def stored(dynamodb: Any, table_name: str) -> list[Item]:
-    """Every item of the table."""
     pages = dynamodb.get_paginator("scan").paginate(TableName=table_name, ConsistentRead=True)
     return [table.unpack(item) for page in pages for item in page["Items"]]
 

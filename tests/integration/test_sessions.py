@@ -153,7 +153,7 @@ def test_settling_writes_one_usage_record(end: Callable[[], object], service: st
     assert_books_balance("u1")
 
 
-def test_a_heartbeat_that_fits_the_hold_only_records_progress(user: MakeUser) -> None:
+def test_a_heartbeat_within_the_hold_records_progress_and_does_not_change_the_hold(user: MakeUser) -> None:
     user("u1", 100)
     initialize()
 
@@ -289,7 +289,7 @@ def test_an_ended_session_refuses_heartbeats(user: MakeUser) -> None:
     assert_books_balance("u1")
 
 
-def test_the_largest_possible_session_only_causes_debt(user: MakeUser) -> None:
+def test_the_largest_possible_session_can_be_settled_and_causes_debt(user: MakeUser) -> None:
     user("u1", 10)
     initialize()
 
@@ -299,7 +299,7 @@ def test_the_largest_possible_session_only_causes_debt(user: MakeUser) -> None:
     assert_books_balance("u1")
 
 
-def test_ended_sessions_and_usage_records_expire_and_an_active_session_does_not(user: MakeUser) -> None:
+def test_usage_records_and_ended_sessions_have_a_ttl_and_active_sessions_do_not(user: MakeUser) -> None:
     user("u1", 100)
     initialize()
     finalize(0)

@@ -108,7 +108,9 @@ def test_the_next_sweep_finishes_a_sweep_that_ran_out_of_time(user: MakeUser) ->
         assert assert_books_balance(f"u{n}").held == 0
 
 
-def test_the_failure_of_one_session_does_not_stop_the_others(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_that_cannot_be_swept_does_not_stop_the_sweep(
+    user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user(credits_granted=100)
     open_sessions("u1", 3)
     healthy = settling.sweep

@@ -66,7 +66,7 @@ def test_a_newer_token_without_new_information_causes_one_small_write(calls: Cal
     assert (calls.operations, calls.write_units) == (["BatchGetItem", "TransactWriteItems"], 2)
     user, _ = sync("u1", "b@example.com", 3, role="admin")
 
-    assert (user.email, user.role) == ("a@example.com", "user"), "a token of second 3 does not undo a token of second 5"
+    assert (user.email, user.role) == ("a@example.com", "user"), "a token issued at 3 does not undo a token issued at 5"
 
 
 def test_a_newer_token_updates_the_user() -> None:
@@ -128,7 +128,7 @@ def test_a_change_of_letter_case_keeps_the_address() -> None:
     assert meaning("ONE@example.com") == "u1"
 
 
-def test_a_user_may_have_no_address() -> None:
+def test_a_user_does_not_need_an_address() -> None:
     sync("u1", "", 1)
     sync("u1", "a@example.com", 2)
     sync("u1", "", 3)
@@ -171,7 +171,7 @@ def test_a_user_can_claim_an_address_that_is_their_own_id() -> None:
     assert meaning("X@example.com") == "x@example.com"
 
 
-def test_an_address_still_moves_to_the_newest_claim_after_it_became_the_id_of_another_user() -> None:
+def test_an_address_that_became_another_users_id_still_moves_to_the_newest_claim() -> None:
     sync("u1", "x@example.com", 1)
     sync("x@example.com", "y@example.com", 2)
     sync("u2", "x@example.com", 3)
@@ -219,7 +219,7 @@ def test_an_address_returns_to_its_earlier_holder_when_the_later_holder_gives_it
         meaning("one@example.com")
 
 
-def test_an_address_does_not_return_to_a_user_who_has_another_one_now() -> None:
+def test_an_address_does_not_return_to_a_user_who_has_another_address_now() -> None:
     sync("u1", "one@example.com", 1)
     sync("u2", "one@example.com", 2)
     sync("u1", "other@example.com", 3)
@@ -240,7 +240,7 @@ def test_the_first_holder_takes_an_address_back_with_a_newer_token(spelled: str)
     assert meaning("one@example.com") == "u1"
 
 
-def test_a_sync_by_the_platform_takes_an_address_back() -> None:
+def test_a_sync_by_the_platform_gives_an_address_back_to_its_first_holder() -> None:
     sync("u1", "one@example.com", 1)
     sync("u2", "one@example.com", 2)
     users.sync(Description.by_the_platform("u1", email="one@example.com", username="", role=None, now=NOW), NOW)
@@ -248,7 +248,7 @@ def test_a_sync_by_the_platform_takes_an_address_back() -> None:
     assert meaning("one@example.com") == "u1"
 
 
-def test_an_address_goes_to_the_older_claim_when_the_newer_one_is_given_up(calls: Calls) -> None:
+def test_an_address_goes_to_the_older_claim_when_the_newer_claim_is_given_up(calls: Calls) -> None:
     sync("u2", "one@example.com", 5)
     sync("u1", "one@example.com", 1)
     assert meaning("one@example.com") == "u2"

@@ -23,8 +23,6 @@ NO_CONNECTION = (httpx.ReadTimeout("timed out"), EndpointConnectionError(endpoin
 
 
 class ProxyPage(BaseHTTPRequestHandler):
-    """Answers every request with a proxy's HTML page."""
-
     status = 403
 
     def do_POST(self) -> None:

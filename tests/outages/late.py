@@ -27,5 +27,5 @@ def until_refused(ask: Callable[[], httpx.Response], deadline: float | None = No
 
 
 def sleep_until(deadline: float) -> None:
-    """Wait until the deadline. After it, no process uses what it cached before the change."""
+    """Wait until the deadline of a change. After the deadline, no process uses values from before the change."""
     time.sleep(max(0, deadline - time.monotonic()))

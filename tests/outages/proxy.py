@@ -21,7 +21,7 @@ class Cut(Exception):
 
 
 class Proxy:
-    """A proxy to the database. It runs ``on_moment``, which may wait or raise Cut, before and after each call."""
+    """A proxy to the database. Before and after each call, it runs ``on_moment``, which may wait or raise Cut."""
 
     def __init__(self, target: str) -> None:
         self.on_moment: Callable[[Moment], None] = _pass

@@ -1,6 +1,7 @@
-"""30 seconds after a member leaves or is disabled, or an API key is revoked, the caller cannot begin anything new.
+"""Members who left or were disabled, and revoked API keys, cannot begin anything new after 30 seconds.
 
-The open sessions are still settled on the organization's account, and its statistics keep the member's usage.
+Their open sessions are still settled on the organization's account. The organization's statistics keep the members'
+usage.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 CONCURRENT_CALLS = 6
 """Enough calls at once to reach several processes of each function. Every process has its own cache of callers."""
 ONE_BURST = threading.Lock()
-"""Held during a burst. The tests run in parallel, and without this lock, several bursts could run at the same time and
-need more processes than one burst."""
+"""Held during a burst of CONCURRENT_CALLS requests. The tests run in parallel. Without this lock, several bursts could
+run at the same time and need more processes than one burst."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def test_a_caller_who_lost_access_can_begin_nothing_new_but_their_open_session_i
         _wait_until_refused(spend, deadline)
     sleep_until(deadline)
     before = owner.ok("GET", "credits/ledger", params={"accountId": account})["entries"]
-    raising = [partial(caller.heartbeat, open_session, 90_000) for caller in callers]
-    for answer in (answer for spend in (*spending, *raising) for answer in _at_once(spend)):
+    heartbeats = [partial(caller.heartbeat, open_session, 90_000) for caller in callers]
+    for answer in (answer for spend in (*spending, *heartbeats) for answer in _at_once(spend)):
         assert_refused(answer, *refusal)
     assert owner.ok("GET", "credits/ledger", params={"accountId": account})["entries"] == before
 

@@ -72,7 +72,7 @@ def test_a_failing_authorizer_answers_503(service: Stack, http: httpx.Client, to
     assert stranger.get("credits/balance").status_code == 200, "the authorizer must work again with its permissions"
 
 
-def test_a_failed_sweep_leaves_a_message_and_the_next_sweep_completes(service: Stack) -> None:
+def test_a_failed_sweep_sends_a_message_and_does_not_stop_the_next_sweep(service: Stack) -> None:
     functions, queues = service.aws.client("lambda"), service.aws.client("sqs")
     name = f"{service.stack_name}-sweeper"
     invoke_config = functions.get_function_event_invoke_config(FunctionName=name, Qualifier="live")

@@ -28,6 +28,6 @@ def test_an_account_in_a_request_has_a_prefix_and_an_id() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "u1", "user:", "org:", "org:a b", "org:" + "a" * 27, "ORG:a", " user:u1"])
-def test_a_text_without_a_valid_prefix_and_id_names_no_account(text: str) -> None:
+def test_an_account_without_a_valid_prefix_and_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be user:<user id> or org:<organization id>$"):
         parsed(text)

@@ -80,7 +80,7 @@ def test_a_budget_has_a_counter_for_each_window_in_its_time_zone() -> None:
     assert OWN._replace(window="total").window_at(AT).resets_at is None
 
 
-def test_a_changed_limit_keeps_the_counters_and_a_changed_window_or_zone_begins_at_zero() -> None:
+def test_a_new_limit_keeps_the_counters_and_a_new_window_or_time_zone_starts_new_counters() -> None:
     lower = OWN._replace(limit=1, begun=9, changed_at=AT + 1, changed_by="other", warn_at=(50,))
 
     assert lower.replacing(OWN) == lower._replace(begun=1)
@@ -130,7 +130,7 @@ def test_zero_credits_fit_even_if_the_limit_is_exceeded() -> None:
     assert most_before(10, 0) == most_before(0, 0) == UNLIMITED == 10**30
 
 
-def test_the_budget_of_one_member_replaces_the_budget_of_all_members() -> None:
+def test_a_members_own_budget_applies_instead_of_the_budget_of_all_members() -> None:
     assert applying([OWN, ALL, KEY], owns_account=False) == (OWN, KEY)
     assert applying([ALL, OWN], owns_account=False) == (OWN,)
     assert applying([ALL, KEY], owns_account=False) == (ALL, KEY)

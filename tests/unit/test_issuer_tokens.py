@@ -262,7 +262,7 @@ def test_the_issuers_leeway_replaces_the_leeway_of_the_functions() -> None:
     ],
     ids=str,
 )
-def test_the_highest_mapped_role_in_a_token_counts(role_claims: dict[str, Any], role: str) -> None:
+def test_the_user_gets_the_highest_of_the_tokens_mapped_roles(role_claims: dict[str, Any], role: str) -> None:
     assert claims(RSA.sign(payload_with(**role_claims))).user.role == role
 
 
@@ -314,7 +314,7 @@ def test_an_unreachable_provider_is_a_fault_and_not_a_refusal() -> None:
         claims(RSA.sign(payload_with()), keys=lambda address: SigningKeys(address, fails))
 
 
-def test_a_claims_path_leads_through_objects_but_a_name_with_dots_takes_precedence() -> None:
+def test_dots_in_a_path_separate_nested_claims_unless_a_claim_has_that_name() -> None:
     payload = {"a": {"b": {"c": 1}, "b.c": 2}, "https://example.com/role": 3, "x": [{"y": 1}]}
 
     paths = ("a.b", "a.b.c", "https://example.com/role", "x.y", "a.b.c.d", "a.", "")

@@ -102,7 +102,7 @@ def test_a_json_object_that_repeats_a_name_is_refused() -> None:
         parse(text.replace('"algorithms"', '"algorithms": ["ES256"], "algorithms"'))
 
 
-def test_a_refusal_names_the_place_and_no_value() -> None:
+def test_a_refusal_names_the_invalid_fields_but_not_their_values() -> None:
     with pytest.raises(InvalidDocument) as refused:
         issuers({"audience": {"shh": "secret"}, "algorithms": ["secret"]})
 

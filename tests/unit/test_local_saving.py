@@ -1,4 +1,4 @@
-"""A local AWS that is killed loses only its last seconds. It spends at most half of its time on saving."""
+"""The local AWS pauses between saves. A kill loses only the last seconds, and saving takes at most half of the time."""
 
 import pytest
 

@@ -91,7 +91,7 @@ def test_merged_holds_are_in_the_order_of_spending() -> None:
     assert merged([second], [first, second._replace(credits=4)]) == (first, second._replace(credits=7))
 
 
-def test_a_charge_first_uses_the_parts_that_expire_soonest() -> None:
+def test_held_credits_that_expire_soonest_are_charged_first() -> None:
     soon, late = Lot(2, 5, NOW + DAY, NOW), Lot(1, 3, NOW + 2 * DAY, NOW)
 
     assert split([late, soon], 0) == (8, [soon, late])
@@ -120,4 +120,6 @@ def test_allocations_have_unique_ids() -> None:
     ids = {allocation_id(personal(user), number) for user in ("u1", "u2", "u") for number in (1, 2, 11, 21)}
 
     assert len(ids) == 12
-    assert allocation_id(personal("u1"), 1) == "f5073c1931c532595e24794a7b", "callers store this id"
+    assert allocation_id(personal("u1"), 1) == "f5073c1931c532595e24794a7b", (
+        "callers store ids, so an id must never change"
+    )

@@ -156,7 +156,7 @@ def test_only_four_models_have_a_built_in_price() -> None:
     assert len(DEFAULT_CARDS) == 4
 
 
-def test_models_without_a_rule_or_a_built_in_price_can_be_refused() -> None:
+def test_models_with_neither_a_rule_nor_a_built_in_price_can_be_refused() -> None:
     with pytest.raises(ModelUnknown) as refused:
         card_in_force("something-else", [], 0, refuse_unknown=True)
     assert (refused.value.message, refused.value.details) == (

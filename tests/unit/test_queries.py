@@ -17,7 +17,7 @@ def index_entry(name: str, part: keys.Range, at: str) -> Item:
 
 @pytest.fixture(autouse=True)
 def _index(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An index with the users d, c, b and a, newest first, in which d and c have the old role and the new one."""
+    """An index with the users d, c, b and a, newest first. It has d and c twice: with the old role and with the new."""
     found = [
         *(index_entry(name, OLD, at) for name, at in (("d", "4"), ("c", "3"), ("b", "2"), ("a", "1"))),
         *(index_entry(name, NEW, at) for name, at in (("d", "4"), ("c", "3"))),

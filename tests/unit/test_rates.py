@@ -118,7 +118,7 @@ def test_a_class_without_a_rate_has_the_rate_of_the_class_that_contains_it() -> 
     assert SHORT.cost(parts) == SHORT.cost(Usage(MILLION, MILLION)) == 18
 
 
-def test_a_tier_applies_to_the_whole_request_and_its_limit_counts_cached_input() -> None:
+def test_a_tier_applies_to_the_whole_request_and_cached_input_counts_toward_the_tiers_limit() -> None:
     tier = Tier(200_000, Rates(input=6 * CREDIT, output=30 * CREDIT))
     card = RateCard(Rates(3 * CREDIT, 15 * CREDIT, cached_input=CREDIT), (tier,))
 
@@ -159,7 +159,7 @@ def test_a_cost_is_exact_and_rounded_up_once(card: RateCard, usage: Usage) -> No
 
 @given(CARDS, usages(), st.integers(0, 10**7))
 def test_fitting_output_never_costs_more_than_the_credits(card: RateCard, usage: Usage, credits: int) -> None:
-    """The additional output may be of any class."""
+    """Output beyond the usage's output may be of any class."""
     fits = card.fitting_output(credits, usage)
 
     if card.cost(usage) <= credits:
@@ -173,7 +173,7 @@ def test_fitting_output_never_costs_more_than_the_credits(card: RateCard, usage:
 
 
 @given(CARDS, usages(), st.integers(0, 10**7))
-def test_the_result_of_output_within_is_the_most_output_that_the_credits_pay_for(
+def test_output_within_returns_the_most_output_that_the_credits_pay_for(
     card: RateCard, usage: Usage, credits: int
 ) -> None:
     most = card.output_within(credits, usage)
@@ -206,7 +206,7 @@ TOKEN = MILLION * CREDIT
 
 PER_TOKEN = RateCard(Rates(input=TOKEN, output=2 * TOKEN, reasoning=3 * TOKEN, output_audio=5 * TOKEN))
 IN_PARTS = Usage(input=10, output=7, reasoning=4, output_audio=2)
-"""At the rates of ``PER_TOKEN``: 10 credits for input, 22 for reasoning and audio, 2 for the one other output token."""
+"""At the rates of ``PER_TOKEN``: 10 credits for input, 22 for reasoning and audio, 2 for the remaining output token."""
 
 
 @pytest.mark.parametrize(
@@ -222,11 +222,11 @@ def test_output_within_uses_the_higher_of_the_reasoning_and_audio_rates_if_the_c
     ("credits", "most"), [(0, -1), (9, -1), (10, 0), (14, 0), (15, 1), (33, 4), (34, 7), (38, 7), (39, 8)]
 )
 def test_fitting_output_uses_the_highest_output_rate(credits: int, most: int) -> None:
-    """If the credits cover the usage, the rate applies to the output beyond it. If they do not, it applies to all."""
+    """The rate applies to all output or, if the credits cover the usage, only to the output beyond the usage."""
     assert PER_TOKEN.fitting_output(credits, IN_PARTS) == most
 
 
-def test_a_card_over_another_keeps_its_own_tiers() -> None:
+def test_a_variant_has_only_its_own_tiers() -> None:
     tiers = (Tier(100, Rates(input=CREDIT)),)
     assert RateCard(Rates(input=CREDIT), tiers).over(SHORT) == RateCard(Rates(CREDIT, 15 * CREDIT), tiers)
     assert RateCard(Rates(input=CREDIT)).over(RateCard(SHORT.rates, tiers)).tiers == ()

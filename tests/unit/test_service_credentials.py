@@ -25,7 +25,7 @@ def rotated(
 
 
 def valid(credential: ServiceCredential, now: int) -> list[str]:
-    """Which of the secrets in these tests the credential accepts at ``now``."""
+    """The secrets of these tests that the credential accepts at ``now``."""
     generations = {secret: credential.generation_of(secret) for secret in ("one", "two", "three", "other")}
     return [secret for secret, number in generations.items() if number is not None and credential.accepts(number, now)]
 
@@ -57,7 +57,7 @@ def test_a_credential_shows_when_it_was_last_rotated() -> None:
     assert rotated(ONE, "two", ends_at=NOW + 10).rotated_at == NOW
 
 
-def test_the_refusal_of_too_many_credentials_has_the_limit() -> None:
+def test_the_refusal_of_too_many_credentials_names_the_limit() -> None:
     refused = too_many()
 
     assert (str(refused), refused.details) == ("At most 100 service credentials", {"limit": 100})
@@ -76,7 +76,7 @@ def test_rights_are_put_in_the_documented_order_without_repeats() -> None:
     assert in_documented_order(RIGHTS) == RIGHTS
 
 
-def test_an_actor_is_an_acting_service_only_if_it_is_a_service_and_not_the_user() -> None:
+def test_an_acting_service_is_a_service_that_acts_for_another_user() -> None:
     assert ONE.actor == "service:id"
     assert acting_service("service:id", "u1") == "service:id"
     for actor in ("u1", "system", "boss"):
@@ -116,7 +116,7 @@ def test_the_user_id_in_the_header_is_decoded_once(user_id: str) -> None:
         ("__proto__",),
     ],
 )
-def test_a_header_that_names_no_user_or_several_is_refused(values: tuple[str, ...]) -> None:
+def test_a_header_without_exactly_one_valid_user_id_is_refused(values: tuple[str, ...]) -> None:
     with pytest.raises(Invalid) as refused:
         user_id_in(values)
 

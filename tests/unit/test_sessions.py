@@ -70,7 +70,7 @@ def test_a_session_is_settled_at_the_price_that_it_began_with() -> None:
     assert (session.settled.credits, session.settled.tokens, session.used_credits) == (2, 500, 2)
 
 
-def test_a_session_finalized_without_success_has_failed() -> None:
+def test_finalizing_without_success_sets_the_status_failed() -> None:
     assert ended(SESSION, success=False).status == "failed"
     assert ended(SESSION, "aborted", success=False).outcome == "aborted"
 
@@ -130,7 +130,7 @@ def test_late_usage_settles_a_swept_session_a_second_time_but_not_a_third() -> N
 
 
 @pytest.mark.parametrize("outcome", ["finalized", "aborted"])
-def test_a_session_settled_by_its_caller_awaits_no_late_usage(outcome: Outcome) -> None:
+def test_no_late_usage_is_awaited_after_a_finalize_or_an_abort(outcome: Outcome) -> None:
     assert not ended(SESSION, outcome).awaits_late_usage
 
 

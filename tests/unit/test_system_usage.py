@@ -67,7 +67,7 @@ def test_a_record_counts_for_its_day_its_user_its_service_and_its_model() -> Non
     assert after[model("m", DAY)].merit == 5
 
 
-def test_a_record_of_a_service_other_than_chat_counts_for_no_model() -> None:
+def test_a_record_of_a_service_that_is_not_a_chat_service_counts_for_no_model() -> None:
     after = count([record("draw", service="images")])
 
     assert [place.name.kind for place in after if isinstance(place, NameDay)] == ["service"]
@@ -242,7 +242,7 @@ def test_users_rank_by_credits() -> None:
 
 
 @pytest.mark.parametrize("names", [["a", "b", "c"], ["\U0001f600" * 9, 'quoted "', "\\", "é"], ["x" * 300]])
-def test_the_size_of_names_is_counted_as_the_response_encodes_them(names: list[str]) -> None:
+def test_the_size_of_names_is_their_size_as_json(names: list[str]) -> None:
     shown = {name: 10**number for number, name in enumerate(names)}
     whole = len(json.dumps(shown, separators=(",", ":")))
 

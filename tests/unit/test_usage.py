@@ -74,7 +74,7 @@ def test_sums_count_each_class_of_usage_in_total_and_for_each_model() -> None:
     assert sums.counts == dict(Counter(of_m) + Counter(of_n))
 
 
-def test_a_record_priced_as_a_model_counts_for_that_model() -> None:
+def test_a_record_that_is_priced_as_a_model_is_counted_for_that_model() -> None:
     priced = record("images", "draw")._replace(usage=Usage(7, 1), priced_as="n")
 
     assert priced.names == [Name("service", "images"), Name("model", "n")]

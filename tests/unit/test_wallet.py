@@ -211,7 +211,7 @@ def test_an_unused_hold_is_released() -> None:
     assert book.wallet.lots == (book.lot("a", 10, NOW + DAY),)
 
 
-def test_credits_that_expired_while_held_return_only_for_the_grace() -> None:
+def test_credits_that_expired_while_held_return_and_expire_after_the_grace() -> None:
     book = Book(("a", 10, NOW + HOUR))
 
     book.settle(book.hold(10), 4, at=NOW + 2 * HOUR)
@@ -260,7 +260,7 @@ def test_credits_that_return_at_the_instant_of_their_expiry_get_the_grace() -> N
     assert book.wallet.lots == (book.lot("a", 10, NOW + HOUR + GRACE, grace=True),)
 
 
-def test_a_lot_is_granted_and_expires_at_whole_seconds() -> None:
+def test_the_grant_and_expiry_times_of_a_lot_are_whole_seconds() -> None:
     wallet = decisions.grant(Wallet(ACCOUNT), 1, expires_at=NOW + HOUR + 1, cause=because(NOW + 999)).wallet
 
     assert wallet.lots == (Lot(1, 1, NOW + HOUR + 1_000, NOW),)
@@ -416,7 +416,7 @@ def test_a_grant_beyond_the_limit_of_lots_is_refused_if_no_two_lots_can_merge(co
     assert refused.value.details == {"limit": 1000}
 
 
-def test_a_settle_beyond_the_limit_of_lots_merges_two_lots_and_is_not_refused() -> None:
+def test_settling_beyond_the_limit_of_lots_merges_two_lots_and_is_not_refused() -> None:
     held = decisions.hold(full_wallet(), 1, cause=because())
     granted = decisions.grant(held.wallet, 1, expires_at=NOW + 9_000 * DAY, cause=because()).wallet
     assert len(granted.lots) == MAX_LOTS

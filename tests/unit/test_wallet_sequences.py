@@ -28,7 +28,7 @@ FEW = st.integers(1, 6)
 LIVES = st.sampled_from([1, 2, 3, 4, 60])
 """How many hours a lot lives. Most lives are short, so most lots expire while sessions hold them."""
 PASSED = st.sampled_from([0, 0, 0, 1, 3, 22, 25, -5])
-"""Hours since the last command. The number is negative if the clock of the next command runs behind."""
+"""Hours from one command to the next. The number is negative if the clock of the next command runs behind."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Settlements that have not succeeded yet: which one to send next, when, and what its outcome means.
 
-This module does no input or output, except with the outbox. The clients send one settlement after another, in a thread
-or a task.
+This module does no input or output, except with the outbox: a file of settlements that a later process can send. The
+clients send one settlement after another, in a thread or a task.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class PendingSettlement:
 
 
 class Backlog:
-    """The settlements that this process still has to send. Threads may share it."""
+    """The settlements that this process still has to send. Threads may share a backlog."""
 
     def __init__(self, retries: Retries, service: str, outbox: str | PathLike[str] | None = None) -> None:
         """``outbox`` is the path of a file. Raises OSError, sqlite3.Error or ValueError if the file cannot be used."""

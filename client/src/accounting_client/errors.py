@@ -32,8 +32,8 @@ class AccountingError(Exception):
     """A request was refused, failed, or got no usable answer.
 
     ``code`` is stable. ``status`` is the HTTP status, None if there was no answer. ``details`` has what a program
-    needs to react. ``request_id`` lets the service's operators find the request. ``retry_after_seconds`` is how long
-    the service asked to wait, if it did.
+    needs to react. ``request_id`` lets the service's operators find the request. ``retry_after_seconds`` is the time
+    to wait before the next attempt, None if the service did not say.
     """
 
     def __init__(
@@ -54,12 +54,10 @@ class AccountingError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
     def _number(self, name: str) -> int | None:
-        """A whole number in ``details``, or None."""
         value = self.details.get(name)
         return value if type(value) is int else None
 
     def _text(self, name: str) -> str | None:
-        """A text in ``details``, or None."""
         value = self.details.get(name)
         return value if isinstance(value, str) else None
 
@@ -107,7 +105,7 @@ class TokenTypeInvalid(Unauthorized):
 
 
 class ApiKeyInvalid(Unauthorized):
-    """The API key is invalid; on an internal route, the service key is invalid."""
+    """The API key is invalid or, on an internal route, the service key is wrong."""
 
 
 class ServiceCredentialInvalid(Unauthorized):
@@ -178,7 +176,10 @@ class Forbidden(AccountingError):
 
 
 class RightMissing(Forbidden):
-    """The service credential lacks a right. To act for a user that does not exist yet, it needs ``users:sync``."""
+    """The service credential lacks a right.
+
+    To act for a user that does not exist yet, a service needs ``users:sync``.
+    """
 
     @property
     def right(self) -> str | None:
@@ -273,8 +274,8 @@ class IdempotencyConflict(Conflict):
 class TooManyAllocations(Conflict):
     """The wallet has the maximum number of live lots, and none can be merged.
 
-    Two lots can be merged only if no other lot expires between them, and if both or neither were kept beyond their
-    expiry.
+    Two lots can be merged only if no other lot expires between them. A lot that was once kept beyond its expiry can be
+    merged only with another such lot.
     """
 
 

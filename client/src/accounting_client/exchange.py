@@ -54,7 +54,7 @@ LEAST_TIMEOUT_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Settings:
-    """What all calls of a client share. `checked_settings` makes them."""
+    """The settings that all calls of a client share. `checked_settings` makes them."""
 
     base_url: str
     service_key: str | None = field(repr=False)

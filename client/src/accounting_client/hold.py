@@ -94,6 +94,7 @@ class Terms:
 
     Raises ValueError for unknown options, for times that are too long for a timer or not positive, and if there are two
     estimates or none.
+
     The estimate must be `estimated_usage` if the output may be shortened, or if the stream may begin without a hold.
     """
 
@@ -179,7 +180,7 @@ class Hold(ABC):
         return self._generation != generation()
 
     def open_meter(self) -> Meter:
-        """The meter. Raises RuntimeError if the session is not open, because nobody would settle the tokens."""
+        """The meter. Raises RuntimeError if the session is not open: tokens counted then would not be settled."""
         meter = self.meter
         if meter is None or self._generation != generation() or self.settling_has_begun():
             self._require_own_process()
@@ -227,7 +228,6 @@ class Hold(ABC):
         return replace(call, read=read)
 
     def heartbeat_call(self, report: Progress) -> Call[Heartbeat]:
-        """The call that reports how far the stream is."""
         usage = report.whole_usage
         usage_format = None if usage is None else report.usage_format
         return sessions.heartbeat(
@@ -306,7 +306,6 @@ class Hold(ABC):
         return self.terms.on_unreachable == "allow" and is_temporary(error)
 
     def _begin_unheld(self, error: AccountingError) -> None:
-        """Begin the stream without a hold, after ``error``."""
         logger.warning("session %s begins without a hold: %s", self.session_id, error)
         self.is_unheld = True
         self.meter = Meter(0, UNHELD)
@@ -332,7 +331,7 @@ class Hold(ABC):
 
         After the service refused a heartbeat for good, no check sends one. Until then, every check sends one if the
         caller chose an interval. Without a chosen interval, a check sends one only if `wake` was called, the tokens may
-        no longer fit the hold, or the service's time-out is near.
+        no longer fit the hold, the last heartbeat failed, or a quarter of the service's time-out has passed.
         """
         if meter.refusal is not None:
             return False
@@ -341,7 +340,7 @@ class Hold(ABC):
         )
 
     def _note_expiry(self, at: datetime) -> None:
-        """Note when the service would end the session, to send a heartbeat in time."""
+        """Note when the next heartbeat is due, if the service would end the session at ``at``."""
         left = (at - datetime.now(UTC)).total_seconds()
         self._beat_at = time.monotonic() + left / PART_OF_TIME_OUT
 

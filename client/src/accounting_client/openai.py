@@ -168,10 +168,10 @@ def accounted(client: Any, accounting: Any, **options: Unpack[Options]) -> Any:
 
     - ``account_id`` is the account that pays, such as ``org:acme``, by default the user's own. ``run_id`` is a run of
       that account.
-    - ``user`` is the user that ``accounting`` acts for, if it has a `ServiceCredential`.
+    - ``user`` is the user that ``accounting`` acts for, if ``accounting`` has a `ServiceCredential`.
     - ``estimate`` says how many tokens the input has: a number, a tokenizer, or a function of the request.
-    - ``max_output_tokens`` is the number of output tokens that are held for a request that does not limit its output. A
-      lower maximum in the model's price replaces it.
+    - ``max_output_tokens`` is the number of output tokens that are held for a request that does not limit its output.
+      If the model's price states a lower maximum (``maxOutputTokens``), that maximum is held.
     - ``when_short="shorten"`` limits the output to what the user can pay for.
     - ``on_unreachable="allow"`` calls the model even if the service can't be reached, and charges the call later.
     - ``variant``, ``metadata``, ``session_id``, ``heartbeat_seconds`` and ``settle_seconds`` are as for

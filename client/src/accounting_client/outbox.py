@@ -1,9 +1,9 @@
 """Settlements on disk: the next process settles the sessions that a killed process leaves open.
 
-A session takes two transactions. The first adds the session's row, before credits are held. The second writes the
-settlement into the row, before the settlement is sent. Rows whose settlement the service has answered are deleted many
-at a time. If the process is killed before it deletes a row, the next process settles the session again, which changes
-nothing.
+A session takes two transactions of SQLite. The first adds the session's row, before credits are held. The second writes
+the settlement into the row, before the settlement is sent. After the service has answered, the row is deleted, together
+with other rows. If the process is killed before it deletes a row, the next process settles the session again, which
+changes nothing.
 
 Processes may share the file. Each process leases its rows and renews the leases, and takes over rows whose lease has
 ended. If two processes send the same settlement, the service charges it once.
@@ -63,7 +63,7 @@ PUT = "INSERT OR REPLACE INTO settlements VALUES (?, ?, ?, ?, ?, ?, ?)"
 DELETE = "DELETE FROM settlements WHERE service = ? AND sender = ? AND user = ? AND session_id = ?"
 RENEW = "UPDATE settlements SET leased_until = CASE WHEN ending IS NULL THEN ? ELSE ? END WHERE owner = ?"
 RELEASE = "UPDATE settlements SET leased_until = 0 WHERE owner = ?"
-LEFT = """
+ABANDONED = """
 SELECT user, session_id, ending FROM settlements
 WHERE service = ? AND sender = ? AND owner != ? AND leased_until < ? LIMIT ?
 """
@@ -79,7 +79,7 @@ class Outbox:
     def __init__(self, path: str | os.PathLike[str], service: str) -> None:
         where = Path(path)
         self._service = service
-        where.touch(mode=0o600)  # only for the file's owner: it shows what users used
+        where.touch(mode=0o600)  # only for the file's owner, because the file shows what users used
         self._owner = uuid4().hex
         self._lock = threading.Lock()
         self._is_closed = False
@@ -118,16 +118,16 @@ class Outbox:
         self._write(RENEW, (now + OPEN_LEASE_SECONDS, now + LEASE_SECONDS, self._owner))
 
     def claim(self, sender: str) -> list[tuple[Key, Ending]]:
-        """Take over this sender's sessions whose leases have ended, and return how to settle each.
+        """Take over the sessions of ``sender`` whose leases have ended, and return how to settle each session.
 
-        A session that is still open is to be aborted.
+        A session without a settlement is returned with an ending that aborts it.
         """
         now = time.time()
         found: list[tuple[Key, Ending]] = []
         try:
             with self._transaction():
                 rows = self._database.execute(
-                    LEFT, (self._service, sender, self._owner, now, CLAIMED_AT_ONCE)
+                    ABANDONED, (self._service, sender, self._owner, now, CLAIMED_AT_ONCE)
                 ).fetchall()
                 for user, session_id, text in rows:
                     ending = Ending(session_id, None, None) if text is None else from_text(text)

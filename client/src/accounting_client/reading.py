@@ -25,7 +25,7 @@ class Misread(ValueError):
 def json_in(content: bytes) -> Any:
     """Return the JSON of an answer. Raises Misread for anything else.
 
-    NaN and infinity are not JSON. Texts with half a surrogate pair are refused, because they could not be sent back.
+    NaN and infinity are not JSON. Texts with half a surrogate pair are refused, because UTF-8 cannot encode them.
     """
     try:
         text = content.decode()

@@ -44,7 +44,8 @@ class Stream(Generic[H]):
     def max_output_tokens(self) -> int | None:
         """The limit to pass to the model: the output tokens that the hold covers.
 
-        None if the hold is for `estimated_tokens`. With ``when_short="shorten"``, it may be lower than your estimate.
+        None if the hold is for `estimated_tokens`. With ``when_short="shorten"``, the limit may be lower than your
+        estimate.
         """
         estimate = self.estimated_usage
         return None if estimate is None else output_of(estimate, "canonical")
@@ -87,9 +88,11 @@ class Stream(Generic[H]):
         """Count generated tokens. This never waits.
 
         In a session with ``estimated_usage``, or after `set_usage`, these are output tokens. If the service refused a
-        heartbeat, this counts the tokens and then raises the refusal, such as `InsufficientCredits` if the hold could
-        not be raised. Stop the stream then. Raises TypeError if ``tokens`` is not a whole number, ValueError if it is
-        negative or impossibly large, and RuntimeError unless the session is open.
+        heartbeat, this counts the tokens and then raises the refusal, such as `InsufficientCredits` if the user cannot
+        pay for a larger hold. After a refusal, stop the stream.
+
+        Raises TypeError if ``tokens`` is not a whole number, ValueError if it is negative or impossibly large, and
+        RuntimeError unless the session is open.
         """
         if tokens < 0:
             raise ValueError(f"{tokens} can't be added; to lower the count, call set_tokens")
@@ -109,10 +112,10 @@ class Stream(Generic[H]):
     def set_usage(self, usage: object, usage_format: UsageFormat) -> None:
         """Pass on the usage that the provider has reported so far, as you received it. This never waits.
 
-        ``usage`` is a mapping, or an object of the provider's SDK. It replaces the tokens counted so far, and the
-        session is settled for it. Tokens that you add later are added to its output. If you pass a later object of the
-        same format, its fields replace those of the earlier one, because they are totals. For example, Anthropic's
-        ``message_delta`` replaces fields of ``message_start``.
+        ``usage`` is a mapping, or an object of the provider's SDK. It replaces the tokens counted so far. Tokens that
+        you add later are added to the usage's output. When the stream ends, the session is settled for that usage. If
+        you pass a later object of the same format, its fields replace the fields of the earlier object, because each
+        field is a total. For example, Anthropic's ``message_delta`` replaces fields of ``message_start``.
 
         If the service refused a heartbeat, this raises the refusal, as `add_tokens` does. Raises TypeError if ``usage``
         has no fields, and ValueError for an unknown format or for values that JSON does not have.
@@ -148,6 +151,6 @@ class Stream(Generic[H]):
             self._hold.wake()
 
     def _is_gone(self) -> IsGone:
-        """Return a function that tells whether this object was garbage-collected. It doesn't keep the object alive."""
+        """Return a function that tells whether this object was garbage-collected, and does not keep it alive."""
         this = weakref.ref(self)
         return lambda: this() is None

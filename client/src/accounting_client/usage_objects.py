@@ -1,4 +1,4 @@
-"""Converts providers' usage objects to JSON, merges the reports of a stream, and adds tokens counted after a report.
+"""Converts providers' usage objects to JSON, merges a stream's reports, and adds tokens that came after a report.
 
 The service interprets the counts. This module only knows where each format counts input and output.
 """
@@ -17,8 +17,8 @@ MAX_TOKENS = 10**9
 class _Names(NamedTuple):
     """The names of a format's fields.
 
-    The fields in ``inputs`` add up to the input tokens, and the fields in ``outputs`` to the output tokens. The field
-    ``total`` has input and output together.
+    The fields in ``inputs`` add up to the input tokens, and the fields in ``outputs`` to the output tokens. If the
+    format has a field for the sum of input and output, ``total`` names it.
     """
 
     inputs: tuple[str, ...]
@@ -50,13 +50,13 @@ def require_format(usage_format: str) -> None:
 
 
 class InJson(dict[str, Any]):
-    """Fields that `in_json` has converted, so that they are not converted again."""
+    """Fields that `in_json` has already converted. A second call returns them unchanged."""
 
 
 def in_json(value: object, name: str) -> InJson:
     """Convert a mapping, or an object of a provider's SDK, to JSON's types.
 
-    Raises TypeError if it has no fields, and ValueError for values that JSON does not have, such as NaN.
+    Raises TypeError if ``value`` has no fields, and ValueError for values that JSON does not have, such as NaN.
     """
     if isinstance(value, InJson):
         return value
@@ -70,7 +70,10 @@ def in_json(value: object, name: str) -> InJson:
 
 
 def put_together(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return ``known``, updated by the stream's next report. Newer counts replace known ones and include them."""
+    """Return ``known``, updated by the stream's next report.
+
+    Each count is a total since the stream began, so a newer count replaces the known count.
+    """
     if known is None:
         return newer
     return {**known, **{name: value for name, value in newer.items() if value is not None}}

@@ -87,7 +87,7 @@ def _import_event_handler() -> None:
 
 
 def end() -> None:
-    """Turn garbage collection on. It skips the objects that the import has made, because they stay."""
+    """Turn garbage collection on. It skips the objects that the import made, because the process always needs them."""
     gc.freeze()
     gc.enable()
 

@@ -28,10 +28,7 @@ SIGNATURE_ONLY: Any = {
     **dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss"), False),
     **dict.fromkeys(("verify_sub", "verify_jti"), False),
 }
-"""With these options, PyJWT checks no claims.
-
-This module checks them after it has removed nulls, and its refusals name the claim.
-"""
+"""Options with which PyJWT checks no claims, because this module checks the claims."""
 
 
 class Claims(NamedTuple):
@@ -152,7 +149,7 @@ def user_id(subject: Any, claim: str, prefix: str = "") -> str:
 def email(value: Any, verified: Any) -> str | None:
     """The user's e-mail address; None unless it is valid and verified.
 
-    ``verified`` must be True or the text ``true``, in upper or lower case.
+    The address is verified if ``verified`` is True or the text ``true``, in upper or lower case.
     """
     is_verified = verified is True or (isinstance(verified, str) and verified.lower() == "true")
     address = text(value, MAX_EMAIL)

@@ -1,9 +1,10 @@
 """E-mail addresses in the one form in which they are compared and stored as keys.
 
-The form is trimmed, in NFC, with ASCII letters in lower case. The domain has no dot at its end, and all of its letters
-are in lower case. Its labels are separated by ASCII dots. Labels that are not ASCII are encoded as punycode, as
-IDNA2008 does for a valid domain. Nothing else is replaced or dropped, so that no address becomes somebody else's. For
-example, ``str.lower`` and UTS 46 would turn the Kelvin sign into a ``k``; here it stays as it is.
+The form is trimmed, with ASCII letters in lower case. It is in NFC, except that characters that NFC would turn into
+ASCII characters stay as they are. The domain has no dot at its end, and all of its letters are in lower case. Its
+labels are separated by ASCII dots. Labels that are not ASCII are encoded as punycode, as IDNA2008 does for a valid
+domain. Nothing else is replaced or dropped, so that no address becomes somebody else's. For example, ``str.lower`` and
+UTS 46 would turn the Kelvin sign into a ``k``; here it stays as it is.
 """
 
 import re

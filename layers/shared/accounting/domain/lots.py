@@ -31,11 +31,10 @@ class Lot(NamedTuple):
 
     @property
     def order(self) -> tuple[int, int]:
-        """Burn order: soonest expiry first, then oldest."""
+        """Burn order, which is the order of spending: soonest expiry first, then the oldest lot."""
         return self.expires_at, self.number
 
     def equals_but_for_credits(self, other: "Lot") -> bool:
-        """Whether the lots can be added up: they are equal except for their ``credits``."""
         return (self[:1], self[2:]) == (other[:1], other[2:])
 
 
@@ -50,9 +49,9 @@ def allocation_id(account_id: AccountId, number: int) -> str:
 
 
 def add(lots: list[Lot], lot: Lot) -> None:
-    """Add the credits of ``lot`` to the lot in ``lots`` that is equal except for its credits.
+    """Add ``lot`` to ``lots``, which are in burn order.
 
-    If ``lots`` has no such lot, insert ``lot`` in burn order.
+    If ``lots`` has a lot that is equal except for its credits, the two become one.
     """
     for index, known in enumerate(lots):
         if known.equals_but_for_credits(lot):
@@ -71,7 +70,7 @@ def merged(*holds: Iterable[Lot]) -> tuple[Lot, ...]:
 
 
 def split(parts: Iterable[Lot], used: int) -> tuple[int, list[Lot]]:
-    """How many credits the parts hold, and the parts that remain once ``used`` credits are taken in burn order."""
+    """The sum of the parts' credits, and the parts that remain after ``used`` credits are taken in burn order."""
     held, unused = 0, []
     for part in sorted(parts, key=lambda each: each.order):
         taken = min(part.credits, max(0, used - held))
@@ -82,9 +81,9 @@ def split(parts: Iterable[Lot], used: int) -> tuple[int, list[Lot]]:
 
 
 def nearest_pair(lots: list[Lot]) -> int | None:
-    """The index of the earlier of the two neighbors that expire closest together.
+    """The index of the first of two neighbors in ``lots`` whose expiries are closest to each other.
 
-    Neighbors whose ``grace`` or ``more`` differ are not compared. None if no neighbors can be compared.
+    Neighbors whose ``grace`` or ``more`` differ do not count. None if no neighbors count.
     """
     pairs = [
         (later.expires_at - sooner.expires_at, place)

@@ -44,11 +44,9 @@ class Organization(NamedTuple):
 
     @property
     def account_id(self) -> AccountId:
-        """The organization's account."""
         return accounts.organization(self.id)
 
     def closed(self, transfer_to: AccountId | None, now: int) -> "Organization":
-        """The organization once it is closed."""
         return self._replace(closed_at=now, transfer_to=transfer_to, revision=self.revision + 1)
 
     def recounted(self, before: Role | None, after: Role | None) -> "Organization":
@@ -72,8 +70,7 @@ def require_may_change(by: Member | None, before: Role | None, after: Role | Non
 
     If a role is None, the user is not a member. If ``by`` is None, an administrator of the platform makes the change,
     and may change every role. Among the members, only owners may make a user an owner, or change or remove an owner.
-    This function does not check what the role ``member`` may do: the code that calls it must refuse everything that
-    such a member asks for, except to leave.
+    A user with the role ``member`` may only leave. This function does not check that; the code that calls it must.
     """
     if by is not None and by.role != "owner" and "owner" in (before, after):
         raise Forbidden("Only the organization's owners may do this")

@@ -22,8 +22,8 @@ _THOUSANDS = 1000
 class Rates(NamedTuple):
     """Rates by class.
 
-    If the rate of a part is None, the rate of its whole applies (see ``WHOLES``). For example, the rate of ``input``
-    applies if ``cached_input`` is None. Requests and web searches whose rate is None are free.
+    Some classes are parts of another class, the whole: ``cached_input`` is a part of ``input`` (see ``WHOLES``). If the
+    rate of a part is None, the rate of its whole applies. Requests and web searches whose rate is None are free.
     """
 
     input: int | None = None
@@ -91,7 +91,6 @@ class RateCard(NamedTuple):
         return RateCard(self.rates.over(other.rates), self.tiers)
 
     def all_rates(self) -> Iterator[Rates]:
-        """The rates of the base and of every tier."""
         yield self.rates
         yield from (tier.rates for tier in self.tiers)
 
@@ -187,13 +186,12 @@ def rounded_up(amount: int) -> int:
 
 
 RATE_NAMES = {"requests": "request", "web_searches": "web_search"}
-"""The names of rates that differ from the names of their counts."""
+"""The name of the rate, for each count whose rate has another name."""
 
 _PER_THOUSAND = ("requests", "web_searches")
 
 
 def _rate(rates: Rates, name: str) -> int:
-    """The rate of a class of usage."""
     named: int | None = getattr(rates, RATE_NAMES.get(name, name))
     if named is None and name in WHOLES:
         named = getattr(rates, WHOLES[name])

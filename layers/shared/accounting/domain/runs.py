@@ -16,10 +16,10 @@ LONGEST_LIFE = 366 * DAY
 
 
 class Run(NamedTuple):
-    """A run of ``user_id``, paid by ``account_id``. The client chooses the run's id, unique in the account.
+    """A run of ``user_id``, paid by ``account_id``. The client chooses the run's id, which is unique in the account.
 
-    ``spent`` is the credits that the run was charged. ``committed`` is ``spent`` plus what its active sessions hold.
-    ``sessions`` counts the sessions that were opened, and ``records`` counts the usage records.
+    ``spent`` is the credits that were charged to the run. ``committed`` is ``spent`` plus the credits that the run's
+    active sessions hold. ``sessions`` counts the sessions that were opened, and ``records`` counts the usage records.
     """
 
     account_id: AccountId

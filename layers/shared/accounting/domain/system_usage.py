@@ -90,10 +90,10 @@ type Place = DayPart | UserDay | NameDay | AccountDay
 class Sum:
     """The sums stored at one place. ``version`` counts their changes.
 
-    Some fields only belong to some kinds of places. A day's part has ``newest``, the time of its newest record. A
+    Some fields belong only to some kinds of places. A day's part has ``newest``, the time of its newest record. A
     user's day has short digests of the ``services`` and ``models`` to which the user gives merit, and
-    ``paid_by_others``, the credits that accounts other than the user's own paid. A name's day has its ``merit``, None
-    if nobody has given it any. A day's part and a model's day have ``counts`` of usage. ``more`` has fields that a
+    ``paid_by_others``, the part of ``credits`` that organizations paid. A name's day has the name's ``merit``, None if
+    no user gives merit to the name. A day's part and a model's day have ``counts`` of usage. ``more`` has fields that a
     newer release of the service wrote; this release keeps them unchanged.
     """
 
@@ -191,7 +191,6 @@ class Standing:
     merit: int | None = None
 
     def plus(self, other: "Standing") -> "Standing":
-        """The sum of the two."""
         merit = other.merit if self.merit is None else self.merit + (other.merit or 0)
         return Standing(self.credits + other.credits, merit)
 
@@ -236,7 +235,7 @@ def by_merit(totals: Mapping[NameId, Standing]) -> list[NameId]:
 
 
 def fitting[Value](names: Iterable[tuple[str, Value]], most_bytes: int) -> Iterator[tuple[str, Value]]:
-    """The first names with their values that fit in a JSON object of ``most_bytes``."""
+    """The first names with their values, as many as fit in a JSON object of ``most_bytes``."""
     taken = len("{}") - len(",")
     for name, value in names:
         taken += len(json.dumps({name: value}, separators=(",", ":"))) - len("{}") + len(",")

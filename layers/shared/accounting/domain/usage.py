@@ -13,7 +13,7 @@ from accounting.domain.allocations import DAY
 from accounting.domain.model_usage import Usage, counts_in
 
 CHAT_SERVICE_PREFIX = "chat"
-"""Records of services with this prefix count for a model in the statistics. Their operation is the model's id."""
+"""If a service's name has this prefix, the operation of its records is the id of a model."""
 
 
 RESERVED_NAMES = frozenset({"__proto__", "constructor", "prototype"})
@@ -27,21 +27,20 @@ def digest(*names: str | None) -> str:
 
 
 class NameId(NamedTuple):
-    """What identifies a name in the keys of the table."""
+    """A name in the keys of the table. A digest has the same length for every name."""
 
     kind: Literal["service", "model"]
     digest: str
 
 
 class Name(NamedTuple):
-    """What statistics count by: a service, or the model of a chat service."""
+    """What statistics count by: a service or a model."""
 
     kind: Literal["service", "model"]
     text: str
 
     @property
     def id(self) -> NameId:
-        """The name's identity, of the same length for every name."""
         return NameId(self.kind, digest(self.text))
 
 
@@ -83,9 +82,10 @@ class UsageRecord(NamedTuple):
     ``at`` is in epoch milliseconds; ``metadata`` is any JSON object. ``usage`` is the usage by class, if it is known.
     ``provider_usage`` is the provider's own object. ``unclassified`` counts tokens that were reported without classes.
 
-    ``priced_as`` is the model whose price was used, unless the operation already names that model. ``variant`` is the
-    variant of the price. ``actor`` is the service that acted for the user, None if the user acted. ``key_id`` is
-    the API key that was used, if any. ``run_id`` is the run that the record counts for.
+    ``priced_as`` is the model whose price was used. It is None if no price was used, or if the operation of a chat
+    service already names that model. ``variant`` is the variant of the price. ``actor`` is the service that acted for
+    the user, None if the user acted. ``key_id`` is the API key that was used, if any. ``run_id`` is the run that the
+    record counts for.
     """
 
     id: str
@@ -127,7 +127,6 @@ class UsageRecord(NamedTuple):
 
     @property
     def names(self) -> list[Name]:
-        """The service, and the model if there is one."""
         service, model = Name("service", self.service), self.model_id
         return [service] if model is None else [service, Name("model", model)]
 
@@ -149,7 +148,6 @@ class Sums:
     counts_by_model: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def add(self, record: UsageRecord | Countable) -> None:
-        """Count one record."""
         self.merge(Sums.of_pair(record.service, record.model_id, 1, record.credits, record.counts))
 
     @classmethod
@@ -176,7 +174,6 @@ class Sums:
 
 
 def add_each(mine: dict[str, int], others: Mapping[str, int]) -> None:
-    """Add each number of ``others`` to the number with the same name in ``mine``."""
     for name, number in others.items():
         mine[name] = mine.get(name, 0) + number
 

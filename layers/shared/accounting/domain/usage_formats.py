@@ -180,16 +180,17 @@ def _read_provider(form: _Format, raw: Mapping[str, object], field: str) -> Usag
 
     if form.input_excludes_cache:
         sums["input"] += sums["cached_input"] + written
-    # OpenAI's `completion_tokens` include reasoning. xAI uses the same format, but only its `total_tokens` do.
+    # OpenAI's `completion_tokens` include reasoning. xAI uses the same format, but its `completion_tokens` leave out
+    # reasoning, and its `total_tokens` include it.
     if "total" in found and sums["total"] == sums["input"] + sums["output"] + sums["reasoning"]:
         sums["output"] += sums["reasoning"]
 
     for whole, part in (("input", "input_audio"), ("input_audio", "cached_audio")):
         if sums[part] > sums[whole]:
             raise too_small(path_of[whole], sums[part])
-    # A provider's count of input audio includes cached audio; `Usage.input_audio` does not. If the provider does not
-    # report `cached_audio`, it is taken as 0. The difference may then exceed the input that was neither cached nor
-    # written to the cache (`room`), so it is cut to `room`.
+    # A provider's count of input audio includes cached audio. `Usage.input_audio` does not, so cached audio is
+    # subtracted. If the provider does not report cached audio, nothing is subtracted. The count may then exceed the
+    # input that was neither cached nor written to the cache (`room`), so the count is cut to `room`.
     room = max(0, sums["input"] - sums["cached_input"] - written)
     sums["input_audio"] = min(sums["input_audio"] - sums["cached_audio"], room)
 
@@ -230,7 +231,7 @@ def _entries(raw: Mapping[str, object], name: str, field: str) -> list[Mapping[s
 
 
 def _at(raw: Mapping[str, object], path: str, field: str) -> object:
-    """The value at a path, or None. A name with dots (in the format ``otel``) can match the whole rest of the path."""
+    """The value at a path, or None. The whole path can be one name, because names in the format ``otel`` have dots."""
     if path in raw:
         return raw[path]
     step, _, rest = path.partition(".")

@@ -104,11 +104,12 @@ class Description(NamedTuple):
     def applied_to(self, known: User | None, now: int) -> User:
         """The user with this description applied; ``known`` itself if nothing changes.
 
-        An older statement never replaces a newer one. To recognize older statements, the time of a newer statement is
-        stored even if its content is the same. Of statements with the same time, the last to arrive counts. No
-        statement counts as later than the second in which it arrives, because the clock of a token's issuer may be
-        ahead. The e-mail in a disabled user's token is ignored; otherwise it would strengthen the user's claim to the
-        address. A token of an erased user changes nothing. Raises UserErased if a sync describes an erased user.
+        An older statement never replaces a newer one. A newer statement that only repeats a stored value still updates
+        the value's time, so that no statement from before that time can replace the value. Of statements with the same
+        time, the last to arrive counts. No statement counts as later than the second in which it arrives, because the
+        clock of a token's issuer may be ahead. The e-mail in a disabled user's token is ignored; otherwise it would
+        strengthen the user's claim to the address. A token of an erased user changes nothing. Raises UserErased if a
+        sync describes an erased user.
         """
         if known is not None and known.erased:
             if self._is_sync:
@@ -144,8 +145,8 @@ class Description(NamedTuple):
         lower a role, and only a role that another token stated.
         """
         last_is_of_a_sync = _is_of_a_sync(user.role_at)
-        # If a token was ahead, the stored time of its role is the end of the second in which the token arrived. A sync
-        # in the same second arrived after the token, so it must replace the role although its time is lower.
+        # If a token was ahead, the stored time of its role is the end of the second in which the token arrived. If a
+        # sync follows in that second, the sync must replace the role, although the stored time is later than the sync.
         last_at = min(user.role_at, second * 1000) if self._is_sync and not last_is_of_a_sync else user.role_at
         if self._role_at(second) < last_at:
             return False

@@ -15,9 +15,9 @@ ONE_DAY = timedelta(days=1)
 
 
 class Window(NamedTuple):
-    """One window: ``starts_at <= at < resets_at`` in epoch milliseconds. The window of all time has no ``resets_at``.
+    """One window, from the instant ``starts_at`` until just before ``resets_at``, in epoch milliseconds.
 
-    ``name`` is unique among the windows of one kind and zone.
+    ``resets_at`` is None for the window of all time. ``name`` is unique among the windows of one kind and zone.
     """
 
     name: str

@@ -121,7 +121,7 @@ def _email(payload: dict[str, Any], issuer: Issuer) -> str | None:
 
 
 def _role(claim: Any, issuer: Issuer) -> str:
-    """The highest of the roles to which the document maps the claim's texts. If it maps none of them, ``user``."""
+    """The highest of the roles to which the document maps the claim's texts; ``user`` if no text is mapped."""
     mapped = [issuer.roles[each] for each in _texts(claim) if each in issuer.roles]
     return max(mapped, key=ROLES.index, default=DEFAULT_ROLE)
 

@@ -17,7 +17,7 @@ SECRET_BYTES = 32
 
 
 class CreatedKey(NamedTuple):
-    """A new key. ``text`` is what its holder sends; it is None if the request is a repeat."""
+    """The key that a request created. ``text`` is what the key's holder sends, or None if the request is a repeat."""
 
     key: ApiKey
     text: str | None
@@ -44,7 +44,7 @@ def create(
         try:
             writes = api_keys.put(key)
             if idempotency_key:
-                # The stored answer has no secret. Only the first answer shows it.
+                # The stored answer has no secret, so a repeated request cannot show the secret again.
                 writes.insert(0, idempotency.put(idempotency_key, json.dumps(key._asdict()), now))
             transact(writes)
         except Repeated as repeated:

@@ -166,7 +166,8 @@ class AllocationPage(NamedTuple):
 def list_allocations(wallet: Wallet, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
     """A page of an account's grants.
 
-    The page starts with grant number ``last``. If ``last`` is None, the page leaves out the ``skip`` newest grants.
+    The first grant on the page is number ``last``. If ``last`` is None, the page begins after the ``skip``
+    newest grants.
     """
     last = wallet.allocations - skip if last is None else min(last, wallet.allocations)
     page = allocations.page(wallet.account_id, last=last, limit=limit)
@@ -211,7 +212,7 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
     try:
         wallet = _wallet_of(request)
     except UserNotFound:
-        # If this is a repeat, the reference may have named a user when the first request was sent.
+        # A repeat can fail here if the reference named a user for the first request, but no longer does.
         if key and (record := idempotency.find(key, now)):
             return _replayed(key, record)
         raise
@@ -224,7 +225,7 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
             expires_at = expiry(now, request.expiry_days, request.expires_at)
             decision = decide(before, cause, expires_at)
         except AccountingError:
-            # If this is a repeat, the first request may have changed the wallet, or ``expires_at`` may have passed.
+            # A repeat can fail here because the first request changed the wallet, or ``expires_at`` has passed since.
             if key and (record := idempotency.find(key, now)):
                 return _replayed(key, record)
             raise

@@ -2,8 +2,8 @@
 
 The first step is one transaction: the profile loses name and address, and the user is disabled for good. For a short
 time after that, requests can still store new texts about the user (see ``WAIT``). The second step begins when these
-requests have ended. It goes through every item that can have texts, and remembers how far it got. The sweeper runs the
-second step, and so does a repeated request to erase the user. Two runs at the same time do no harm.
+requests have ended. It erases the texts item by item, and remembers how far it got. Both the sweeper and a repeated
+request to erase the user do the second step, and they may do so at the same time.
 """
 
 import time

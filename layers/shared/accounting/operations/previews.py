@@ -46,7 +46,8 @@ def preview(
         return Preview(spender, estimate.credits, buffered, refusal=refused)
     snapshot = spending.read(spender)
     try:
-        # `room_for` reads current counters only if the wanted credits do not fit. UNLIMITED never fits.
+        # A preview needs the current counters. `room_for` reads them only if the wanted credits do not fit into the
+        # room. UNLIMITED credits never fit.
         room = spending.room_for(UNLIMITED, snapshot, now=now)
     except Invalid:
         raise

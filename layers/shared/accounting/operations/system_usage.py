@@ -20,14 +20,14 @@ from accounting.times import DAY, day, day_begin
 
 DEFAULT_DAYS = 30
 READERS = 8
-"""Threads that read the rankings of days."""
+"""How many threads read rankings at the same time. Each day has its own ranking."""
 
 type By = Literal["model", "service", "user", "account"]
 """What a series groups credits by."""
 
 
 def chunks(records: Iterable[UsageRecord]) -> Iterator[Sequence[UsageRecord]]:
-    """Batches of records, each small enough for one transaction to count."""
+    """Split the records into batches, each of which ``count`` can count in one transaction."""
     return domain.batches(records, MAX_TRANSACTED)
 
 
@@ -56,9 +56,9 @@ def count(records: Sequence[UsageRecord]) -> int:
 class SystemStatistics:
     """Exact sums over whole days: in total, and for the users, services and models that rank first.
 
-    Users rank by credits. Services and models rank by merit (decision 11). The models that cost most also have their
-    usage by class. ``truncated`` means that users, services, models or usage by class are left out. ``series`` is None
-    unless a caller asks for it.
+    Users rank by credits. Services and models rank by merit (decision 11). ``sums`` also has the usage by token
+    class of the models that cost most. ``truncated`` means that users, services, models or usage by class are left out.
+    ``series`` is None unless a caller asks for it.
     """
 
     sums: Sums
@@ -70,7 +70,7 @@ class SystemStatistics:
 
 
 def statistics(since: int | None, until: int | None, *, top: int, now: int, by: By | None = None) -> SystemStatistics:
-    """The statistics of all UTC days that ``since <= at < until`` touches.
+    """The statistics of whole UTC days: every day with an instant from ``since`` until just before ``until``.
 
     By default, ``until`` is now, and ``since`` makes the range 30 days long. ``top`` is how many users are shown. If
     ``top`` is 0, ``truncated`` does not say whether users are left out. If ``top`` is 0 and ``by`` is ``user`` or
@@ -119,10 +119,9 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
 
 
 def _rankings[Id](records: Mapping[int, int], ranking_of: Callable[[int], Ranking[Id]], now: int) -> list[Ranking[Id]]:
-    """The ranking of each day in ``records``, which has each day's number of records.
+    """The ranking of each day. ``records`` maps each day to its number of records.
 
     Each day is read in a thread, with a copy of the request's context, so that the request's deadline applies there.
-    At most ``READERS`` threads run at the same time.
     """
 
     def read(of_day: int) -> Ranking[Id]:
@@ -150,9 +149,10 @@ def _series_by_account(
     by_user: Iterable[str],
     users: Sequence[Ranking[str]],
 ) -> Series:
-    """The series of the accounts that paid most: organizations, and the personal accounts of the first users.
+    """The series of the accounts that paid most: organizations, and the personal accounts of users.
 
-    ``accounts`` ranks only organizations. What a personal account paid is read from the sums of its user.
+    ``accounts`` ranks only organizations. ``by_user`` is sorted by credits, most first. What a personal account paid is
+    read from the sums of its user.
     """
     found = _by_day(domain.by_credits(domain.total(accounts))[:MAX_NAMES], accounts, system.account_credits_at)
     first = list(by_user)[:MAX_NAMES]
@@ -165,7 +165,7 @@ def _series_by_account(
 def _by_day[Id](
     ids: Sequence[Id], days: Sequence[Ranking[Id]], credits_at: Callable[[Sequence[tuple[int, Id]]], Sequence[int]]
 ) -> dict[Id, dict[str, int]]:
-    """The credits of each id on each day; ``credits_at`` reads those that the rankings do not show."""
+    """The credits of each id on each day; ``credits_at`` reads the credits that a day's ranking does not show."""
     found = {
         each: {day(ranking.day): ranking.standings[each].credits for ranking in days if each in ranking.standings}
         for each in ids
@@ -204,7 +204,7 @@ def _by_name(kind: str, days: Sequence[Ranking[NameId]]) -> tuple[dict[str, int]
 def _counts_by_model(models: Iterable[str], days: Sequence[Ranking[NameId]]) -> tuple[dict[str, dict[str, int]], bool]:
     """The usage by class of ``models``, and whether any are left out.
 
-    If an answer has no room for all of them, the last models are left out.
+    If an answer has no room for the usage of all models, the last models are left out.
     """
     if not days:
         return {}, False

@@ -1,7 +1,7 @@
 """Budgets: their definitions in the account's partition, and their counters, each in a partition of its own.
 
 A hold is added to a counter only if the limit covers the new sum. A settlement adds the charge minus the hold, without
-a condition. A new window begins with a new counter, so no job resets anything.
+a condition. A new window begins with a new counter, so counters never have to be reset.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ from accounting.store.table import Item, Write
 from accounting.times import DAY
 
 KEPT_AFTER_LAST_SESSION = 30 * DAY
-"""When the last session that can commit to a counter has expired, the counter is kept for this much longer."""
+"""After the items of all sessions that can change a counter have expired, the counter is kept for this much longer."""
 
 
 def put(budget: Budget) -> Write:
@@ -51,7 +51,7 @@ def of_keys(account_id: AccountId) -> list[Budget]:
 
 
 def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int, int], Exception]) -> Write:
-    """Add credits to the counter of a bound, and store the warning level that the new sum reaches.
+    """Add credits to the counter of the limit ``bound``, and store the warning level that the new sum reaches.
 
     The write is refused if the new sum would exceed the limit. The level is computed from the sum in ``bound``, but the
     stored sum may have changed since ``bound`` was read. So the write is also refused if this level or a higher one is
@@ -59,7 +59,7 @@ def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int,
     from the stored sum and the stored level. The next attempt decides with these two values, so each level is stored
     once in each window.
 
-    Raises LookupError for the bound of a run, which has no counter.
+    Raises LookupError for a run's limit, which has no counter.
     """
     if bound.counter is None:
         raise LookupError(f"{bound.name} has no counter")
@@ -112,7 +112,6 @@ def add(spender: Spender, counters: Iterable[Counter], credits: int, now: int) -
 
 
 def counter_key(spender: Spender, counter: Counter) -> Key:
-    """The database key of a counter. The counter counts either the spender or the spender's API key."""
     if counter.of == "key":
         return keys.key_counter(spender.account_id, str(spender.key_id), counter.begun, counter.window)
     return keys.member_counter(spender.account_id, spender.user_id, counter.begun, counter.window)
@@ -134,17 +133,16 @@ def _counter(text: str) -> Counter:
 
 
 def _kept_until(ends_at: int) -> int:
-    """When the database may delete the counter of a window that ends at ``ends_at``, in epoch seconds.
+    """The time, in epoch seconds, after which the database may delete the counter of a window.
 
-    A session may begin at the window's last instant, live for the longest time that is allowed, and be settled late
-    while its item is kept.
+    The window ends at ``ends_at`` (epoch milliseconds). A session may begin at the window's last instant, live for the
+    longest time that is allowed, and be settled late while its item is kept.
     """
     longest = settings().session_max_life + settings().session_retention
     return (ends_at + longest + KEPT_AFTER_LAST_SESSION) // 1000
 
 
 def to_item(budget: Budget) -> Item:
-    """Convert a budget to an item."""
     return {
         **keys.budget(budget.account_id, budget.subject),
         "subject": budget.subject,
@@ -161,7 +159,6 @@ def to_item(budget: Budget) -> Item:
 
 
 def from_item(item: Item) -> Budget:
-    """Convert an item to a budget."""
     plain: dict[str, Any] = {
         name: item[name] for name in ("subject", "limit", "window", "zone", "begun", "changed_at", "changed_by")
     }

@@ -22,5 +22,4 @@ def one_more(key: Key, most: int, too_many: AccountingError) -> Write:
 
 
 def one_less(key: Key) -> Write:
-    """Subtract 1 from the count."""
     return Write(table.update(key, "ADD #count :one_less", values={":one_less": -1}, names={"#count": "count"}))

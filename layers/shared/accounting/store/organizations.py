@@ -14,7 +14,7 @@ from accounting.store import keys, table
 from accounting.store.table import Conflict, Item, Write
 
 type MemberPage = tuple[list[Member], str | None]
-"""Members, and ``after`` for the next page, None on the last page."""
+"""Members, and the next page's ``after`` (None on the last page)."""
 
 
 def get(organization_id: str) -> Organization | None:
@@ -61,7 +61,7 @@ def members(organization_id: str, *, after: str | None, limit: int) -> MemberPag
 def of_user(user_id: str, *, before: str | None, limit: int) -> tuple[list[tuple[Organization, Member]], str | None]:
     """A page of the user's organizations with the user's memberships, newest membership first.
 
-    The second value is ``before`` for the next page, None on the last page.
+    The second value is the next page's ``before`` (None on the last page).
     """
     found, position = table.newest(keys.BY_OWNER, keys.organizations_of_owner(user_id), before=before, limit=limit)
     ids = [keys.organization_in(key) for key in found]
@@ -71,7 +71,7 @@ def of_user(user_id: str, *, before: str | None, limit: int) -> tuple[list[tuple
 
 
 def of_all(*, before: str | None, limit: int) -> tuple[list[Organization], str | None]:
-    """A page of all organizations, newest first, and ``before`` for the next page, None on the last page."""
+    """A page of all organizations, newest first, and the next page's ``before`` (None on the last page)."""
     found, position = table.newest(keys.BY_KIND, keys.organizations_of_all(), before=before, limit=limit)
     items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
     return [from_item(item) for item in items if item], position
@@ -176,11 +176,12 @@ def remove_member(before: Member) -> Write:
 
 
 def bump_wallet(account_id: AccountId) -> Write:
-    """Change the wallet's version. The write of a hold that was decided before this change is then refused.
+    """Change the wallet's version and its counter ``terms``, because members have changed.
 
-    The hold is then decided again, and reads the membership again because the wallet's counter ``terms`` has changed.
+    If a hold was decided before this change, the new version makes the database refuse the hold's write. The new
+    ``terms`` then make the service read the membership again before it decides the hold again.
 
-    This write itself is never refused, because the wallet was created with the organization and is never deleted.
+    This change is never refused, because the wallet was created with the organization and is never deleted.
     """
     return Write(
         table.update(
@@ -193,7 +194,6 @@ def bump_wallet(account_id: AccountId) -> Write:
 
 
 def to_item(organization: Organization) -> Item:
-    """Convert an organization to an item."""
     return {
         **keys.organization(organization.id),
         **keys.organization_of_all(organization.id, organization.created_at),
@@ -209,7 +209,6 @@ def to_item(organization: Organization) -> Item:
 
 
 def from_item(item: Item) -> Organization:
-    """Convert an item to an organization."""
     return Organization(
         id=item["id"],
         name=item["name"],
@@ -235,5 +234,4 @@ def member_to_item(member: Member) -> Item:
 
 
 def member_from_item(item: Item) -> Member:
-    """Convert an item to a membership."""
     return Member(item["organization_id"], item["user_id"], item["role"], item["since"])

@@ -39,7 +39,7 @@ def price_at(model_id: str, now: int, variant: str | None = None) -> tuple[Price
 
 
 def card_since(model_id: str, at: int, variant: str | None) -> tuple[frozenset[str], RateCard]:
-    """The ids in the model's rule at an earlier time (the model and its aliases), and the rates at that time.
+    """The ids in the model's rule in force at ``at`` (the model and its aliases), and the model's rates at ``at``.
 
     Both are read without the cache. If no rule was in force, there are no ids. If the price has no such variant, the
     base rates are returned. Raises ModelUnknown as ``card_at`` does.
@@ -62,8 +62,8 @@ def rule_at(model_id: str, now: int) -> PriceRule | None:
 def without_rule(model_id: str) -> PriceRule | None:
     """The built-in or default price of a model that has no rule in force, in the form of a rule.
 
-    With ``UnknownModels=refuse``, there is no default price. If the model has no built-in price either, returns None
-    if the table has any rule of the model, such as a future one, and raises ModelUnknown if it has none.
+    With ``UnknownModels=refuse``, there is no default price. A model may then have neither price. In that case,
+    returns None if the table has a past or future rule of the model; otherwise raises ModelUnknown.
     """
     try:
         return price_without_rule(model_id, refuse_unknown=settings().refuse_unknown_models)
@@ -126,7 +126,7 @@ def withdraw(rule: PriceRule) -> list[Write]:
 
 
 def _as_it_was_read(rule: PriceRule) -> tuple[str, Item]:
-    """The condition, with its values, that the stored rule has the model, end and aliases of ``rule``."""
+    """A condition and its values. It requires that the stored rule still has the model, end and aliases of ``rule``."""
     item = to_item(rule)
     clauses, values = ["model_id = :model_id"], {":model_id": rule.model_id}
     for name in ("effective_to", "aliases"):
@@ -253,7 +253,6 @@ def _items(rule: PriceRule) -> list[Item]:
 
 
 def to_item(rule: PriceRule) -> Item:
-    """Convert a rule to an item."""
     variants = {name: card.to_text() for name, card in rule.variants.items()}
     return {
         **keys.price(rule.model_id, rule.effective_from),

@@ -22,7 +22,7 @@ def put(known: User | None, user: User, refused: Callable[[], Exception]) -> Wri
 
 
 def to_item(user: User) -> Item:
-    """Convert a user to an item. ``user.more`` has the attributes that only a newer version of the service knows."""
+    """Include ``user.more``, the attributes that only a newer version of the service knows."""
     return {
         **user.more,
         **keys.profile(user.id),
@@ -44,7 +44,6 @@ def to_item(user: User) -> Item:
 
 
 def from_item(item: Item) -> User:
-    """Convert an item to a user."""
     return User(
         id=item["user_id"],
         email=item["email"],

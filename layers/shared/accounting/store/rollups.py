@@ -1,10 +1,12 @@
-"""An account's sums for each UTC day, service and model. They change in the transaction that adds the usage record.
+"""An account's sums of usage for each UTC day, service and model.
+
+The transaction that adds a usage record also adds the record to the sums.
 
 For each day, a pair of service and model has up to ``PARTS`` items. Records that deduct credits are counted in the
-first item: they also change the wallet, so they can only be written one after another. Other records could be written
-at the same time. Each of them is counted in a random item, so that their writes rarely conflict. A user's personal
-account has separate items for usage that another account paid for (``paid_by``) and for usage with an API key
-(``key_id``): up to ``PARTS`` for each combination of payer and key.
+first item: they also change the wallet, so they can only be written one after another. Records that deduct no credits
+may be written at the same time. Each of these is counted in a random item, so that their writes rarely conflict. A
+user's personal account has separate items for usage that another account paid for (``paid_by``) and for usage with an
+API key (``key_id``): up to ``PARTS`` for each combination of payer and key.
 
 The size of an item does not depend on the number of services and models.
 """
@@ -40,7 +42,6 @@ def between(
 
 
 def sums_in(item: Item) -> Sums:
-    """Convert an item to sums."""
     counts = {name: item[name] for name in COUNTS if name in item}
     return Sums.of_pair(item["service"], item.get("model"), item["records"], item["credits"], counts)
 

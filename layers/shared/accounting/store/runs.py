@@ -101,8 +101,8 @@ def commit(run: Run, credits: int, refused: Callable[[Run], Exception], sums: Ma
 def settle(spender: Spender, record: UsageRecord, more: int) -> list[Write]:
     """Count a usage record, and add ``more`` to ``committed``. ``more`` is negative if a hold gives credits back.
 
-    The writes have no condition, so they are never refused. If the run was deleted after its expiry, they make an item
-    with only these sums. The item is kept for a day, and does not count as a run.
+    The writes have no condition, so they are never refused. If the run was deleted after its expiry, they make an
+    item that has only sums. That item is kept for a day, and does not count as a run.
     """
     if spender.run_id is None:
         return []
@@ -126,7 +126,6 @@ def count_model(spender: Spender, record: UsageRecord) -> list[Write]:
 
 
 def to_item(run: Run) -> Item:
-    """Convert a run to an item."""
     return {
         **keys.run(run.account_id, run.id),
         "account_id": run.account_id,
@@ -144,7 +143,6 @@ def if_whole(item: Item | None) -> Run | None:
 
 
 def from_item(item: Item) -> Run:
-    """Convert an item to a run."""
     return Run(
         account_id=stored(item["account_id"]),
         id=item["run_id"],

@@ -69,7 +69,7 @@ def _loosely(text: str) -> Any:
 
 
 def _without_nesting(text: str) -> str:
-    """The text of an object in which ``[]`` replaces every value that is an object or a list."""
+    """The text of an object, with ``[]`` in place of every value that is an object or a list."""
     kept, depth, begin = list[str](), 0, 0
     for piece in _TEXT_OR_BRACKET.finditer(text):
         if piece[0] in ("[", "{"):

@@ -22,7 +22,6 @@ from accounting.web.on_behalf import user_id_in
 
 CLOCK_LEEWAY_SECONDS = 30
 SUPERVISORS = ("supervisor", "admin")
-"""The roles that supervise the platform."""
 
 type Permission = Literal["credits:read", "sessions:write", "usage:read", "usage:write"]
 
@@ -52,7 +51,6 @@ class Caller(NamedTuple):
 
     @property
     def own_account(self) -> AccountId:
-        """The caller's personal account."""
         return personal(self.user_id)
 
     def account(self, asked: AccountId | None) -> AccountId:

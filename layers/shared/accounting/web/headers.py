@@ -1,4 +1,7 @@
-"""The headers of every answer, and the request headers that the service reads. Imports no pydantic."""
+"""The headers of every answer, and the request headers that handlers read.
+
+Imports no pydantic, so that the functions ``health`` and ``docs`` start fast.
+"""
 
 import os
 from functools import cache
@@ -26,9 +29,9 @@ def headers() -> dict[str, str]:
 
 
 READ = frozenset({"idempotency-key", "x-internal-api-key", "x-on-behalf-of"})
-"""The request headers that the service reads."""
+"""In lower case. ``Authorization`` is missing, because only the authorizer reads it."""
 
 
 def is_read(name: str) -> bool:
-    """Whether the service reads the request header with this name. Upper and lower case make no difference."""
+    """Whether a handler reads the request header with this name, in upper or lower case."""
     return name.lower() in READ

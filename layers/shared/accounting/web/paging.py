@@ -50,7 +50,7 @@ def cursor_of(position: str | int) -> str:
 
 
 def number_in(cursor: str | None, *, digits: int = 12) -> int | None:
-    """The number in a cursor. Raises Invalid if it has more than ``digits`` digits, or the cursor has anything else."""
+    """The number in a cursor. Raises Invalid if the cursor is not a number of at most ``digits`` digits."""
     text = _text_in(cursor)
     if text is None:
         return None
@@ -60,7 +60,7 @@ def number_in(cursor: str | None, *, digits: int = 12) -> int | None:
 
 
 def position_in(cursor: str | None) -> str | None:
-    """The time and id in a cursor. Raises Invalid if the cursor has anything else."""
+    """The time and id in a cursor. Raises Invalid if the cursor does not consist of a time and an id."""
     text = _text_in(cursor)
     if text is not None and not (_POSITION.fullmatch(text) and _is_time(text.partition("#")[0])):
         raise Invalid.field("cursor", "not a cursor of this list")
@@ -68,7 +68,7 @@ def position_in(cursor: str | None) -> str | None:
 
 
 def position_by_user_in(cursor: str | None) -> str | None:
-    """The user, time and id in a cursor. Raises Invalid if the cursor has anything else."""
+    """The user, time and id in a cursor. Raises Invalid if the cursor does not consist of these three."""
     text = _text_in(cursor)
     if text is not None and not _POSITION_BY_USER.fullmatch(text):
         raise Invalid.field("cursor", "not a cursor of this list")
@@ -76,7 +76,7 @@ def position_by_user_in(cursor: str | None) -> str | None:
 
 
 def subject_in(cursor: str | None) -> str | None:
-    """The subject of a budget in a cursor. Raises Invalid if the cursor has anything else."""
+    """A budget's subject, such as ``member:alice``, in a cursor. Raises Invalid if the cursor is not a subject."""
     text = _text_in(cursor)
     if text is not None and not _SUBJECT.fullmatch(text):
         raise Invalid.field("cursor", "not a cursor of this list")
@@ -84,7 +84,7 @@ def subject_in(cursor: str | None) -> str | None:
 
 
 def model_in(cursor: str | None) -> str | None:
-    """The model id in a cursor. Raises Invalid if the cursor has anything else."""
+    """The model id in a cursor. Raises Invalid if the cursor is not a model id."""
     text = _text_in(cursor)
     if text is not None and not _MODEL.fullmatch(text):
         raise Invalid.field("cursor", "not a cursor of this list")
@@ -103,12 +103,12 @@ def member_in(cursor: str | None) -> str | None:
 
 
 def after_member(user_id: str) -> str:
-    """The cursor of the page of members that begins after this member."""
+    """The cursor with which a list of members continues after this member."""
     return cursor_of(_MEMBER + user_id)
 
 
 def rows_to_skip(page: int, limit: int) -> int:
-    """How many rows come before a page. Raises Invalid beyond ``MAX_PAGED_ROWS``, where cursors must be used."""
+    """How many rows come before a page. Raises Invalid if the page ends after row number ``MAX_PAGED_ROWS``."""
     skipped = (page - 1) * limit
     if skipped + limit > MAX_PAGED_ROWS:
         raise Invalid.field("page", f"pages reach only the first {MAX_PAGED_ROWS} rows; use the cursor for more")
@@ -116,13 +116,13 @@ def rows_to_skip(page: int, limit: int) -> int:
 
 
 def instants(start: str | None, end: str | None) -> tuple[int | None, int | None]:
-    """The start (inclusive) and the end (exclusive) of the range, in epoch milliseconds.
+    """The first millisecond of the range from ``start`` to ``end``, and the first millisecond after the range.
 
-    The range includes the whole day if ``end`` is a date, and the exact millisecond if it is a timestamp. A time before
-    1970 becomes the start of 1970, and a time after 9999-12-31 becomes 9999-12-31, because the table's sort keys cannot
-    order other times.
+    Both are in epoch milliseconds, or None if not given. If ``end`` is a date, that whole day is included. If
+    ``end`` is a timestamp, its millisecond is included. A time before 1970 becomes the start of 1970, and a time after
+    9999-12-31 becomes 9999-12-31, because the table's sort keys cannot order other times.
 
-    Raises Invalid for a text that is not a date or a timestamp, and if the end is before the start.
+    Raises Invalid if a text is neither a date nor a timestamp, or if the end is before the start.
     """
     since, until = _instant("startDate", start), _instant("endDate", end)
     if until is not None and end is not None:

@@ -29,7 +29,6 @@ class RatesView(ResponseModel):
 
     @classmethod
     def of(cls, rates: Rates) -> Self:
-        """Build the response from rates."""
         return cls(
             **{name: None if rate is None else decimal_text(rate, RATE_SCALE) for name, rate in rates._asdict().items()}
         )
@@ -53,7 +52,6 @@ class CardView(ResponseModel):
 
     @classmethod
     def of(cls, card: RateCard) -> Self:
-        """Build the response from a card."""
         return cls(rates=RatesView.of(card.rates), tiers=_tier_views(card))
 
 
@@ -81,14 +79,14 @@ class RuleView(PriceFields):
 
     @classmethod
     def of(cls, rule: PriceRule) -> Self:
-        """Build the response from a rule."""
         return cls(**rule_fields(rule), effective_from=iso(rule.effective_from))
 
 
 def rule_fields(rule: PriceRule) -> dict[str, Any]:
     """A rule's values for ``PriceFields``, without ``effective_from``.
 
-    The caller adds ``effective_from``: None for a built-in price or the default price, which have the form of a rule.
+    The caller adds ``effective_from``. It is None for a built-in price and for the default price, which have no
+    beginning although they are ``PriceRule`` objects, too.
     """
     return {
         "model_id": rule.model_id,

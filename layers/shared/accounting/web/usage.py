@@ -1,6 +1,7 @@
 """The usage of a model call in requests and responses.
 
-In a request, ``usage`` has the canonical form or, with ``usageFormat``, the form in which the provider sent it.
+In a request, ``usage`` has the canonical form (the fields of ``UsageView``) or, with ``usageFormat``, the form in
+which the provider sent it.
 """
 
 import json
@@ -127,6 +128,6 @@ def _compact(value: object) -> str:
 
 
 def _fraction(number: Decimal) -> float | str:
-    """A fraction as a double, or as text if the double has other digits when it is written in JSON."""
+    """A fraction as a double, or as text if a double would change its digits."""
     double = float(number)
     return double if Decimal(repr(double)) == number else str(number)
