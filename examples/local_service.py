@@ -38,7 +38,6 @@ class LocalService:
         return cls(stack["baseUrl"], stack["internalApiKey"], stack["jwtSecret"])
 
     def token(self, user: str = USER, role: str = "user") -> str:
-        """Return a token for a user."""
         return tokens.mint(self.jwt_secret, user, role)
 
     @contextmanager

@@ -10,7 +10,7 @@ from accounting.telemetry import flush, logger
 from accounting.times import clock
 
 RESERVE_MILLISECONDS = 60_000
-"""Enough time to finish the batch of wallets that is being audited, with all their entries."""
+"""Enough time to finish the current batch of wallets, with all entries of these wallets."""
 
 
 @logger.inject_lambda_context(clear_state=True)

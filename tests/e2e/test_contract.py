@@ -30,7 +30,7 @@ ELSEWHERE = {
 }
 """Codes that other tests provoke."""
 LATER = {("POST", "/api/users/{}/erase"): {200}}
-"""Statuses that come only minutes after the first request. tests/integration/test_erasing.py checks them."""
+"""Statuses that a repeated request gets minutes later. tests/integration/test_erasing.py checks them."""
 ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
 """The routes, those with fewer parameters first: if several match a path, the gateway takes the first of them."""
 
@@ -54,7 +54,7 @@ def test_every_error_code_was_answered_with_its_status(answers: Answers) -> None
     assert CODES - ONLY_OF_FAILURES - ELSEWHERE - {(status, code) for _, _, status, code in answers} == set()
 
 
-def test_no_route_answered_a_code_that_the_document_does_not_list_for_it(answers: Answers) -> None:
+def test_the_document_lists_every_code_that_a_route_answered(answers: Answers) -> None:
     assert undocumented(answers) == set()
 
 

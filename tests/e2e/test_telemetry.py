@@ -21,7 +21,6 @@ GROUPS = ("authorizer", "credits", "health", "streaming-sessions")
 
 
 def _messages(service: Stack, group: str) -> list[str]:
-    """Return everything that a function has logged."""
     return [event["message"] for event in events(service, group_of(service, group))]
 
 

@@ -172,7 +172,7 @@ def test_a_model_that_the_proxy_lacks_leaves_nothing_held(people: People, proxy:
     expect_released(person, 100)
 
 
-def test_a_fallback_is_priced_as_the_model_that_served(
+def test_a_fallback_costs_the_price_of_the_model_that_answered(
     service: Stack, people: People, proxy: Proxy, provider: Provider, admin: Person
 ) -> None:
     person = people(credits=1_000)
@@ -183,7 +183,7 @@ def test_a_fallback_is_priced_as_the_model_that_served(
 
     assert answer.is_success, answer.text
     record, _ = wait_for_settlement(service, person)
-    assert record["credits"] == 1, "the model that served has no price, so the default price applies"
+    assert record["credits"] == 1, "the model that answered has no price, so the default price applies"
 
 
 def test_a_proxy_key_without_a_user_is_refused(proxy: Proxy, provider: Provider) -> None:

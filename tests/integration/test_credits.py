@@ -102,7 +102,7 @@ def test_the_first_command_after_an_expiry_counts_the_expired_credits_once(
     assert counted.counts["CreditsExpired"] == wallets.get(ACCOUNT).expired == 44  # 50 - 6 held
 
 
-def test_the_sweepers_due_time_of_a_wallet_is_never_after_its_first_expiry(user: MakeUser) -> None:
+def test_a_wallet_is_due_for_the_sweeper_at_its_first_expiry_or_earlier(user: MakeUser) -> None:
     user("u1", 10, days=2)
     assert _due() == "2027-01-17T08:00:00.000Z#user:u1"
     credits.allocate(request(days=1), 5)

@@ -1,4 +1,4 @@
-"""The caller comes from the authorizer's context. A lower stored role counts if it is newer than the token."""
+"""The caller comes from the authorizer's context. A role that was lowered after the token was issued counts."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ type StoreUser = Callable[..., list[str]]
 
 @pytest.fixture
 def store_user(monkeypatch: pytest.MonkeyPatch) -> StoreUser:
-    """Return a function that stores a user and returns a list. Every later look-up of a user adds an id to the list."""
+    """Return a function that stores a user and returns a list. Each look-up of a user adds the id to the list."""
 
     def store(role: str = "user", role_at: int = 0, disabled_at: int | None = None, email: str = "") -> list[str]:
         looked_up: list[str] = []
@@ -83,7 +83,7 @@ def allows(check: Callable[[], None]) -> bool:
     ("stored", "supervises", "administers"),
     [("user", False, False), ("supervisor", True, False), ("admin", True, True)],
 )
-def test_a_newer_lower_role_counts_at_once(
+def test_lowering_a_role_takes_rights_from_older_tokens_at_once(
     store_user: StoreUser, stored: str, supervises: bool, administers: bool
 ) -> None:
     store_user(stored, role_at=5_001)
@@ -93,7 +93,7 @@ def test_a_newer_lower_role_counts_at_once(
     assert allows(caller.require_admin) == administers
 
 
-def test_a_newer_higher_role_does_not_extend_the_rights_of_a_token(store_user: StoreUser) -> None:
+def test_raising_a_role_gives_no_rights_to_older_tokens(store_user: StoreUser) -> None:
     store_user("admin", role_at=9_001)
 
     assert not allows(Caller("u1", "", "supervisor", issued_at=5).require_admin)
@@ -164,7 +164,7 @@ def test_an_invalid_address_never_means_the_caller(store_user: StoreUser, email:
 
 
 @pytest.mark.parametrize("caller", [Caller("u1", "", "user"), Caller("u1", "", "user", ("usage:read",))])
-def test_without_an_address_in_the_credential_the_stored_address_counts(store_user: StoreUser, caller: Caller) -> None:
+def test_the_stored_address_counts_if_the_credential_has_none(store_user: StoreUser, caller: Caller) -> None:
     looked_up = store_user(email="Own@B\u00fccher.example")
 
     assert caller.is_self("u1")

@@ -164,7 +164,7 @@ def test_each_attempt_waits_for_its_answer_for_a_limited_time(peer: Peer) -> Non
     assert 3 * READ_SECONDS <= time.monotonic() - started < 3 * READ_SECONDS + 1
 
 
-def test_a_late_answer_is_not_mistaken_for_the_next_one(peer: Peer) -> None:
+def test_a_late_answer_is_not_returned_for_the_next_request(peer: Peer) -> None:
     """The connection of an abandoned request is never used again."""
 
     def late(connection: Any) -> bool:
@@ -181,7 +181,9 @@ def test_a_late_answer_is_not_mistaken_for_the_next_one(peer: Peer) -> None:
     assert peer.connections == 2
 
 
-def test_connections_are_reused_and_closed_ones_are_replaced(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_connection_is_reused_and_a_closed_connection_is_replaced(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(wire, "ATTEMPTS", 1)
     ours = wire_to(peer.url)
     peer.does(answer(ITEM), answer(ITEM), send(_response_with(ITEM)), answer(ITEM))
@@ -276,7 +278,7 @@ def test_a_certificate_trusted_by_a_bundle_is_accepted(monkeypatch: pytest.Monke
                 assert outcome(connection.sdk_client(botocore.session.get_session())) == ITEM
 
 
-def test_the_wire_trusts_what_the_system_trusts_without_asking_botocore(
+def test_without_botocore_the_wire_trusts_the_systems_certificates(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     context, trusted = certificate(tmp_path, "127.0.0.1")
@@ -312,7 +314,7 @@ def test_boto3s_client_is_used_if_a_proxy_is_configured(monkeypatch: pytest.Monk
 
 
 def test_credentials_of_a_container_are_refreshed_by_botocore(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
-    """With SnapStart, credentials come from an HTTP address, and botocore asks it for new ones before they expire."""
+    """With SnapStart, credentials come from an HTTP address, and botocore renews them before they expire."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     soon = (datetime.now(UTC) + timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")

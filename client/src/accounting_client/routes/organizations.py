@@ -31,9 +31,9 @@ class Organization:
 
 @dataclass(frozen=True)
 class ClosedOrganization:
-    """A closed organization.
+    """A closed organization, and what one call of ``close_organization`` did.
 
-    This call moved ``moved_credits`` to another account, or removed ``removed_credits``. Open sessions still hold
+    The call moved ``moved_credits`` to another account, or removed ``removed_credits``. Open sessions still hold
     ``held_credits``.
     """
 
@@ -135,8 +135,8 @@ def members(organization_id: str, *, page_size: int = 100) -> Listing[Member]:
 def set_member(organization_id: str, user_id: str, role: Role) -> Call[Member]:
     """Add a user to an organization, or change a member's role.
 
-    Owners, admins and the platform's administrators may do this. Admins can't make a member
-    an owner, or take the role of owner away.
+    Owners, admins and the platform's administrators may do this. Admins can't make a member an
+    owner, or take the role of owner away.
     Raises AccountNotFound, UserNotFound, UserErased, LastOwner, TooManyMembers, OrganizationClosed.
     """
     target = path("/api/organizations/{}/members/{}", identifier(organization_id), user_id)

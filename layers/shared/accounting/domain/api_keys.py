@@ -34,7 +34,6 @@ class ApiKey(NamedTuple):
 
     @property
     def active(self) -> bool:
-        """Whether the key is neither disabled nor revoked."""
         return self.enabled and not self.revoked
 
     def has_secret(self, secret: str) -> bool:

@@ -4,7 +4,7 @@ The **subject** of a budget is one member, one API key, or ``members``. A budget
 each member.
 
 A budget counts what is **committed**: the credits that are held and those that were charged. Counters are never reset:
-each window has a counter of its own. A session stores the counters that it committed to.
+each window has a counter of its own. A session stores the counters that include its credits.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -64,7 +64,8 @@ def key_in(subject: str) -> str | None:
 class Counter(NamedTuple):
     """A budget's counter in one window: the sum of one member's or one key's commitments.
 
-    A counter does not store whose sum it is: ``subject`` takes that from a spender. ``begun`` is the budget's.
+    A counter does not store the member or the key: ``subject`` takes them from a spender. ``begun`` is copied from the
+    budget.
     """
 
     of: Literal["member", "key"]
@@ -84,10 +85,10 @@ class Counter(NamedTuple):
 class Budget(NamedTuple):
     """A limit in credits for each window.
 
-    ``begun`` is a number that the account never used before, and is part of the item key of each counter. A budget
-    whose window or zone changes gets a new ``begun``, so its counters start at 0. ``warn_at`` are percentages of the
-    limit. In a budget of an API key, ``owner`` is the key's user. ``by_platform`` marks a budget that an administrator
-    of the platform set.
+    ``begun`` is part of the item key of each counter. A new budget, and a budget whose window or zone changes, gets a
+    number that the account never used before, so its counters start at 0. ``warn_at`` are percentages of the limit. In
+    a budget of an API key, ``owner`` is the key's user. ``by_platform`` marks a budget that an administrator of the
+    platform set.
     """
 
     account_id: AccountId
@@ -116,12 +117,11 @@ class Budget(NamedTuple):
         return Counter("key" if key_in(self.subject) else "member", self.begun, self.window_at(at).name)
 
     def replacing(self, known: "Budget | None") -> "Budget":
-        """This budget as the replacement of ``known``. If window and zone are the same, it keeps the counters."""
+        """This budget as the replacement of ``known``, whose counters are kept if window and zone are the same."""
         same = known is not None and (known.window, known.zone) == (self.window, self.zone)
         return self._replace(begun=known.begun) if known is not None and same else self
 
     def has_same_terms_as(self, known: "Budget | None") -> bool:
-        """Whether it equals ``known``, apart from ``begun``, ``changed_at`` and ``changed_by``."""
         return (
             known is not None
             and self._replace(begun=known.begun, changed_at=known.changed_at, changed_by=known.changed_by) == known
@@ -151,7 +151,7 @@ class Bound(NamedTuple):
         return max(0, self.limit - self.committed)
 
     def level_reached(self, credits: int) -> int | None:
-        """The warning level to report if ``credits`` are committed now; None if there is nothing new to report."""
+        """The warning level to report if ``credits`` more are committed; None if there is nothing new to report."""
         reached = [level for level in self.levels if self.warned < level <= self.committed + credits]
         return reached[-1] if reached else None
 
@@ -216,7 +216,6 @@ class Room(NamedTuple):
 
     @property
     def credits(self) -> int:
-        """The least that is left."""
         return min([self.available, *(bound.remaining for bound in self.bounds)])
 
 

@@ -39,7 +39,9 @@ def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
             pool, session_store.due(now), lambda found: settling.sweep(found, now=now), swept, time_left
         ):
             swept.sessions += session is not None
-        for expired in _each(pool, wallet_store.due(now), lambda found: _expire_or_empty(found, now), swept, time_left):
+        for expired in _each(
+            pool, wallet_store.due(now), lambda found: _empty_and_expire(found, now), swept, time_left
+        ):
             swept.wallets += expired > 0
             swept.credits_expired += expired
         for erasure in _each(
@@ -53,8 +55,8 @@ def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
     return swept
 
 
-def _expire_or_empty(wallet: Wallet, now: int) -> int:
-    """Empty the wallet if its organization is closed, then expire its lots. Returns how many credits expired."""
+def _empty_and_expire(wallet: Wallet, now: int) -> int:
+    """Empty the wallet if its organization is closed, then expire its lots. Return how many credits expired."""
     if wallet.closed:
         closing.sweep(wallet, now)
     return credits.expire(wallet, now)

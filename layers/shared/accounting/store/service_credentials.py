@@ -26,7 +26,6 @@ def get(credential_id: str) -> ServiceCredential:
 
 
 def find(credential_id: str) -> ServiceCredential | None:
-    """The credential with this id, or None."""
     item = table.get(keys.service_credential(credential_id))
     return from_item(item) if item else None
 
@@ -134,7 +133,6 @@ def to_item(credential: ServiceCredential) -> Item:
 
 
 def from_item(item: Item) -> ServiceCredential:
-    """Convert an item to a credential."""
     return ServiceCredential(
         id=item["id"],
         name=item["name"],

@@ -10,8 +10,8 @@ from uuid import UUID
 TOLERANCE = 10_000
 """How far the time of an id may be from the service's time when the session begins, in milliseconds.
 
-It allows for clocks that differ, a cold start, and a repeat after a lost request. A list sorts sessions with a UUIDv7
-by the time in the id, so it can place a session this much too early or too late.
+It allows for clocks that differ, a cold start, and a repeat after a lost request. A list of sessions sorts a UUIDv7 by
+its time, so a session can appear up to ``TOLERANCE`` too early or too late.
 """
 
 _VERSION = 7

@@ -1,8 +1,7 @@
 """The system's sums of each day: the total, and the sums and ranks of users, paying accounts, services and models.
 
-Marks show which records the sums include. A record's mark has 8 characters. Time is divided into slots of five minutes.
-The marks of all records of a slot are stored together in a few items, so that counting many records writes only a few
-items of marks.
+Marks show which records the sums include. Time is divided into slots of five minutes. The marks of all records of a
+slot are stored together in a few items, so that counting many records writes only a few items of marks.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,10 +24,10 @@ from accounting.times import DAY, day
 _KNOWN = {"version", "records", "credits", "newest", "services", "models", "merit", "name", "paid_by_others", *COUNTS}
 
 READ_USERS = 1000
-"""How many of a day's users, or of its paying accounts, are read from each part of their ranking."""
+"""How many users, or paying accounts, are read from each partition of a day's ranking."""
 
 READ_NAMES = 200
-"""How many of a day's services and models are read from each part of their ranking."""
+"""How many services and models are read from each partition of a day's ranking."""
 
 KEPT_SECONDS = 15 * 60
 """How long the process keeps the ranking of a day that has ended."""
@@ -37,7 +36,7 @@ MOST_KEPT = 150_000
 """How many users, accounts and names the kept rankings may have together. They take up to 40 MB."""
 
 MARK_LENGTH = 8
-"""The length of a mark: 48 bits of the digest of a record's id."""
+"""How many characters a mark has. Each character is 6 bits of the digest of a record's id."""
 
 _FULL = 500 * MARK_LENGTH
 """An item with this many characters of marks, or more, gets no further marks."""
@@ -57,7 +56,6 @@ class Marks(NamedTuple):
 
 
 def sums_at(places: Sequence[Place]) -> dict[Place, Sum]:
-    """The sums stored at ``places``."""
     found = table.get_many(list(map(_key, places)))
     return {place: _sum(item) for place, item in zip(places, found, strict=True)}
 
@@ -87,7 +85,7 @@ def unmarked(records: Iterable[UsageRecord], marks: Sequence[Marks]) -> dict[Mar
 
 
 def mark(marks: Marks, records: Iterable[UsageRecord]) -> Write:
-    """Mark records of one slot as counted. Refused with StaleRead if the slot got other marks meanwhile.
+    """Mark records of one slot as counted. Refused with StaleRead if the slot has newer marks.
 
     Two writers that have read the same marks choose the same item, so that only one of them succeeds.
     """
@@ -167,7 +165,6 @@ def cached_ranking[Id](ranking_of: Callable[[int], Ranking[Id]], of_day: int, re
 
 
 def forget() -> None:
-    """Drop the kept rankings."""
     _kept.forget()
 
 

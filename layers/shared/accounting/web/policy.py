@@ -17,10 +17,11 @@ def deny(event: Mapping[str, Any], refusal: NotAuthenticated) -> dict[str, Any]:
 
 
 def undecided() -> dict[str, Any]:
-    """Neither allow nor refuse: without a policy, the gateway answers 503, and asks again at the next request.
+    """Neither allow nor refuse.
 
-    An exception would have the same effect, but may also end the process. The next process would then have to fetch the
-    issuers' keys again.
+    Without a policy, the gateway answers 503, and asks the authorizer again at the next request. An exception would
+    have the same effect, but may also end the process. The next process would then have to fetch the issuers' keys
+    again.
     """
     return {}
 
