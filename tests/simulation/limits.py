@@ -37,8 +37,8 @@ class Limits:
     def take(self, items: dict[Key, Item], records: list[UsageRecord]) -> None:
         """Add what one call to DynamoDB wrote, and check the sums. Raises AssertionError.
 
-        ``records`` are the usage records among ``items``. A call writes everything or nothing, so the sums must be right
-        after each call.
+        ``records`` are the usage records among ``items``. A call writes everything or nothing, so the sums must be
+        right after each call.
         """
         sessions = [session_store.from_item(item) for key, item in items.items() if key[1].startswith("SESSION#")]
         direct = [record for record in records if "sessionId" not in record.metadata]

@@ -46,8 +46,8 @@ class Finalized:
 
     ``overrun`` is the part that exceeded the hold; ``debt`` is the part of the overrun that the wallet could not cover.
     ``usage`` is the usage by class, None if only a number of tokens is known. If the sweeper or a supervisor
-    had ended the session before, ``late_credits`` is what this call added to the charge; a negative number was refunded.
-    Otherwise, ``late_credits`` is None. ``ignored`` are the request's fields that the service does not know.
+    had ended the session before, ``late_credits`` is what this call added to the charge; a negative number was
+    refunded. Otherwise, ``late_credits`` is None. ``ignored`` are the request's fields that the service does not know.
     """
 
     session_id: str
