@@ -1,1 +1,4 @@
-"""What the service costs: time, calls, units, sizes and money. `make bench` measures; bench/README.md explains."""
+"""What the service costs: time, round trips, DynamoDB's units, sizes and money.
+
+`make bench` measures; bench/README.md explains.
+"""

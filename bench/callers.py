@@ -32,15 +32,15 @@ WITH_USAGE = {"stream_options": {"include_usage": True}}
 ABOUT = """\
 The median CPU time of {repeats} calls of OpenAI's SDK. The provider and the accounting service are functions in this
 process. **Accounted** is a call with the client's wrapper. **By hand** is `initialize`, the call without the wrapper,
-and `finalize`. Accounted calls and calls by hand alternate. **Own** is how much longer the accounted call takes: for
-the estimate, the session, counting, the last chunk with the usage, and the outbox. Before each measured call, a call
-without accounting runs unmeasured, so that the processor's caches are in the same state. A stream has {chunks}
-chunks."""
+and `finalize`. Accounted calls and calls by hand alternate. **Own** is how much longer the accounted call takes than
+the call by hand. In this time, the wrapper makes the estimate, manages the session, counts streamed output, handles the
+last chunk with the usage, and writes to the outbox, if there is one. Before each measured call, a call without
+accounting runs unmeasured, so that the processor's caches are in the same state. A stream has {chunks} chunks."""
 HEADER = ["call", "accounted ms", "by hand ms", "own ms"]
 
 
 class Call(NamedTuple):
-    """The same call without accounting, by hand, and with the wrapper. `by_hand` and `accounted` return CPU seconds."""
+    """The same call without accounting, accounted by hand, and with the wrapper. The last two return CPU seconds."""
 
     plain: Callable[[], object]
     by_hand: Callable[[], float]

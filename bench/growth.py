@@ -22,7 +22,7 @@ RECORDS = (1_000, 10_000, 100_000)
 REPEATS = 100
 MOST_SECONDS = 4
 CPU_TOLERANCE = 1.5
-"""How much CPU time can differ between two equal runs on a busy machine."""
+"""The factor by which the CPU times of two equal measurements can differ on a busy machine."""
 
 OPERATIONS = {
     "credits": ["balance", "check", "remove"],
@@ -59,7 +59,7 @@ def lots(report: Report, database: Database) -> None:
 
 
 def sessions(report: Report, database: Database) -> None:
-    """Measure a user's operations by the number of their earlier sessions."""
+    """Measure a user's operations by the number of the user's earlier sessions."""
     database, counts = database.table("sessions"), growing(SESSIONS)
     for count in counts:
         seed.past_sessions(f"past-{count}", count)

@@ -44,7 +44,10 @@ HEADER = [
 
 
 class Effort(NamedTuple):
-    """The limits of a measurement. If ``patient``, it waits longer for the emulator, which is slow with many items."""
+    """The limits of a measurement.
+
+    A ``patient`` measurement waits longer for the emulator, which is slow with many items.
+    """
 
     repeats: int
     seconds: float

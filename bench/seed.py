@@ -47,8 +47,8 @@ def api_key(user_id: str) -> dict[str, str]:
     made = api_keys.create(user_id, "bench", ("credits:read",), expires_at=None, now=now, idempotency_key=None)
     from accounting.store.api_keys import note_use
 
-    # The service does not store a use within a minute after the last stored use. The use stored here is a day ahead, so
-    # the measured requests store none.
+    # The service stores the time of a key's last use at most once a minute. The call below stores a time a day ahead,
+    # so the measured requests store none.
     note_use(made.key, now + DAY)
     return {"keyId": made.key.id, "keyText": str(made.text)}
 

@@ -31,7 +31,8 @@ PYTHON_VERSION = (ROOT / ".python-version").read_text().strip()
 # environment → its lock file
 ENVIRONMENTS = {
     ROOT / ".venv": LOCKS / "dev.txt",
-    # Separate: the emulator pins another botocore, and the functions that it runs must not find the packages of .venv.
+    # Separate: the emulator pins another version of botocore, and the functions that run in the emulator must not find
+    # the packages of .venv.
     ROOT / ".local/ministack": LOCKS / "ministack.txt",
 }
 
@@ -49,7 +50,7 @@ def main() -> int:
 
 
 def make_environments(wanted: dict[Path, Path] | None = None) -> None:
-    """Make each environment match its lock exactly. This is quick if it matches already."""
+    """Make each environment match its lock exactly. This is quick for an environment that matches already."""
     private.folder(ROOT / ".local")
     wanted = ENVIRONMENTS if wanted is None else wanted
     for environment, digest in outdated(wanted).items():
@@ -105,7 +106,7 @@ def write_locks() -> None:
 
 
 def uv(*arguments: str | Path) -> None:
-    """Run uv. Raises Refused with its output if it fails."""
+    """Run uv. If uv fails, raises Refused with what uv printed."""
     # Ignore the environment that is active in the caller's shell.
     environ = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     command = [find_uv(), *map(str, arguments)]
@@ -115,7 +116,10 @@ def uv(*arguments: str | Path) -> None:
 
 
 def find_uv() -> str:
-    """Return the path of uv. If uv is not on PATH, install it in `.local/boot`. Raises Refused if that fails."""
+    """Return the path of uv. If uv is not on PATH, install it in `.local/boot`.
+
+    Raises Refused if uv cannot be installed.
+    """
     on_path = shutil.which("uv")
     if on_path:
         return on_path

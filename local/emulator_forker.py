@@ -1,8 +1,10 @@
 """Forks workers of Lambda functions from a process that has imported the layer's libraries, but none of our code.
 
-Usage: `<MiniStack's python> local/emulator_forker.py <descriptor of a socket> <folder of the layer's Python>`. For each
-worker, `emulator_workers.py` sends the worker's program, folder, environment and three pipes over the socket. The
-answer is the worker's process id. This process ends when the other end of the socket is closed.
+Run it with the Python of MiniStack (the local AWS):
+`<python> local/emulator_forker.py <descriptor of a socket> <folder of the layer's Python>`.
+
+For each worker, `emulator_workers.py` sends the worker's program, folder, environment and three pipes over the socket.
+The answer is the worker's process id. This process ends when the other end of the socket is closed.
 
 A forked worker has its own environment, folder, streams and module path, like a worker that is started separately. It
 differs in one respect: the libraries in LIBRARIES are already imported. Importing them takes two thirds of the

@@ -2,7 +2,7 @@
 
 Run it with the Python of MiniStack's virtual environment: `<python> local/emulator_launcher.py [--die-with-parent]`.
 
-AWS reads gateway responses from the OpenAPI document that SAM makes from the template. It fills in
+AWS reads gateway responses from the OpenAPI document that SAM makes from the template. AWS also fills in
 `$context.authorizer.*`, which contains the code of every 401 (TOKEN_EXPIRED, ...). MiniStack does neither, so the
 launcher adds both. It also replaces MiniStack's web server with a faster one. `emulator_workers.py` starts functions
 sooner, `emulator_queries.py` answers queries sooner, and `emulator_state.py` changes how data is saved. All this

@@ -36,7 +36,10 @@ def answer_sooner() -> None:
 
 
 def parse_once() -> None:
-    """Parse each expression and each policy once. Each caller gets its own copy of a list, because it may change it."""
+    """Parse each expression and each policy once.
+
+    If the result is a list, each caller gets a copy, because callers may change lists.
+    """
     dynamodb._condition_syntax_error = lru_cache(MANY)(dynamodb._condition_syntax_error)
     tokens = lru_cache(MANY)(dynamodb._tokenize)
     dynamodb._tokenize = lambda expression: list(tokens(expression))

@@ -59,8 +59,8 @@ SECURITY: Json = {
         "in": "header",
         "name": "Authorization",
         "description": (
-            "An API key, as `ApiKey acct_…`. It acts for its owner. Routes that its permissions do not allow answer "
-            "403."
+            "An API key, as `ApiKey acct_…`. It acts for its owner. If its permissions do not allow a route, the "
+            "answer is 403."
         ),
     },
     "token": {

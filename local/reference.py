@@ -40,10 +40,6 @@ def pages() -> dict[str, str]:
 
 
 def _routes(whole: Json) -> Iterator[str]:
-    """Yield the page's sections: the routes by tag, by permission and by right, and two more lists of routes.
-
-    One lists the routes that take idempotency keys. The other lists the routes that need the internal key.
-    """
     header = ("Route", "What it does", "Who may call it", "Request", "Answer")
     for tag in whole["tags"]:
         rows = [
@@ -110,7 +106,6 @@ def _names(routes: Iterable[tuple[str, str]]) -> str:
 
 
 def _errors(examples: Json) -> str:
-    """Return every code with its status, its meaning and its example's details, sorted by status."""
     meanings = {each.code: each.__doc__ or "" for each in _subclasses(AccountingError)} | GATEWAY_ERRORS
     rows = [
         (
@@ -132,7 +127,6 @@ def _subclasses(parent: type[AccountingError]) -> Iterator[type[AccountingError]
 
 
 def _parameters() -> Iterator[str]:
-    """Yield the template's parameters by group."""
     declared_in_template = template()["Parameters"]
     local = parameters.from_environment({})
     for group in template()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]:

@@ -1,4 +1,4 @@
-"""The texts of docs/reference that are not in the code: introductions, the gateway's errors, the metrics."""
+"""The texts of docs/reference that are not in the service's code: introductions, the gateway's errors, the metrics."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ METRICS = {
     "SessionsResolved": ("Sessions that ended, in any way.", ""),
     "SessionsSettledLate": (
         "Sessions whose usage arrived after the sweeper or a supervisor had ended the session.",
-        "It exceeds a few percent of `SessionsSwept`: streams run for `SessionTimeoutMinutes` without one heartbeat.",
+        "It exceeds a few percent of `SessionsSwept`: streams run for `SessionTimeoutMinutes` without a heartbeat.",
     ),
     "CreditsReportedNotSettled": (
         "Credits that heartbeats had reported and that were not charged when the sessions were settled.",

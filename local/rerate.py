@@ -2,7 +2,7 @@
 
 It reads these variables of the environment:
 
-- SINCE and UNTIL: dates or instants in UTC. UNTIL is now by default.
+- SINCE and UNTIL: dates or instants in UTC. By default, UNTIL is the current time.
 - MODEL: the id of one model. By default, the records of all models count.
 - TABLE: a table's name. By default, the table of `make run` is read. For any other table, boto3 finds the credentials
   and the region.
@@ -172,7 +172,7 @@ def _range() -> tuple[int, int]:
 
 
 def _records(since: int, until: int, model_id: str | None) -> Iterator[UsageRecord]:
-    """Return the records of all users, by day and user, including those that an organization paid for."""
+    """Return the records of all users, by day and user, including the records that organizations paid for."""
     for begin in range(day_begin(since), until, DAY):
         low, high = max(since, begin), min(until, begin + DAY)
         for user_id in _users(begin):

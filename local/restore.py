@@ -1,6 +1,6 @@
 """`make restore FROM=copy TO=table`: makes the table TO equal to the table FROM, such as a point-in-time copy of TO.
 
-Both tables have the keys `pk` and `sk`. With APPLY=1 the command writes; without it, it only counts the differences.
+Both tables have the keys `pk` and `sk`. With APPLY=1, the command writes. Otherwise it only counts the differences.
 Credentials, region and endpoint are those that boto3 finds.
 
 You can stop the command and run it again: what is done stays done. Nothing else may write to TO meanwhile.

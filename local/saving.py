@@ -1,13 +1,14 @@
 """How often the local AWS saves its data.
 
-This module also runs in MiniStack's own environment, so it may import only the standard library.
+This module also runs in the virtual environment of MiniStack (the local AWS), so it may import only the standard
+library.
 """
 
 from __future__ import annotations
 
 LEAST_PAUSE_SECONDS = 2.0
 MOST_PAUSE_SECONDS = 5.0
-PAUSE_TO_SAVE = 20
+PAUSE_FACTOR = 20
 
 
 def pause_after(save_seconds: float) -> float:
@@ -18,4 +19,4 @@ def pause_after(save_seconds: float) -> float:
     5 seconds, the pause is as long as the save.
     """
     most = max(MOST_PAUSE_SECONDS, save_seconds)
-    return min(max(LEAST_PAUSE_SECONDS, PAUSE_TO_SAVE * save_seconds), most)
+    return min(max(LEAST_PAUSE_SECONDS, PAUSE_FACTOR * save_seconds), most)

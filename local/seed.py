@@ -49,7 +49,7 @@ USERS_BY_ORGANIZATION = 50
 WRITERS = 4
 WRITTEN_AT_ONCE = 100
 PATIENCE_SECONDS = 60
-"""How long an answer of the local AWS may take. Writing the data keeps it busy."""
+"""How long an answer of the local AWS may take. The local AWS is slow while it stores the data."""
 
 
 def main() -> int:
@@ -87,9 +87,9 @@ def seed(users: int, records: int) -> None:
     with step("Audit") as note, _without_metrics():
         note(_audited())
     with step(f"{records:,} usage records"):
-        # The records come last. The table's stream sends them to the rollups function, which would take processor time
-        # from the other steps. The system's sums already include these records. Marks tell the function not to count
-        # them again.
+        # The records come last, because the table's stream sends them to the rollups function. If they came earlier,
+        # this function would take processor time from the other steps. The function does not count the records:
+        # `system_sums` has written sums that include them, and marks that say so.
         _write(map(usage.to_item, books.records))
 
 

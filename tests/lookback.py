@@ -10,4 +10,4 @@ def skip_unless_the_whole_folder_ran(request: pytest.FixtureRequest) -> None:
     here = request.path.parent
     missing = set(here.glob("test_*.py")) - {item.path for item in request.session.items}
     if missing or request.config.option.keyword:
-        pytest.skip(f"it checks all tests of {here.name}, and not all of them ran")
+        pytest.skip(f"this test checks what all tests of {here.name} did, and not all of them ran")

@@ -62,7 +62,6 @@ class Bank:
         return self.answer(request.url.path, request.read(), user)
 
     def answer(self, path: str, content: bytes, user: str) -> httpx.Response:
-        """Carry out a request."""
         if "/pricing/" in path:
             with self._lock:
                 self.asked["price"] += 1
@@ -78,7 +77,6 @@ class Bank:
             return answer
 
     def only(self) -> KnownSession:
-        """The only session."""
         (session,) = self.sessions.values()
         return session
 

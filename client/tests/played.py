@@ -58,7 +58,6 @@ class Played:
 
 
 def ok(body: Any) -> httpx.Response:
-    """A success."""
     return httpx.Response(200, json=body)
 
 

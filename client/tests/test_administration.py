@@ -1,4 +1,4 @@
-"""What the client's methods send and return, above all those for administrators and supervisors."""
+"""What the client's methods send and return, above all the methods for administrators and supervisors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Sessions that fail to open, and threads and tasks that cannot start.
 
-If a session fails to open, the service may hold credits for it, and the client releases them. If it is certain that the
-service holds none, the client sends and logs nothing more.
+If a session fails to open, the client releases the credits that the service may hold for the session. If the service
+cannot hold any, the client sends and logs nothing more.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def test_a_token_function_that_fails_before_anything_is_sent_leaves_nothing_to_r
 
 
 @pytest.mark.parametrize("trouble", [refusal(401, "TOKEN_EXPIRED"), refusal(403, "USER_DISABLED")], ids=repr)
-def test_the_hold_is_released_if_its_answer_is_lost_and_the_repeat_is_refused(
+def test_the_hold_is_released_if_the_answer_to_initialize_is_lost_and_the_repeat_is_refused(
     stream: Run,  # noqa: F811
     trouble: httpx.Response,
 ) -> None:

@@ -143,7 +143,7 @@ def test_a_service_that_refuses_unknown_models_has_no_default_price(ask: Ask) ->
     assert (page.default_price, [each.model_id for each in page.models]) == (None, ["m0"])
 
 
-def test_a_model_without_a_rule_in_force_has_no_price_or_a_built_in_price(ask: Ask) -> None:
+def test_a_model_without_a_rule_in_force_has_either_a_built_in_price_or_no_price(ask: Ask) -> None:
     future = {"modelId": "m", "effectiveFrom": None, "effectiveTo": None, "history": [rule(3)]}
     built_in = {**future, "pricePerThousandTokens": 0.8, "builtIn": True, "history": []}
 

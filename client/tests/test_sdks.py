@@ -387,7 +387,7 @@ def test_a_call_that_began_without_the_service_is_charged_when_the_service_is_ba
     assert (sdk.bank.only().outcome, sdk.output) == ("finalize", 5)
 
 
-def test_the_service_may_be_down_when_a_stream_ends(sdk: Sdk) -> None:
+def test_a_stream_that_ends_while_the_service_is_down_is_charged_once(sdk: Sdk) -> None:
     def body(talk: Talk) -> None:
         talk.read(2, client=talk.client.with_accounting(session_id="other"), then="close")
         sdk.bank.trouble["finalize"] = [httpx.ReadError("lost")] * 5
@@ -578,7 +578,7 @@ def test_a_call_that_cannot_be_accounted_is_refused(provider: Provider, act: Cal
         ("post", "/batches", False),
     ],
 )
-def test_routes_that_use_no_model_are_passed_on(method: str, path: str, is_free: bool) -> None:
+def test_only_a_route_that_uses_no_model_needs_no_accounting(method: str, path: str, is_free: bool) -> None:
     options = openai._models.FinalRequestOptions(method=method, url=path)
     if is_free:
         assert PROVIDER.route(options) is None

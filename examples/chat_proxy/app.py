@@ -53,8 +53,6 @@ app = FastAPI(title="Chat proxy", lifespan=lifespan)
 
 
 class Question(BaseModel):
-    """What somebody asks."""
-
     prompt: str = Field(min_length=1, max_length=10_000)
     max_tokens: int = Field(default=200, ge=1, le=4_000)
 

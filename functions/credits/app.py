@@ -178,7 +178,6 @@ class BalanceView(_OfAccount):
 
     @classmethod
     def of(cls, balance: Balance) -> Self:
-        """Build the response from a balance."""
         return cls(
             account_id=balance.account_id,
             user_id=user_of(balance.account_id),
@@ -218,7 +217,6 @@ class LineView(ResponseModel):
 
     @classmethod
     def of(cls, line: Line) -> Self:
-        """Build the response from a line."""
         return cls(
             name=CLASS_NAMES[RATE_NAMES.get(line.name, line.name)],
             tokens=line.units,
@@ -415,7 +413,10 @@ def _balance() -> Balance:
 
 
 def _request(body: _Command, user: Reference | None = None) -> Request:
-    """The command as the operations take it. ``user`` is its user, if the route's access check has found the user."""
+    """Build the operation's request from the body. If ``user`` is given, it replaces the user whom the body names.
+
+    Raises Invalid if the body names both a user and an account, or neither.
+    """
     named = body.user()
     return Request(
         actor=api.caller.actor,

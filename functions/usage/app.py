@@ -147,7 +147,6 @@ class RecordView(ResponseModel):
 
     @classmethod
     def of(cls, record: UsageRecord) -> Self:
-        """Build the response from a record."""
         sent = record.provider_usage
         return cls(
             id=record.id,
@@ -187,7 +186,6 @@ class CountsView(ResponseModel):
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> Self:
-        """Build the response from counts."""
         return cls.model_validate({name: count or None for name, count in counts.items()})
 
 
@@ -196,7 +194,7 @@ class SeriesView(ResponseModel):
 
     ``other`` has all other credits: the credits of other names and, in a series by model, the credits that count for no
     model. The names and ``other`` add up to ``byDay``. In a series by account, the names are the ids of the accounts
-    that paid. A personal account is named only if its user is one of the 10 users who spent most.
+    that paid. Of the personal accounts, only those of the 10 users who spent most can be among the names.
     """
 
     by: system_usage.By
@@ -205,7 +203,6 @@ class SeriesView(ResponseModel):
 
     @classmethod
     def of(cls, by: system_usage.By | None, series: Series | None) -> Self | None:
-        """Build the response from a series, if one was asked for."""
         return cls(by=by, names=series.names, other=series.other) if by and series else None
 
 
@@ -224,7 +221,6 @@ class StatisticsView(ResponseModel):
 
     @classmethod
     def of(cls, statistics: Statistics, by: operations.By | None) -> Self:
-        """Build the response from statistics."""
         return cls(
             total_records=statistics.sums.records,
             total_credits=statistics.sums.credits,
@@ -320,9 +316,9 @@ def own_statistics(
 ) -> StatisticsView:
     """Show what the caller used or, with ``accountId``, what an account paid for.
 
-    Owners and admins of an organization see what it paid for all members, or for the member in ``userId``. Other
-    members see what it paid for them. With ``keyId``, only usage with this API key counts. With ``by``, the answer has
-    ``series``.
+    Owners and admins of an organization see what it paid for all members, or for the member in ``userId``. Any other
+    member sees what it paid for that member alone. With ``keyId``, only usage with this API key counts. With ``by``,
+    the answer has ``series``.
     """
     since, until = _range(start_date, end_date, by)
     account = api.account
@@ -361,7 +357,7 @@ def _member(account: Account, member: str | None, key_id: str | None) -> str | N
 
 
 def _id_of(member: str) -> str:
-    """The id of the user whom ``member`` names. If no such user exists, ``member`` itself, as an id without usage."""
+    """The id of the user whom ``member`` names. If no such user exists, the result is ``member``."""
     try:
         return users.resolve(named_by(api.caller, member)).user.id
     except UserNotFound:

@@ -31,7 +31,7 @@ def imports(text: str) -> list[tuple[str, str]]:
     return re.findall(r'^import [^"]+ from "([^"]+)";$|import\("([^"]+)"\)', text, re.MULTILINE)
 
 
-def test_everything_is_under_100_kb_compressed() -> None:
+def test_all_files_together_take_at_most_100_kb_compressed() -> None:
     sizes = {path: len(gzip.compress(path.read_bytes())) for path in CONSOLE.rglob("*") if path.is_file()}
 
     assert len(sizes) > 10

@@ -243,7 +243,7 @@ def test_every_route_lists_its_refusals_and_failures() -> None:
         assert refusals - {"402", "404", "409"} == (always - of_a_body) | about_the_caller, route
 
 
-def test_the_prices_in_the_document_may_lack_what_does_not_apply() -> None:
+def test_the_document_requires_only_the_fields_that_every_price_has() -> None:
     found = made()["components"]["schemas"]
 
     assert set(found["PricesView"]["required"]) == {"models"}

@@ -55,7 +55,8 @@ def _of_call(method: str, reached: Reached) -> set[Permission]:
         return set()
     if action != "dynamodb:Query":
         return {(action, "table")}
-    # The client's ``query`` reads the table or an index. Of our functions, only these two read the table with it.
+    # The client's ``query`` reads the table or an index. Only ``query`` and ``query_all`` in store/table/queries.py let
+    # it read the table.
     on_table = {(action, "table")} if {(QUERIES, "query"), (QUERIES, "query_all")} & set(reached) else set()
     return on_table | {(action, f"index/{name}") for name in indexes(reached)}
 

@@ -99,7 +99,6 @@ class Running:
 
     @property
     def output(self) -> str:
-        """Return all output so far."""
         return self._log.read_text()
 
     def until(self, pattern: str) -> re.Match[str]:
@@ -122,7 +121,6 @@ class Running:
 
 
 def copy(folder: Path) -> Path:
-    """Copy the project, except ``NOT_SOURCES``."""
     return shutil.copytree(ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SOURCES))
 
 
@@ -139,7 +137,6 @@ def with_environments(folder: Path) -> Path:
 
 
 def free_port() -> str:
-    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])

@@ -11,18 +11,16 @@ PAGE = 10_000
 
 
 def groups(service: Stack) -> list[str]:
-    """Return the names of all log groups."""
     pages = service.aws.client("logs").get_paginator("describe_log_groups").paginate()
     return [group["logGroupName"] for page in pages for group in page["logGroups"]]
 
 
 def group_of(service: Stack, function: str) -> str:
-    """Return the name of a function's log group."""
     return f"/aws/lambda/{service.stack_name}-{function}"
 
 
 def events(service: Stack, group: str, since: int = 0) -> list[dict[str, Any]]:
-    """Return every event of a group since a time in epoch milliseconds, in time order.
+    """Return the events of a log group in time order, from ``since`` (epoch milliseconds) on.
 
     The local AWS returns only the ``PAGE`` earliest events, and no token for the next page.
     """

@@ -77,7 +77,7 @@ def test_the_refusal_of_a_bad_query_value_names_its_parameter(
 
 
 @pytest.mark.parametrize("path", ["usage/stats", "usage/stats/{self}"])
-def test_a_series_needs_a_start_at_most_400_days_before_its_end(person: Target, path: str) -> None:
+def test_statistics_by_model_need_a_start_date_at_most_400_days_before_the_end_date(person: Target, path: str) -> None:
     long = {"startDate": "2025-01-01", "endDate": "2026-02-05"}  # 401 days
     for dates in ({}, {"endDate": "2026-01-01"}, {"startDate": "2020-01-01"}, long):
         details = assert_refused(person.get(path, by="model", **dates), 400, "VALIDATION_ERROR")
@@ -196,7 +196,7 @@ def test_a_bad_idempotency_key_is_refused(service: Stack, person: Target, route:
 
 
 @pytest.mark.parametrize("route", COMMANDS, ids=route_id)
-def test_a_refused_request_uses_up_no_idempotency_key(service: Stack, person: Target, route: Route) -> None:
+def test_a_refused_request_does_not_use_up_its_idempotency_key(service: Stack, person: Target, route: Route) -> None:
     method, path, good = route
     headers = {"Idempotency-Key": new_id("key")}
     with nothing_moves(service, person):
@@ -269,15 +269,15 @@ def test_a_bad_id_of_a_resource_is_refused(
     codes[404] += ["SERVICE_CREDENTIAL_NOT_FOUND", "ACCOUNT_NOT_FOUND", "MEMBER_NOT_FOUND"]
     codes[404] += ["BUDGET_NOT_FOUND", "RUN_NOT_FOUND"]
     with nothing_moves(service, person):
-        # The emulator compares each path with the authorizer's policy. There, it accepts a line break only at the end
-        # of a path. With "%0A", it would refuse some of these paths before the service sees them.
+        # When the emulator compares a path with the authorizer's policy, it accepts a line break only at the end of the
+        # path. So the emulator would refuse some of these paths with "%0A" before the service sees them.
         for bad in (each for each in BAD_IDS if each != "%0A"):
             answer = person.call(method, path.replace("{bad}", bad), body)
             assert answer.json()["code"] in codes.get(answer.status_code, []), described(answer)
             assert_refused(answer, answer.status_code, answer.json()["code"])
 
 
-def test_a_balance_is_answered_despite_an_odd_query(person: Target) -> None:
+def test_the_balance_is_returned_despite_an_odd_query(person: Target) -> None:
     for query in ("?", "?&&&", "?=", "?limit", "?%00=%00", "?unknown=1&unknown=2", "?__proto__[limit]=5"):
         answer = person.call("GET", f"credits/balance{query}")
         assert answer.status_code == 200, described(answer)

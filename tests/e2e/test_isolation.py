@@ -1,4 +1,4 @@
-"""No user reaches another user's data with a session id, a cursor, an idempotency key, a user id or an address."""
+"""No user reaches another user's data with a session id, cursor, idempotency key, user id or e-mail address."""
 
 from __future__ import annotations
 

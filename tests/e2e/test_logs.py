@@ -58,7 +58,10 @@ def lines_since(service: Stack, since: int = 0) -> list[Line]:
 
 
 def lines_with(service: Stack, wanted: Callable[[Line], bool], since: int) -> list[Line]:
-    """Wait for a line that is ``wanted``, and return every line since a time. Lines appear later than answers."""
+    """Return every line since a time, once there is a line that is ``wanted``.
+
+    A request's line can appear some time after its answer.
+    """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         lines = lines_since(service, since)
@@ -73,7 +76,10 @@ def requests(lines: list[Line]) -> list[dict[str, Any]]:
 
 
 def of_request(service: Stack, answer: httpx.Response, since: int) -> tuple[list[Line], list[dict[str, Any]]]:
-    """Return every line since a time, and the ``request`` lines of the request that ``answer`` refuses."""
+    """Return every line since a time and, of these, the ``request`` lines of one request.
+
+    ``answer`` is the refusal that this request got.
+    """
     request_id = answer.json()["requestId"]
     lines = lines_with(service, lambda line: line.json().get("correlation_id") == request_id, since)
     return lines, [found for found in requests(lines) if found.get("correlation_id") == request_id]
@@ -194,8 +200,8 @@ def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: Peop
     for newline in ("\n", "\r\n", "\r", "\u2028", "\x85"):
         text = f"x{newline}{line}{newline}"
         notes = {"userId": admin.id, "credits": 1, "notes": text}
-        # Notes accept line breaks, but refuse other control characters, such as U+0085. U+2028 is not a control
-        # character, so a user id may have it, and the user is not found.
+        # Notes may have line breaks, but no other control characters, such as U+0085. A user id may have no control
+        # character at all. U+2028 is not a control character, so it makes a valid user id, which no user has.
         assert admin.post("credits/allocate", notes, User_Agent=mark).status_code == (400 if newline == "\x85" else 201)
         bad = {"sessionId": text, "modelId": MODEL, "estimatedTokens": 1}
         assert_refused(admin.post("streaming-sessions/initialize", bad), 400, "VALIDATION_ERROR")
@@ -211,7 +217,7 @@ def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: Peop
 
 
 def test_text_from_a_caller_cannot_begin_a_log_line(service: Stack, people: People, began: int) -> None:
-    """Each line of the service is JSON, and the text is inside a JSON string. So the text cannot forge a field."""
+    """Each line that the service logs is one JSON object, and a caller's text stays inside a JSON string."""
     person = people("admin", credits=5)
     forged = f"forged-{new_id('line')}"
     line = f'x\n{{"level": "ERROR", "message": "{forged}"}}\r\n{{"message": "{forged}"}}'

@@ -1,4 +1,7 @@
-"""Ended sessions: their ids cannot be used again, late usage is settled once, and reports may have unknown fields."""
+"""The id of an ended session cannot be used again, and late usage is settled once.
+
+Reports of active and ended sessions may have unknown fields.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def test_the_id_of_an_ended_session_cannot_be_used_again(
 
 
 def test_initialize_and_finalize_at_the_same_time_leave_nothing_held(people: People) -> None:
-    """The session is open. Before its end, initialize is a repeat and answers 200. After its end, it answers 409."""
+    """Before the session's end, initialize is a repeat and answers 200. After the end, initialize answers 409."""
     person = people(credits=1_000)
     session = person.open(10_000)
     request = {"sessionId": session, "modelId": MODEL, "estimatedTokens": 10_000}

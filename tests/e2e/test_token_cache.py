@@ -44,7 +44,7 @@ def test_a_token_that_expires_in_the_gateways_cache_is_refused(
         assert answer.headers["www-authenticate"] == "Bearer"
     lines = [line.json() for line in lines_since(service)]
     asked = [line for line in lines if line.get("message") == "allowed" and line.get("user_id") == person.id]
-    assert len(asked) == 1, "the gateway must ask the authorizer only once, so that the functions refuse the token"
+    assert len(asked) == 1, "the authorizer must allow the token only once: the gateway caches the answer"
 
 
 def test_a_token_is_accepted_within_the_leeway_and_refused_after_it(

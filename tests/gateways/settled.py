@@ -31,7 +31,7 @@ def _is_record(item: Item) -> bool:
 
 
 def expect_released(person: Person, credits: int) -> None:
-    """Wait until nothing is held for a user, and check that exactly these credits can be spent."""
+    """Wait until nothing is held for a user, and check that the user can spend exactly ``credits``."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (balance := person.balance())["heldCredits"]:
         assert time.monotonic() < deadline, "the credits were never released"

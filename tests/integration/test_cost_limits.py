@@ -145,7 +145,7 @@ def test_operations_stay_within_their_cost_limits(user: MakeUser, calls: Calls, 
     write_history(history)
     spent, allowed = {}, {}
     for cost_limit in COST_LIMITS:
-        prices.card_at("m", NOW)  # the price is cached
+        prices.card_at("m", NOW)  # caches the price
         subject = cost_limit.before()
         calls.reset()
         cost_limit.run(subject)

@@ -133,7 +133,7 @@ def test_a_throttled_transaction_is_distinguished_from_a_conflict(user: MakeUser
 
 
 def test_a_late_request_whose_repeat_meets_a_conflict_is_carried_out_once(user: MakeUser, wire: Faults) -> None:
-    """After the conflict, the wire sends the same transaction again, so that the database carries it out once.
+    """After the conflict, ``transact`` repeats the transaction with the same token, so it takes effect once.
 
     The grant has no idempotency key. A newly decided transaction would grant the credits again.
     """

@@ -54,7 +54,7 @@ def test_a_budget_counts_what_is_held_and_then_what_was_spent() -> None:
     assert assert_books_balance("u1", ACME).charged == 11
 
 
-def test_a_refusal_takes_nothing_and_names_every_limit_that_fails() -> None:
+def test_a_refusal_takes_nothing_and_names_every_exceeded_limit() -> None:
     budget("member:u1", 5, window="day", zone="Europe/Berlin")
     runs.begin(Spender("u1", ACME), "r1", 4, expires_at=None, metadata={}, now=NOW)
     before = wallets.get(ACME)
@@ -224,7 +224,7 @@ def test_a_budget_does_not_limit_sessions_that_began_before_it() -> None:
     assert committed("member:u1") == 0
 
 
-def test_a_raise_is_limited_by_the_budget_that_its_session_began_under() -> None:
+def test_raising_a_hold_is_limited_by_the_budget_under_which_the_session_began() -> None:
     """The member got a budget of their own later, but the session does not count in it."""
     budget("members", 8)
     stream("s1")
@@ -328,7 +328,7 @@ def test_settling_a_session_whose_counter_is_gone_creates_a_complete_counter(
     assert ("ttl" in item) == (window == "day")
 
 
-def test_a_hold_and_a_settlement_under_every_kind_of_limit_cost_what_the_data_model_page_says(
+def test_the_data_model_page_states_the_cost_of_a_hold_and_of_a_settlement_with_limits(
     user: MakeUser, calls: Calls
 ) -> None:
     """The figures are those of docs/data-model.md for a caller who names the organization's account."""

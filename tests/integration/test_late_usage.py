@@ -27,7 +27,6 @@ LATE = STALE + 2 * DAY
 
 
 def open_and_sweep(reported: int, credits_granted: int = 100, days: int = 30) -> None:
-    """Grant credits, open a session for 10,000 tokens, report ``reported`` tokens, and sweep the session."""
     credits.allocate(credits.Request("boss", "u1", "", days, NOW), credits_granted)
     sessions.initialize("u1", "s1", "m", 10_000, now=NOW)
     if reported:
@@ -224,9 +223,9 @@ def test_negative_sums_of_a_day_are_exact_in_the_systems_statistics(user: MakeUs
     assert (of_day.by_user, of_day.by_day) == ({"u1": -7}, {day(LATE): -7})
 
 
-@pytest.mark.parametrize(("used", "below"), [(2_000, 7), (9_000, 0), (20_000, 0)])
+@pytest.mark.parametrize(("used", "unsettled"), [(2_000, 7), (9_000, 0), (20_000, 0)])
 def test_credits_that_were_reported_but_not_settled_are_recorded_and_counted(
-    used: int, below: int, user: MakeUser, monkeypatch: pytest.MonkeyPatch
+    used: int, unsettled: int, user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: dict[str, int] = {}
     monkeypatch.setattr(settling, "count", lambda name, value=1: counted.update({name: value}))
@@ -238,6 +237,6 @@ def test_credits_that_were_reported_but_not_settled_are_recorded_and_counted(
 
     session = store.get("u1", "s1")
     assert session is not None
-    assert (session.tokens, session.settled.tokens, session.unsettled_credits) == (9_000, used, below)
+    assert (session.tokens, session.settled.tokens, session.unsettled_credits) == (9_000, used, unsettled)
     assert records()[0]["metadata"]["reportedTokens"] == 9_000
-    assert counted["CreditsReportedNotSettled"] == below
+    assert counted["CreditsReportedNotSettled"] == unsettled

@@ -81,7 +81,7 @@ def test_users_with_similar_or_unusual_ids_do_not_see_each_others_sessions(user:
     assert sweep(NOW + HOUR + MINUTE, lambda: True).sessions == 2
 
 
-def test_a_rescheduled_session_keeps_its_place_in_the_list() -> None:
+def test_a_session_that_the_sweeper_reschedules_keeps_its_place_in_the_list() -> None:
     for number in range(4):
         open_session(number)
     first, position = session_lists.active_of_user("u1", limit=2)

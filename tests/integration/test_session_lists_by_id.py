@@ -51,7 +51,7 @@ class StoredSession:
 
 
 def changed(session: StoredSession, where: int, character: str) -> StoredSession:
-    """Replace a character of the id. The result may have a false time or another version, or be no UUID at all."""
+    """Replace a character of the id. The new id may contain a false time, be of another UUID version, or be no UUID."""
     text = session.session_id
     return StoredSession(session.at, text[:where] + character + text[where + 1 :], session.has_entry)
 
@@ -71,7 +71,6 @@ ANY = OWN_TIME | OF_AN_EARLIER_RELEASE | UPPER_CASE | SPOILED | TEXTS | RANDOM
 
 
 def write(user_id: str, stored: list[StoredSession]) -> None:
-    """Store the sessions of a user."""
     text = f"USER#{user_id}"
     items = [each.item | {"pk": text, "user_id": user_id} for each in stored]
     table.put_many([item | {"owner_pk": text} if "owner_sk" in item else item for item in items])
@@ -155,7 +154,10 @@ def settled(name: str) -> bool:
 def test_many_ids_with_false_times_make_pages_shorter_but_hide_no_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The times in the false ids are an hour too late. The first queries find only such ids, which the list skips."""
+    """The times in the false ids are an hour too late. The range of ids has these sessions at a false place.
+
+    The list skips them there, and takes them from the index. The first queries find only sessions to skip.
+    """
     false = [StoredSession(NOW - HOUR - number, uuid7(NOW - number)) for number in range(120)]
     true = [StoredSession(at, uuid7(at)) for at in (NOW - 2 * HOUR, NOW - 2 * HOUR + 1)]
     write("u1", false + true)
@@ -179,8 +181,8 @@ def test_many_ids_with_false_times_make_pages_shorter_but_hide_no_session(
     assert list(chain(*found)) == [each.session_id for each in false + true[::-1]]
 
 
-def test_upper_case_ids_are_listed_from_the_index_and_one_query_skips_them_in_the_other_range(calls: Calls) -> None:
-    """No UUIDv7 in lower case is between them, so one query can jump over all of them."""
+def test_upper_case_ids_are_listed_from_the_index_and_one_query_skips_them_in_the_range_of_ids(calls: Calls) -> None:
+    """No lower-case UUIDv7 sorts between the upper-case ids, so one query can skip all of these ids."""
     at = 0x01A3_AF00_0000  # each id begins with 01A3AF
     upper = [StoredSession(NOW, uuid7(at + number).upper()) for number in range(60)]
     true = StoredSession(NOW - DAY, uuid7(NOW - DAY))

@@ -1,4 +1,4 @@
-"""Credits by day and name, of the system, of a user and of an account."""
+"""Credits by day and by model, service, user or account, in the statistics of the system, a user and an account."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_systems_series_is_exact_even_if_rankings_are_cut(
         assert_exact(found.series, found.by_day, sums(made, name_of))
         assert found.series is not None
         if by == "account":
-            assert {*ORGANIZATIONS} < {*found.series.names}, "it must name organizations and users"
+            assert {*ORGANIZATIONS} < {*found.series.names}, "the series must have organizations and users"
         elif not cut:
             whole = {"model": found.sums.by_model, "service": found.sums.by_service, "user": found.by_user}[by]
             assert list(found.series.names) == list(whole)[:10]
@@ -144,8 +144,9 @@ def test_counting_a_record_writes_one_more_sum_if_an_organization_paid(
         system_usage.count([made])
         spent.append((calls.round_trips, calls.write_units))
 
-    # Each record writes its marks and 4 sums, or 5 if an organization paid. An item costs 2 units. All sums except the
-    # total are indexed: a new index entry costs 1 unit, and a changed one costs 2.
+    # Counting a record writes one item of marks, which show that the record is counted, and 4 sums, or 5 if an
+    # organization paid. Each of these items costs 2 units. All sums except the total are indexed: a new index entry
+    # costs 1 unit, and a changed entry costs 2.
     assert spent == [(3, 5 * 2 + 3), (3, 5 * 2 + 3 * 2), (3, 6 * 2 + 3 * 2 + 1), (3, 6 * 2 + 4 * 2)]
 
 

@@ -99,7 +99,7 @@ class Clients:
         ends = [self._end(who, session_id, number, inputs) for number in range(random.choice((0, 1, 1, 2)))]
         fitting = range(reached, max(estimated, reached * 6 // 5), 10)
         last = [requests.heartbeat(who, session_id, random.choice(fitting)) for _ in range(random.randrange(4))]
-        for one in ends[1:] + last:  # concurrent requests: other ends, and heartbeats whose tokens fit into the hold
+        for one in ends[1:] + last:  # sent together with the first end: a second end, and heartbeats that fit the hold
             self._scheduler.spawn(f"client of {session_id}", lambda one=one: self._ask(one))  # type: ignore[misc]
         for one in ends[:1]:
             self._ask(one)
@@ -116,8 +116,8 @@ class Clients:
     def _end(self, who: Who, session_id: str, number: int, inputs: int) -> Request:
         """Return a request that ends a session.
 
-        The requests that end a session report different numbers of tokens. So the stored number shows which request
-        counted.
+        If two requests end a session, they report different numbers of tokens. So the stored number shows which request
+        settled the session.
         """
         random = self._random
         hint = random.choice((None, who.account_id, personal("nobody")))

@@ -126,7 +126,7 @@ class Database:
     def _judge(self, write: dict[str, Any]) -> Answer:
         """Check a write's condition. Return the write's entry in ``CancellationReasons``.
 
-        If the condition holds, the entry's code is the text ``None``.
+        If the condition is met, the entry's code is the text ``None``.
         """
         pk, sk = _key(write)
         current = self._backend.get_item(TABLE, {"pk": {"S": pk}, "sk": {"S": sk}})
@@ -176,6 +176,6 @@ def _backend() -> DynamoDBBackend:
         (backend,) = [regions["us-east-1"] for regions in dynamodb_backends.values() if regions["us-east-1"].tables]
         stored = backend.tables[TABLE]
     backend.tables[TABLE] = stored  # the backend was emptied when the mock ended
-    # Moto's all_items sorts all items, which only Scan needs. The service never scans, and Query sorts what it finds.
+    # Moto's all_items sorts all items. Only Scan needs this order: Query sorts what it finds. The service never scans.
     stored.all_items = lambda: [item for part in stored.items.values() for item in part.values()]  # type: ignore[method-assign]
     return backend

@@ -1,4 +1,8 @@
-"""Checks the counters of budgets, and the runs: their sums are right, and no new commitment exceeds a limit."""
+"""Checks the counters of budgets, and the runs: their sums are right, and nothing new exceeds a limit.
+
+An active session commits its hold to its counters and its run, and an ended session commits its charge. A usage record
+without a session commits its credits.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +35,10 @@ class Limits:
         self._sessions_in_run: Count[Key] = Count()
 
     def take(self, items: dict[Key, Item], records: list[UsageRecord]) -> None:
-        """Add what one call of DynamoDB wrote, ``records`` included, and check the sums. Raises AssertionError.
+        """Add what one call to DynamoDB wrote, and check the sums. Raises AssertionError.
 
-        A call writes everything or nothing, so the sums must be right after each call.
+        ``records`` are the usage records among ``items``. A call writes everything or nothing, so the sums must be
+        right after each call.
         """
         sessions = [session_store.from_item(item) for key, item in items.items() if key[1].startswith("SESSION#")]
         direct = [record for record in records if "sessionId" not in record.metadata]

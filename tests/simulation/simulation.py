@@ -42,7 +42,7 @@ RISKS = (0.0, 0.02, 0.08, 0.2)
 
 @dataclass
 class RunCounts:
-    """Counts of what happened in runs."""
+    """Counts of what happened in one or more runs of the simulation."""
 
     calls: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -66,7 +66,10 @@ class Violation(Exception):
 
 
 class Simulation:
-    """A run of one seed. Its first ``steps`` calls may fail. The later calls never fail, so that everything can end."""
+    """A run of one seed.
+
+    The first ``steps`` calls to the database may fail. The later calls never fail, so that everything can end.
+    """
 
     def __init__(self, seed: int, steps: int = STEPS) -> None:
         self.scheduler = Scheduler(seed)

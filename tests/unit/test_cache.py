@@ -76,7 +76,7 @@ def test_a_read_that_returned_none_is_not_repeated(table: Table) -> None:
     assert (cached.get("a"), cached.get("a"), table.reads) == (None, None, ["a"])
 
 
-def test_asking_only_the_cache_reads_nothing_and_returns_no_result_that_is_too_old(table: Table) -> None:
+def test_looking_into_the_cache_reads_nothing_and_returns_no_result_that_is_too_old(table: Table) -> None:
     cached = Cache(table.read, MAX_AGE_SECONDS)
 
     assert (cached.cached("a"), table.reads) == (None, [])

@@ -63,7 +63,7 @@ def test_after_a_conflict_everything_is_read_again(world: World) -> None:
     assert retry_until_committed(attempt, read=world.read) == 3
 
 
-def test_when_others_have_waited_longer_everything_is_read_again_after_a_pause(world: World) -> None:
+def test_a_command_that_waits_for_others_reads_everything_again(world: World) -> None:
     world.busy = False
     stale = iter([StaleRead(wallet=Wallet(ACCOUNT, version=1, passed=4))])
 

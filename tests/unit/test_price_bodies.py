@@ -142,5 +142,5 @@ def test_a_rate_is_shown_exactly(rate: int) -> None:
     assert not part.endswith("0")
 
 
-def test_a_rule_accepts_a_rate_for_each_class_under_its_json_name() -> None:
+def test_a_rule_accepts_a_rate_under_the_json_name_of_each_token_class() -> None:
     assert {name: field.alias for name, field in SomeRates.model_fields.items()} == CLASS_NAMES

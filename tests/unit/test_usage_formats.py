@@ -1,11 +1,11 @@
 """What each provider's usage object means. Refusals are in ``test_usage_refusals.py``.
 
-The meaning is compared with genai-prices, an independent reading of the same objects, for every sample and for
-random objects. These differences are deliberate:
+The usage that this service reads is compared with the usage that genai-prices, an independent package, reads from the
+same object: for every sample and for random objects. These differences are deliberate:
 
-- Audio from the cache counts as cached only, because it has the cache's price. genai-prices counts it as audio too, so
-  the comparison subtracts it. For OpenAI's objects, it cannot: there, genai-prices does not read how many cached tokens
-  are audio.
+- Audio from the cache counts as cached only, because it has the cache's price. genai-prices counts it as audio, too.
+  The comparison subtracts this audio, except for OpenAI's objects: there, genai-prices does not read how many cached
+  tokens are audio.
 - Cache writes that are reported by lifetime only, without their sum, are part of the input. genai-prices leaves them
   out.
 - A compaction of Anthropic's is billed in addition to the top-level counts. genai-prices leaves it out.

@@ -54,7 +54,7 @@ class ThreadHold(Hold):
 
     def wake(self) -> None:
         self._woken.set()
-        with suppress(RuntimeError):  # no more threads can start; the next count of tokens or the alarm tries again
+        with suppress(RuntimeError):  # no more threads can start; the alarm or the next counted token tries again
             self.begin_beating()
 
     def begin_beating(self) -> None:

@@ -1,6 +1,7 @@
 """Ids for sessions: UUIDv7s, which begin with the time when they were made (RFC 9562).
 
-A session with such an id needs no index entry in the service. This saves a write unit.
+The service lists sessions with such ids by the time in the ids, without index entries. This saves one DynamoDB write
+unit for each session.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ from uuid import UUID
 _FIRST_BITS, _STEP_BITS = 73, 60
 """An id has 74 free bits besides the time. The first id of a millisecond fills them with a random number below 2^73.
 
-Each later id of the same millisecond adds a random step of at most 2^60. So at least 8,192 steps fit into the 74 bits.
+Each later id of the same millisecond has the number of the id before, plus a random step of at most 2^60. So at least
+8,192 steps fit into the 74 bits.
 """
 
 _last = 0, 0
 """The time and random bits of the newest id. No lock guards them: a fork could copy a lock while a thread holds it.
 
-Ids that threads make at once differ by their random bits.
+Ids that threads make at the same time differ by their random bits.
 """
 
 
 def new_session_id() -> str:
-    """A new UUIDv7 in standard form. It sorts after earlier ones, unless threads race or the clock was turned back."""
+    """A new UUIDv7 in standard form. It sorts after earlier ids, unless threads race or the clock was turned back."""
     global _last  # noqa: PLW0603 - keeps the ids of one millisecond in order
     at, (last_at, last_bits) = time.time_ns() // 1_000_000, _last
     bits = last_bits + 1 + secrets.randbits(_STEP_BITS) if at == last_at else secrets.randbits(_FIRST_BITS)

@@ -28,7 +28,7 @@ class Initialized:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A session after a heartbeat. ``expires_at`` is when the sweeper may end it if no other heartbeat arrives.
+    """A session after a heartbeat. ``expires_at`` is when the sweeper may end the session, unless a heartbeat follows.
 
     ``ignored`` are the request's fields that the service does not know.
     """
@@ -45,9 +45,9 @@ class Finalized:
     """What a session cost, in credits.
 
     ``overrun`` is the part that exceeded the hold; ``debt`` is the part of the overrun that the wallet could not cover.
-    ``usage`` is the usage by class, None if only a number of tokens is known. ``late_credits`` is None unless the
-    sweeper had ended the session. If it had, ``late_credits`` is what this call charged in addition to the sweeper's
-    charge; a negative number was refunded. ``ignored`` are the request's fields that the service does not know.
+    ``usage`` is the usage by class, None if only a number of tokens is known. If the sweeper or a supervisor
+    had ended the session before, ``late_credits`` is what this call added to the charge; a negative number was
+    refunded. Otherwise, ``late_credits`` is None. ``ignored`` are the request's fields that the service does not know.
     """
 
     session_id: str
@@ -99,7 +99,7 @@ class Session:
 
     ``status`` is ``active``, ``completed`` or ``failed``; ``outcome`` is ``finalized``, ``aborted`` or ``swept``.
     ``estimated_usage`` and ``usage`` are None if only a number of tokens is known. ``served_model_id`` is the
-    model that ``finalize`` or ``abort`` named, None if that is ``model_id``. ``late_credits`` is as in `Finalized`.
+    model that ``finalize`` or ``abort`` named, if it differs from ``model_id``. ``late_credits`` is as in `Finalized`.
     ``account_id`` is the account that pays.
     """
 

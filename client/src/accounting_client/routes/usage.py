@@ -12,7 +12,11 @@ from accounting_client.call import Call, command, get, json_fields, path, report
 
 @dataclass(frozen=True)
 class Usage:
-    """What a call of a model used. Every other token count is a part of ``input_tokens`` or of ``output_tokens``."""
+    """What a call of a model used.
+
+    ``input_tokens`` and ``output_tokens`` are totals. The token counts of special classes, such as
+    ``cached_input_tokens``, are parts of these totals.
+    """
 
     input_tokens: int
     output_tokens: int
@@ -85,8 +89,8 @@ class UsageRecord:
 class Series:
     """Credits by name and day (``yyyy-mm-dd``). ``by`` is the kind of the names, such as ``model``.
 
-    ``names`` has the 10 names with the most credits, and ``other`` all other credits. Days without credits are left
-    out.
+    ``names`` has the 10 names with the most credits. ``other`` has the remaining credits by day. Days without credits
+    are left out.
     """
 
     by: str
@@ -153,11 +157,13 @@ def record_usage(  # noqa: PLR0913 - the fields of the request, by keyword
 ) -> Call[Recorded]:
     """Record an event of the caller.
 
-    ``deduct`` says whether its credits are taken. By default, the service's parameter ``UsageRecordDeducts`` decides.
+    ``deduct`` says whether the event's credits are taken. By default, the service's parameter ``UsageRecordDeducts``
+    decides.
+
     The event costs ``credits``, or what ``usage`` of ``model_id`` costs at the service's price. ``usage`` is in
     canonical form or, with ``usage_format`` (such as ``openai``), the provider's own object. A repeat with the same
     ``idempotency_key`` records nothing more. By default, each call gets a new key. ``account_id`` is the account
-    that pays, by default the caller's own, and ``run_id`` a run of this account.
+    that pays, by default the caller's own. ``run_id`` is a run of this account.
 
     Raises InsufficientCredits, BudgetExceeded, RunEnded, ModelUnknown, AccountNotFound, OrganizationClosed or
     IdempotencyConflict; nothing is recorded then.
@@ -194,8 +200,8 @@ def usage_stats(
     Dates are in UTC; an ``end_date`` without a time includes that whole day. ``by="model"`` and ``by="service"`` add
     ``series``; they need a ``start_date`` at most 400 days before the end.
 
-    Raises UserNotFound, AccountNotFound, ApiKeyNotFound, and ValueError if ``user_id`` and ``key_id`` are given without
-    ``account_id``.
+    Raises UserNotFound, AccountNotFound, ApiKeyNotFound. Raises ValueError if ``user_id`` and ``key_id`` are given
+    without ``account_id``.
     """
     if key_id is not None and user_id is not None and account_id is None:
         raise ValueError("user_id and key_id together also need account_id")
@@ -214,8 +220,7 @@ def system_usage(
 ) -> Call[SystemStatistics]:
     """The usage of all users, by default of the last 30 days. Only administrators may ask for it.
 
-    ``top`` is how many users ``by_user`` has at most: 0 to 1,000, by default 100. ``by`` is ``"model"``,
-    ``"service"``, ``"user"``, or ``"account"`` for the account that paid. It adds ``series``, the credits by day and
-    name.
+    ``top`` is how many users ``by_user`` has at most: 0 to 1,000, by default 100. ``by`` adds ``series``, the
+    credits by day and name. ``by`` is ``"model"``, ``"service"``, ``"user"`` or ``"account"`` (the account that paid).
     """
     return get("/api/usage/system-stats", SystemStatistics, start_date=start_date, end_date=end_date, top=top, by=by)

@@ -18,9 +18,10 @@ MAX_FINDINGS = 20
 
 Problem = Literal["altered", "missing", "inserted", "sums", "wallet"]
 """``altered``: the entry cannot be read, its hash does not match its content and the previous hash, or its reason was
-changed. ``missing``: no entry has the number. ``inserted``: an entry has no number, or its number is not above that of
-the entry before it. ``sums``: the balances that the entry states do not follow from the entry before it, or a sum is
-negative. ``wallet``: the wallet does not match the sums of its ledger, or cannot be read."""
+changed. ``missing``: the ledger has a gap, or ends before the wallet's newest entry. ``inserted``: an entry has no
+number, or its number is not above that of the entry before it. ``sums``: the balances that the entry states do not
+follow from the entry before it, or a sum is negative. ``wallet``: the wallet does not match the sums of its ledger, or
+cannot be read."""
 
 
 class Finding(NamedTuple):
@@ -47,7 +48,6 @@ class LedgerSums(NamedTuple):
 
     @classmethod
     def of(cls, wallet: Wallet) -> Self:
-        """The numbers that the wallet states."""
         return cls(**{name: getattr(wallet, name) for name in cls._fields})
 
     def after(self, entry: Entry) -> "LedgerSums":
@@ -110,7 +110,6 @@ class Proof:
 
     @property
     def intact(self) -> bool:
-        """Whether no problem was found."""
         return not self.findings
 
     def follow(self, ledger: Iterable[Entry | Unreadable | NewerEntry]) -> None:
@@ -140,11 +139,11 @@ class Proof:
             self.add_finding("wallet", wallet.entry_seq)
 
     def drift(self, wallet: Wallet) -> int:
-        """The largest error in credits, without its sign.
+        """The largest of these errors in credits, without its sign.
 
-        Each number of the wallet that differs from the ledger's sum is an error. So is a drift of the wallet's numbers
-        or of the ledger's sums. If part of the ledger is ``unread``, the result is 0, because the wallet includes
-        entries that the sums lack.
+        The errors are the difference between each number of the wallet and the ledger's sum, and the
+        ``LedgerSums.drift`` of the wallet's numbers and of the ledger's sums. If part of the ledger is ``unread``, the
+        result is 0, because the wallet includes entries that the sums lack.
         """
         if self.unread:
             return 0

@@ -235,9 +235,10 @@ class InsufficientCredits(AccountingError):
 
 
 class BudgetExceeded(AccountingError):
-    """A budget or a run has too few credits left; nothing was taken. ``details.limits`` names each limit that failed.
+    """A budget or a run has too few credits left; nothing was taken.
 
-    For a session, ``affordableTokens`` or ``affordableOutputTokens`` is the largest estimate that fits.
+    ``details.limits`` names each budget or run that has too few. For a session, ``affordableTokens`` or
+    ``affordableOutputTokens`` is the largest estimate that fits.
     """
 
     code = "BUDGET_EXCEEDED"
@@ -284,8 +285,7 @@ class RunEnded(AccountingError):
 class TooManyAllocations(AccountingError):
     """The wallet has the maximum number of live lots, and none can be merged.
 
-    Two lots can be merged only if no other lot expires between them, and if both or neither were kept beyond their
-    expiry.
+    Two lots can be merged only if no other lot expires between them, and if both or neither have had grace.
     """
 
     code = "TOO_MANY_ALLOCATIONS"

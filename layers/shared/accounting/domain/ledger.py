@@ -112,7 +112,7 @@ class Unreadable(NamedTuple):
 
 
 class NewerEntry(NamedTuple):
-    """An entry that a newer version wrote, in a format that this version does not know."""
+    """An entry that a newer version of the service wrote, in a format that this version does not know."""
 
     seq: int
 

@@ -28,7 +28,6 @@ class Usage(NamedTuple):
     web_searches: int = 0
 
     def plus(self, other: "Usage") -> "Usage":
-        """The sum, count by count."""
         return Usage(*map(int.__add__, self, other))
 
     def minus(self, other: "Usage") -> "Usage":
@@ -60,7 +59,7 @@ class Usage(NamedTuple):
 NO_USAGE = Usage(requests=0)
 
 UNCLASSIFIED = "unclassified"
-"""In sums of usage, the name of the count of tokens that were reported without their classes."""
+"""The name of a count in sums of usage: the tokens that were reported without their classes."""
 
 COUNTS = (*Usage._fields, UNCLASSIFIED)
 """The names of all counts in sums of usage."""

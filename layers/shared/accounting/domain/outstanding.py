@@ -23,9 +23,9 @@ class Outstanding:
     ``available`` is what can be spent. It is the sum of ``by_month`` and ``later``. ``by_month`` has the credits that
     expire in each of ``MONTHS`` months (``yyyy-mm``, UTC), and ``later`` those that expire after these months.
     ``expired`` credits are still in wallets, but can't be spent. ``drifting`` counts the accounts in which the auditor
-    found a problem, and ``named`` has the first ``MAX_NAMED`` of these accounts. A wallet that can't be read is a
-    problem, too; the other sums do not include its account. ``unproved`` counts the accounts that the auditor could not
-    check: the audit raised an exception, or the ledger continues in a newer format.
+    found a problem, and ``named`` has the first ``MAX_NAMED`` of these accounts. If a wallet can't be read, that is a
+    problem, too, and ``drifting`` is the only number that counts the account. ``unproved`` counts the accounts that the
+    auditor could not check: the audit raised an exception, or the ledger continues in a newer format.
     """
 
     begun_at: int
@@ -72,7 +72,6 @@ class Outstanding:
 
 @lru_cache(maxsize=1)
 def _months(begun_at: int) -> tuple[Window, ...]:
-    """``MONTHS`` months in UTC, beginning with the month of ``begun_at``."""
     months = [window_at("month", "UTC", begun_at)]
     while len(months) < MONTHS:
         months.append(window_at("month", "UTC", _end(months[-1])))

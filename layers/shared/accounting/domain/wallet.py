@@ -29,7 +29,7 @@ FORMAT = 1
 
 
 class Wallet(NamedTuple):
-    """An account's credits. ``lots`` are in burn order.
+    """An account's credits. ``lots`` are in burn order: the lot that is spent first comes first.
 
     ``granted``, ``removed`` and ``expired`` only grow; ``charged`` shrinks if late usage is lower than what the sweep
     charged.

@@ -122,7 +122,7 @@ def parse(body: bytes) -> Mapping[str, Any]:
 
 
 def _public_key(listed: dict[str, Any]) -> Any:
-    """The key in a form that PyJWT verifies with; None for a shared secret, a weak key or an unreadable one."""
+    """The key in a form that PyJWT verifies with; None for a shared secret, a weak key or an unreadable key."""
     if listed.get("kty") == "oct":
         return None
     try:

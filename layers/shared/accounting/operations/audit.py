@@ -18,9 +18,9 @@ WORKERS = 8
 """Threads of one audit. Each waits for the database most of the time."""
 
 MAX_READ_AGAIN = 10_000
-"""``audit`` reads a ledger of up to this many entries from its first entry, even if a proof is stored.
+"""If a ledger has at most this many entries, ``audit`` begins at the first entry, even if a proof is stored.
 
-It reads a longer ledger from the entry after the stored proof, or from its first entry if no proof is stored.
+In a longer ledger, ``audit`` begins after the stored proof, or at the first entry if no proof is stored.
 """
 
 
@@ -56,10 +56,10 @@ def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
 def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
     """Prove every wallet, starting where the last run stopped.
 
-    A ledger is read from the entry after its stored proof. If no proof is stored, or ``settings().full_audit`` has
-    passed since the stored proof was begun, the ledger is read from its first entry. If time runs out, ``complete`` is
-    False, and the next run continues. A failure in one account is logged and counted; the other accounts are still
-    audited. The run that reads the last wallet stores the sums of all wallets.
+    A ledger is read from its first entry if no proof is stored, or if the stored proof was begun at least
+    ``settings().full_audit`` milliseconds ago. Any other ledger is read from the entry after its stored proof. If time
+    runs out, ``complete`` is False, and the next run continues. A failure in one account is logged and counted, and the
+    next accounts are still audited. The run that reads the last wallet stores the sums of all wallets.
     """
     audited = Audited()
     reached, sums = audits.progress() or (Position(), Outstanding(now))
@@ -149,8 +149,8 @@ def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
     if proof.seq != wallet.entry_seq or proof.seq == 0:
         proof.follow(ledger())
     proof.compare(wallet)
-    # ``beyond`` has the number of the entry after the wallet's last one. Normally, a command wrote this entry after the
-    # wallet was read. If even a newer wallet does not count the entry, somebody has inserted it.
+    # ``beyond`` has the number of an entry that ``wallet`` does not count. Normally, a command wrote the entry after
+    # ``wallet`` was read. If the wallet is read again and still does not count the entry, somebody inserted the entry.
     if beyond and wallets.get(wallet.account_id).entry_seq < beyond[0]:
         proof.add_finding("inserted", beyond[0])
     return proof, wallet

@@ -141,8 +141,8 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
         return session
     report = session.counted(report)
     if not session.is_repriced_by(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
-        # The stored report has at least as many tokens, so this report only keeps the session alive. A report that does
-        # not fit the hold does not get here, even if it is a repeat: below, it tries (again) to raise the hold.
+        # The stored report has at least as many tokens, so this report only keeps the session alive. But if the tokens
+        # do not fit the hold, even a repeated report must go on to ``_raise_hold``.
         return active(session_id, store.keep_alive(user_id, session_id, now))
     return _raise_hold(session, report, actor or user_id, now)
 

@@ -74,9 +74,9 @@ def room_for(
 ) -> Room:
     """How many credits can be committed now. ``at`` is when the session or usage record began; None means now.
 
-    The snapshot may have old values of counters. If ``wanted`` does not fit them, the current values are read, so that
-    a refusal names exactly the limits that fail. ``stored`` is as in ``Allowance.bounds``. Raises what ``admit``
-    raises.
+    The snapshot may have old values of counters. If they leave less than ``wanted``, the current values are read, so
+    that a refusal names exactly the limits that ``wanted`` exceeds. ``stored`` is as in ``Allowance.bounds``. Raises
+    what ``admit`` raises.
     """
     admit(snapshot, now)
     allowance, began_at = snapshot.allowance, now if at is None else at
@@ -89,7 +89,7 @@ def room_for(
 
 
 def refusal(room: Room, required: int, **details: Any) -> InsufficientCredits | BudgetExceeded:
-    """The error to raise for ``required`` credits, which exceed the room. It names each limit that fails."""
+    """The error to raise if ``required`` credits exceed the room. It names each limit that they exceed."""
     failed = [
         {"limit": bound.name, "remainingCredits": bound.remaining, "requiredCredits": required}
         | ({} if bound.ends_at is None else {"resetsAt": iso(bound.ends_at)})
@@ -143,9 +143,9 @@ def commitments(
 
 
 def warn(spender: Spender, bounds: Collection[Bound], credits: int) -> None:
-    """Log a warning for each bound in which committing ``credits`` reached a new warning level.
+    """Log a warning for each bound that reached a new warning level when ``credits`` were committed.
 
-    If it reached several levels of a bound, only the highest is logged.
+    If a bound reached several levels at once, only the highest is logged.
     """
     for bound in bounds:
         level = bound.level_reached(credits)

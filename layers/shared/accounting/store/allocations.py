@@ -29,7 +29,6 @@ def page(account_id: AccountId, *, last: int, limit: int) -> list[Allocation]:
 
 
 def to_item(allocation: Allocation) -> Item:
-    """Convert an allocation to an item."""
     return {
         **keys.allocation(allocation.account_id, allocation.number),
         "number": allocation.number,
@@ -43,7 +42,6 @@ def to_item(allocation: Allocation) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item) -> Allocation:
-    """Convert an item to an allocation."""
     return Allocation(
         account_id=account_id,
         number=item["number"],

@@ -20,7 +20,6 @@ def put(key: ApiKey) -> list[Write]:
 
 
 def find(key_id: str) -> ApiKey | None:
-    """The key with this id, or None."""
     item = table.get(keys.api_key(key_id))
     return from_item(item) if item else None
 
@@ -111,7 +110,6 @@ def forget(key_id: str | None = None) -> None:
 
 
 def to_item(key: ApiKey) -> Item:
-    """Convert a key to an item; permissions become one JSON text."""
     return {
         **keys.api_key(key.id),
         **keys.api_key_of_owner(key.user_id, key.id, key.created_at),
@@ -130,7 +128,6 @@ def to_item(key: ApiKey) -> Item:
 
 
 def from_item(item: Item) -> ApiKey:
-    """Convert an item to a key."""
     return ApiKey(
         id=item["id"],
         user_id=item["user_id"],

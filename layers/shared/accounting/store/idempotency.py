@@ -1,4 +1,4 @@
-"""Idempotency records: the answer to a request, written in the same transaction as its effects."""
+"""Idempotency records: the answer to a request, written in the same transaction as the request's effects."""
 
 from typing import NamedTuple
 

@@ -226,7 +226,6 @@ def to_item(session: Session) -> Item:
 
 
 def from_item(item: Item) -> Session:
-    """Convert an item to a session."""
     return Session(
         user_id=item["user_id"],
         session_id=item["session_id"],
@@ -276,7 +275,6 @@ def _output_parts(usage: Usage) -> str:
 
 
 def _known_usage(item: Item) -> Usage | None:
-    """The usage by class: ``inputs``, ``tokens`` as the output, and the parts of the output."""
     inputs = _usage(item, "inputs")
     if inputs is None:
         return None

@@ -141,7 +141,7 @@ def _roles(role: str | None) -> tuple[str, ...]:
 def sync(described: Description, now: int) -> tuple[User, bool]:
     """Create or update the user as described. Return the user, and whether they are new.
 
-    If the description says nothing new, nothing is written. If several first requests of a user arrive at once, all
+    If the description says nothing new, nothing is written. If several requests of a new user arrive at once, all
     succeed. Raises UserErased if the user is erased and the description is not from a token, Conflict if other writers
     or throttling prevent every attempt, Unavailable if the table does not answer.
     """

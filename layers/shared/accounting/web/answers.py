@@ -7,9 +7,10 @@ from accounting.web.headers import headers
 
 
 def answer(event: Mapping[str, Any], status: int, own_headers: Mapping[str, str], body: str) -> dict[str, Any]:
-    """An answer with the common headers and ``own_headers``. The answer to ``HEAD`` has no body.
+    """An answer with the common headers and ``own_headers``.
 
-    Its ``Content-Length`` is the length of the body for ``GET``. Without this header, the gateway would send 0.
+    The answer to ``HEAD`` has no body. Its ``Content-Length`` is the length of the body that ``GET`` gets. Without this
+    header, the gateway would send 0.
     """
     sent = {**headers(), **own_headers}
     if event["httpMethod"] == "HEAD":

@@ -68,7 +68,6 @@ class LimitView(ResponseModel):
 
     @classmethod
     def of(cls, bound: Bound, required: int) -> Self:
-        """Build the response from a limit."""
         return cls(
             limit=bound.name,
             limit_credits=bound.limit,
@@ -88,7 +87,6 @@ class ReasonView(ResponseModel):
 
     @classmethod
     def of(cls, refusal: AccountingError) -> Self:
-        """Build the response from a refusal."""
         return cls(code=refusal.code, message=refusal.message, details=refusal.details)
 
 
@@ -111,7 +109,6 @@ class PreviewView(ResponseModel):
 
     @classmethod
     def of(cls, preview: Preview) -> Self:
-        """Build the response from a preview."""
         refusal, room, required = preview.refusal, preview.room, preview.required
         limits = []
         if room:
@@ -136,7 +133,8 @@ class PreviewView(ResponseModel):
 def spender_in(asked: AskPreview, caller: Caller, now: int) -> tuple[Spender, AccountingError | None]:
     """The spender that a request asks about, and the error if their API key would be refused, else None.
 
-    Raises Forbidden if the caller may not ask about this user or API key, UserNotFound, MemberNotFound, ApiKeyNotFound.
+    Raises Forbidden if the caller may not ask about this user or API key. Also raises UserNotFound, MemberNotFound and
+    ApiKeyNotFound.
     """
     user_id = _user_in(asked, caller)
     if user_id == caller.user_id and asked.key_id in (None, caller.key_id):
@@ -169,8 +167,8 @@ def _refusal_of(key: ApiKey, account_id: AccountId, now: int) -> AccountingError
 def _user_in(asked: AskPreview, caller: Caller) -> str:
     """The user that a request asks about.
 
-    Supervisors and administrators may ask about everybody, an organization's managers about its members, and others
-    only about themselves.
+    Supervisors and administrators may ask about everybody. An organization's owners and admins may ask about its
+    members. Other users may ask only about themselves.
     """
     if asked.user_id is None:
         return caller.user_id
@@ -191,7 +189,7 @@ def _user_in(asked: AskPreview, caller: Caller) -> str:
 def _member(organization_id: str, reference: str) -> str:
     """The id of the member with this id or e-mail address.
 
-    Raises MemberNotFound even if the user exists, so that a manager learns nothing about users who are not members.
+    Raises MemberNotFound even if the user exists, so that a caller learns nothing about users who are not members.
     """
     try:
         user_id = users.resolve(reference).user.id

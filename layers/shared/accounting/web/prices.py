@@ -158,7 +158,6 @@ class CardBody(RequestModel):
     tiers: Tiers | None = None
 
     def card(self) -> RateCard:
-        """The rates and tiers as the domain's values."""
         return _card(self.rates, self.tiers)
 
 
@@ -249,7 +248,6 @@ class _OrMisfit:
 
     @staticmethod
     def checked(value: object, handler: ValidatorFunctionWrapHandler) -> RuleBody | Misfit:
-        """The value as a rule, or its problems."""
         try:
             rule: RuleBody = handler(value)
         except ValidationError as invalid:

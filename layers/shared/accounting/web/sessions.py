@@ -50,7 +50,8 @@ class Heartbeat(ReportModel):
     """The usage of a stream so far: ``tokensGenerated``, ``usage``, or both.
 
     ``tokensGenerated`` counts output tokens if the session began with ``estimatedUsage``; otherwise, it counts all
-    tokens. If both are given, the output is the larger of ``tokensGenerated`` and the usage's output.
+    tokens. If a heartbeat has both ``tokensGenerated`` and ``usage``, the output is the larger of ``tokensGenerated``
+    and the output in ``usage``.
     """
 
     session_id: Identifier
@@ -186,7 +187,6 @@ class SessionView(ResponseModel):
 
     @classmethod
     def of(cls, session: Session) -> Self:
-        """Build the response from a session."""
         return cls(
             session_id=session.session_id,
             user_id=session.user_id,

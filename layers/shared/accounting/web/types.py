@@ -62,7 +62,7 @@ _UNRESERVED = _InSchema({"not": {"enum": sorted(RESERVED_NAMES)}})
 _UNRESERVED_USER = _InSchema({"not": {"enum": sorted(RESERVED_USER_IDS)}})
 _PLAIN = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
 _LINES = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
-"""The validators also refuse half of a surrogate pair. The patterns leave this out: UTF-8 cannot encode such a half."""
+"""The validators also refuse half of a surrogate pair. No pattern does, because UTF-8 cannot encode such a half."""
 _DATED = _InSchema({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
 
 
@@ -297,9 +297,9 @@ Operation = Annotated[
     _PLAIN,
     _UNRESERVED,
 ]
-"""What was done; for a service whose name begins with ``chat``, the model's id.
+"""What was done. If the service's name begins with ``chat``, this is the model's id.
 
-``usage/record`` accepts at most ``MAX_LABEL`` bytes from other services.
+For any other service, ``usage/record`` accepts at most ``MAX_LABEL`` bytes.
 """
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json), AfterValidator(_small)]
 Instant = Annotated[

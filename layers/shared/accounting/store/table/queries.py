@@ -94,7 +94,7 @@ def positions(index: str, part: Range, before: str | None, page_size: int) -> It
 def forward(index: str, pk: str, low: str, high: str, *, page_size: int | None = MAX_BATCH) -> Iterator[list[Item]]:
     """The items in a partition of an index with ``low < sort key <= high``, in ascending order, in batches.
 
-    Each item is read only once, even if the caller fails to handle it. A request to DynamoDB reads at most 1 MB and,
+    An item that the caller could not handle is not read again. A request to DynamoDB reads at most 1 MB and,
     unless ``page_size`` is None, at most ``page_size`` items.
     """
     names = keys.INDEX_KEYS[index]

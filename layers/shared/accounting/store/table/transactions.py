@@ -90,7 +90,7 @@ def check(key: Key, *, condition: str, values: Item | None = None) -> Action:
 
 
 def put_many(items: Sequence[Item]) -> None:
-    """Put items without a transaction and without conditions: only for data that the rest of the table can restore."""
+    """Put items without a transaction or conditions: only for data that can be rebuilt from other items."""
     for batch in batched(items, MAX_BATCH_WRITE, strict=False):
         _write_batch([{"PutRequest": {"Item": pack({"format": FORMAT, **item})}} for item in batch])
 
@@ -148,7 +148,8 @@ def update_one(
 def transact(writes: Sequence[Write]) -> None:
     """Write everything or nothing.
 
-    If conditions fail, raises the error of the first failed write that carries an error, or RuntimeError if none does.
+    If conditions fail, raises the error that ``refused`` makes, of the first failed write that has ``refused``. If no
+    failed write has ``refused``, raises RuntimeError.
     Raises Conflict if another transaction was in progress, Throttled if the table takes no more, Unavailable if the
     outcome is unknown.
     """
@@ -179,9 +180,9 @@ def transact(writes: Sequence[Write]) -> None:
 def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> Exception:
     """The error for a canceled transaction.
 
-    Throttled and Conflict take precedence over a failed condition. The condition may have failed only because another
-    attempt of the same request is in progress. After Throttled or Conflict, the caller reads again, and finds what this
-    attempt wrote.
+    Throttled and Conflict take precedence over a failed condition. Another attempt of the same request may be in
+    progress, and may have made the condition fail. After Throttled or Conflict, the caller reads again, and finds what
+    the other attempt wrote.
     """
     codes = {str(reason.get("Code")) for reason in reasons}
     if codes & THROTTLES:

@@ -2,10 +2,10 @@
 
 boto3's client supports every service and every option, which takes most of a request's processor time. ``Wire`` has
 only six of the client's methods, with the same arguments, the same exceptions, and the same answers except for
-ResponseMetadata. It is stricter in one respect: an answer that is cut short or has a wrong checksum is never returned.
-Such an answer counts as lost, so the request is repeated. If the last attempt gets such an answer too, it raises
-ConnectionClosedError. boto3 reads an answer that is cut short as an answer without an item. If all three attempts get a
-wrong checksum, boto3 returns the third answer.
+ResponseMetadata. ``Wire`` is stricter in one respect: it never returns an answer that is cut short or has a wrong
+checksum. Such an answer counts as lost, so the request is repeated. If the last attempt gets such an answer, too,
+``Wire`` raises ConnectionClosedError. boto3's client, in contrast, reads an answer that is cut short as an answer
+without an item. If all three attempts get a wrong checksum, boto3's client returns the third answer.
 
 Threads may share a wire.
 """
@@ -40,9 +40,10 @@ ThrottlingException TooManyRequestsException TransactionInProgressException
 REPEATED_CODES = frozenset(_CODES.split())
 """The codes that botocore's ``standard`` mode retries. A test compares both lists."""
 REPEAT_COST, TIMEOUT_COST = 5, 10
-"""What a retry, and a retry after a timeout, takes from botocore's quota of 500. An empty quota allows no retry.
+"""A retry takes 5 from botocore's quota of 500; after a timeout, a retry takes 10. An empty quota allows no retry.
 
-A call that succeeds gives a part back. If all calls fail, the quota is soon empty, and the retries stop.
+A call that succeeds gives back what its last retry took, or 1 if it was not retried. If all calls fail, the quota is
+soon empty, and the retries stop.
 """
 
 
@@ -151,7 +152,10 @@ def _answer(operation: str, reply: Reply, url: str) -> dict[str, Any]:
 
 
 def _refusal(operation: str, status: int, found: dict[str, Any]) -> Exception:
-    """The ClientError for an error of DynamoDB, with the error's fields. Without a code, the status is the code."""
+    """The ClientError for an error of DynamoDB, with the error's fields.
+
+    If the error has no code, the HTTP status becomes the code.
+    """
     from botocore.exceptions import ClientError
 
     code = str(found.pop("__type", status)).split(":", 1)[0].rpartition("#")[2]
