@@ -82,7 +82,7 @@ def test_every_part_is_on_the_page(measured: Tables, results: Tables) -> None:
     ],
 )
 def test_no_row_is_missing(measured: Tables, results: Tables, section: str) -> None:
-    """The rows are compared in any order, because the order of a profile's rows may vary."""
+    """The rows are compared in any order, because "Where the time goes" sorts its rows by measured time."""
     if section == "Statistics by records":  # its rows are named after the sizes, which are scaled
         assert [row[0] for row in measured[section]] == ["10", "100", "1,000"]
     else:
@@ -121,7 +121,7 @@ def test_the_hot_users_wallet_adds_up(measured: Tables) -> None:
         assert wallet == "right", workers
 
 
-def test_the_shares_of_a_profile_add_up(measured: Tables) -> None:
+def test_each_operations_shares_of_time_add_up(measured: Tables) -> None:
     shares = [[int(cell.removesuffix(" %")) for cell in row[1:]] for row in measured["Where the time goes"]]
 
     for operation in zip(*shares, strict=True):
