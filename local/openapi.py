@@ -86,7 +86,7 @@ def _place(path_and_item: tuple[str, Json]) -> tuple[int, int]:
 
 
 def _parts() -> Iterator[Json]:
-    """Yield one document of all functions without a router. Then yield Powertools' document of each other function."""
+    """Yield one document for the functions without a router, and one of Powertools for each function with a router."""
     yield {"paths": paths_without_a_router(), "components": {"schemas": {"Error": ERROR, "Health": HEALTH}}}
     for api in apis().values():
         made = _plain(

@@ -82,7 +82,7 @@ def test_every_part_is_on_the_page(measured: Tables, results: Tables) -> None:
     ],
 )
 def test_no_row_is_missing(measured: Tables, results: Tables, section: str) -> None:
-    """The rows are compared in any order, because the order of a profile's rows may vary."""
+    """The rows are compared in any order, because the order of the rows in "Where the time goes" may vary."""
     if section == "Statistics by records":  # its rows are named after the sizes, which are scaled
         assert [row[0] for row in measured[section]] == ["10", "100", "1,000"]
     else:
@@ -121,7 +121,7 @@ def test_the_hot_users_wallet_adds_up(measured: Tables) -> None:
         assert wallet == "right", workers
 
 
-def test_the_shares_of_a_profile_add_up(measured: Tables) -> None:
+def test_each_operations_shares_of_time_add_up(measured: Tables) -> None:
     shares = [[int(cell.removesuffix(" %")) for cell in row[1:]] for row in measured["Where the time goes"]]
 
     for operation in zip(*shares, strict=True):
@@ -170,7 +170,7 @@ def test_everything_is_measured_in_full_at_scale_1_or_without_a_scale(
     assert growing((0, 1_000, 10_000)) == [0, 1_000, 10_000]
 
 
-def test_a_small_scale_keeps_the_minimum_and_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scaled_counts_keep_their_minimum_and_scaled_sizes_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCALE", SCALE)
 
     assert [scaled(count, least=2) for count in (0, 1, 9, 350, 1_000)] == [0, 1, 2, 4, 10]

@@ -306,7 +306,7 @@ def test_a_counter_outlives_every_session_that_can_count_in_it() -> None:
 
 
 @pytest.mark.parametrize("window", ["day", "total"])
-def test_settling_a_session_whose_counter_is_gone_creates_a_complete_counter(
+def test_settling_a_session_whose_counter_is_gone_creates_a_counter_with_all_attributes(
     window: str, dynamodb: Any, table_name: str
 ) -> None:
     budget("member:u1", 10, window=window)

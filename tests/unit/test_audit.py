@@ -189,7 +189,7 @@ def test_a_proof_adds_up_the_entries_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize(("available", "stated"), [(5, 6), (-1, -1)])
-def test_sums_do_not_explain_an_entry_that_states_other_or_negative_sums(available: int, stated: int) -> None:
+def test_a_wrong_or_negative_sum_in_an_entry_is_found(available: int, stated: int) -> None:
     entry = Entry(ACCOUNT, 1, "merge", 0, 0, stated, 0, 0, NOW, "boss")
 
     assert not LedgerSums(available=available).explains(entry)

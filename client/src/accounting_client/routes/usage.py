@@ -157,10 +157,10 @@ def record_usage(  # noqa: PLR0913 - the fields of the request, by keyword
 ) -> Call[Recorded]:
     """Record an event of the caller.
 
-    ``deduct`` says whether the event's credits are taken. By default, the service's parameter ``UsageRecordDeducts``
+    ``deduct`` says whether the event's credits are taken. By default, the stack's parameter ``UsageRecordDeducts``
     decides.
 
-    The event costs ``credits``, or what ``usage`` of ``model_id`` costs at the service's price. ``usage`` is in
+    The event costs ``credits``, or what ``usage`` costs at the current price of ``model_id``. ``usage`` is in
     canonical form or, with ``usage_format`` (such as ``openai``), the provider's own object. A repeat with the same
     ``idempotency_key`` records nothing more. By default, each call gets a new key. ``account_id`` is the account
     that pays, by default the caller's own. ``run_id`` is a run of this account.

@@ -139,11 +139,11 @@ class Proof:
             self.add_finding("wallet", wallet.entry_seq)
 
     def drift(self, wallet: Wallet) -> int:
-        """The largest of these errors in credits, without its sign.
+        """The largest error in credits, without its sign.
 
-        The errors are the difference between each number of the wallet and the ledger's sum, and the
-        ``LedgerSums.drift`` of the wallet's numbers and of the ledger's sums. If part of the ledger is ``unread``, the
-        result is 0, because the wallet includes entries that the sums lack.
+        A number of the wallet can differ from the ledger's sum. In addition, the numbers of the wallet or the ledger's
+        sums can have a ``LedgerSums.drift``. If part of the ledger is ``unread``, the result is 0, because the wallet
+        includes entries that the sums lack.
         """
         if self.unread:
             return 0

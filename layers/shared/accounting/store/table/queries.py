@@ -94,8 +94,8 @@ def positions(index: str, part: Range, before: str | None, page_size: int) -> It
 def forward(index: str, pk: str, low: str, high: str, *, page_size: int | None = MAX_BATCH) -> Iterator[list[Item]]:
     """The items in a partition of an index with ``low < sort key <= high``, in ascending order, in batches.
 
-    An item that the caller could not handle is not read again. A request to DynamoDB reads at most 1 MB and,
-    unless ``page_size`` is None, at most ``page_size`` items.
+    Each item is read once, even if the caller leaves it in the partition. A request to DynamoDB reads at most 1 MB
+    and, unless ``page_size`` is None, at most ``page_size`` items.
     """
     names = keys.INDEX_KEYS[index]
     found = _query(names, pk, low, high, page_size, IndexName=index, ScanIndexForward=True)
