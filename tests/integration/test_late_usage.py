@@ -200,7 +200,7 @@ def test_of_concurrent_late_requests_only_one_settles(user: MakeUser) -> None:
     assert assert_books_balance("u1").charged == settled[0].settled.credits
 
 
-def test_late_usage_takes_2_round_trips_and_at_most_14_units(user: MakeUser, calls: Calls) -> None:
+def test_late_usage_takes_2_round_trips_and_at_most_14_write_units(user: MakeUser, calls: Calls) -> None:
     user()
     open_and_sweep(3_000)
     calls.reset()

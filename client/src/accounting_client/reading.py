@@ -23,7 +23,7 @@ class Misread(ValueError):
 
 
 def json_in(content: bytes) -> Any:
-    """Return the JSON of an answer. Raises Misread for anything else.
+    """Return the JSON of an answer. Raises Misread if the answer is not JSON.
 
     NaN and infinity are not JSON. Texts with half a surrogate pair are refused, because UTF-8 cannot encode them.
     """

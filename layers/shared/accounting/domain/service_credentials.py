@@ -1,7 +1,7 @@
 """Service credentials: what a service may do for users, and which of its secrets are valid.
 
-A credential has one current secret. After a rotation, one older secret stays valid for a while. Each secret has a
-generation, a number that no later secret gets. Only the SHA-256 of a secret is stored.
+A credential has one current secret. After a rotation, one older secret stays valid for a while. The secrets are
+numbered from 1; a secret's number is its generation. Only the SHA-256 of a secret is stored.
 """
 
 import hmac

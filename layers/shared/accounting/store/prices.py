@@ -33,7 +33,7 @@ def card_at(model_id: str, now: int, variant: str | None = None) -> RateCard:
 
 
 def price_at(model_id: str, now: int, variant: str | None = None) -> tuple[PriceRule | None, RateCard]:
-    """The model's rule in force at ``now``, or None, and its rates. Raises the errors of ``card_at``."""
+    """The model's rule in force at ``now``, or None, and the model's rates. Raises the errors of ``card_at``."""
     rules = _cache.get(model_id, now)
     return rule_in_force(rules, now), _card(model_id, rules, now, variant)
 
