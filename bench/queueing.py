@@ -3,8 +3,8 @@
 Requests come at random (Poisson) and do what `initialize` does: read, decide, write one transaction. DynamoDB takes
 ``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction, on average. The times have a gamma
 distribution of shape ``SHAPE``. A transaction locks the wallet for ``LOCKED`` seconds. A transaction that meets the
-lock gets `TransactionConflict`. If the wallet has changed since it was read, the transaction is refused with the new
-wallet. Each attempt of a transaction takes write units from the wallet's partition, which has
+lock gets `TransactionConflict`. If the wallet has changed since it was read, the transaction is refused, and the
+refusal contains the new wallet. Each attempt of a transaction takes write units from the wallet's partition, which has
 ``PARTITION_UNITS_A_SECOND`` write units a second. If too few write units are left, the attempt is throttled and not
 billed. Any other attempt is billed, even if it is refused. Pauses and time limits are the service's own
 (`operations/turns.py` and `operations/commit.py`). Change the assumed times to see their effect.

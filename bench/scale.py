@@ -31,6 +31,6 @@ def scaled(count: int, least: int = 1) -> int:
 
 
 def growing(counts: Sequence[int]) -> list[int]:
-    """Return how much of each of the rising counts to measure. Each result is greater than the one before."""
+    """Return the scaled counts. ``counts`` must rise, and each result is greater than the one before."""
     _, *found = accumulate(counts, lambda last, count: scaled(count, last + 1), initial=0)
     return found

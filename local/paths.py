@@ -12,7 +12,7 @@ DOCUMENT = FUNCTIONS / "docs/openapi.json"
 REFERENCE = ROOT / "docs/reference"
 BIN = ROOT / ".venv/bin"
 
-# A folder for generated files and installed programs. Nothing in it is a source.
+# A folder for generated files and installed programs. It contains no source code of the project.
 LOCAL = ROOT / ".local"
 BUILDS = LOCAL / "builds"
 EMULATOR_PYTHON = LOCAL / "ministack/bin/python"

@@ -244,7 +244,7 @@ def test_closing_settles_an_async_session_that_is_still_opening() -> None:
 UNHELD: dict[str, Any] = {"estimated_usage": {"outputTokens": 100}, "on_unreachable": "allow"}
 
 
-def test_a_session_does_not_begin_without_a_hold_after_the_client_is_closed() -> None:
+def test_a_session_that_may_begin_without_a_hold_does_not_begin_after_the_client_is_closed() -> None:
     service, entered = Service(), threading.Event()
     raised: list[str] = []
 
@@ -267,7 +267,7 @@ def test_a_session_does_not_begin_without_a_hold_after_the_client_is_closed() ->
     assert (service.open, len(service.settled)) == (set(), 1)
 
 
-def test_an_async_session_does_not_begin_without_a_hold_after_the_client_is_closed() -> None:
+def test_an_async_session_that_may_begin_without_a_hold_does_not_begin_after_the_client_is_closed() -> None:
     service = Service()
 
     async def handle(request: httpx.Request) -> httpx.Response:

@@ -120,7 +120,7 @@ NOT_READ = {"page", "problems"}
 It follows cursors, so it needs no ``page``. An import with ``problems`` is refused, and the error names them.
 """
 ONLY_IN_THE_VIEW = {"ClosedView": {"role"}, "ProblemView": {"field", "index"}}
-"""For each view, which is a model of the service's answers: the fields that the client's dataclass lacks.
+"""Fields of views (the service's models of its answers) that the client's dataclasses lack, besides NOT_READ.
 
 The service never sends the ``role`` of a ``ClosedView``, and sends a ``ProblemView`` only in an error.
 """

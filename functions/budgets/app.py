@@ -65,8 +65,8 @@ def list_budgets(
 ) -> BudgetsView:
     """List an account's budgets. Members see the budgets that limit them.
 
-    The account's owners and admins see all budgets, and so do the platform's administrators. With ``userId``, they see
-    only the budgets that limit this user.
+    The account's owners and admins, and the platform's administrators, see all budgets. With ``userId``, they see only
+    the budgets that limit this user.
     """
     found, position = budgets.page(
         account_id, by=_requester(), user_id=user_id, after=subject_in(cursor), limit=limit, now=clock()

@@ -49,7 +49,8 @@ class RotateService(RequestModel):
 
     ``overlapHours`` is 24 by default; with 0, only the new secret is valid. ``keep`` says which older
     secret stays valid: ``current`` (the default) is the newest secret before this rotation, and ``previous`` is the
-    secret before ``current``. If the answer with ``current`` was lost, send ``previous``, which must still be valid.
+    secret before ``current``. If the answer that showed the secret ``current`` was lost, send ``previous``: this keeps
+    the secret that the service still uses. That secret must still be valid.
     """
 
     overlap_hours: OverlapHours | None = None

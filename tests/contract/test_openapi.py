@@ -77,7 +77,9 @@ def test_the_document_is_valid_openapi() -> None:
 
 def test_the_committed_document_matches_the_code() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == text(), "stale: `make openapi` writes it anew"
-    assert not DOCUMENT.is_symlink(), "on a system without symbolic links, a checkout writes the target's path instead"
+    assert not DOCUMENT.is_symlink(), (
+        "on a system without symbolic links, Git checks out a link as a file that contains only the target's path"
+    )
 
 
 def test_the_only_copy_of_the_document_is_in_the_folder_of_the_docs_function() -> None:

@@ -121,7 +121,7 @@ def test_the_hot_users_wallet_adds_up(measured: Tables) -> None:
         assert wallet == "right", workers
 
 
-def test_the_shares_of_a_profile_add_up(measured: Tables) -> None:
+def test_each_operations_shares_of_time_add_up(measured: Tables) -> None:
     shares = [[int(cell.removesuffix(" %")) for cell in row[1:]] for row in measured["Where the time goes"]]
 
     for operation in zip(*shares, strict=True):

@@ -238,4 +238,4 @@ def test_a_session_that_empties_the_first_lot_costs_at_most_22_units(user: MakeU
 
     settling.finalize("u1", "s", 2_000, success=True, now=NOW)
     assert calls.round_trips == 2
-    assert calls.write_units <= 13
+    assert calls.write_units <= 22 - 9

@@ -1,7 +1,7 @@
-"""Members who left or were disabled, and revoked API keys, cannot begin anything new after 30 seconds.
+"""30 seconds after a member left or was disabled, or an API key was revoked, the caller cannot begin anything new.
 
-Their open sessions are still settled on the organization's account. The organization's statistics keep the members'
-usage.
+The caller's open sessions are still settled on the organization's account. The organization's statistics keep the
+members' usage.
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ def test_a_batch_has_as_many_records_as_the_limit_of_written_items_allows(kinds:
 
 
 def items(batch: list[UsageRecord]) -> int:
-    """Return how many items are written to count a batch: one for each slot of five minutes, and one for each sum."""
+    """Return how many items the counting of a batch writes: one for each slot of five minutes, and one for each sum."""
     return len({slot(each) for each in batch}) + len({place for each in batch for place in places(each, 0)})
 
 
@@ -242,7 +242,7 @@ def test_users_rank_by_credits() -> None:
 
 
 @pytest.mark.parametrize("names", [["a", "b", "c"], ["\U0001f600" * 9, 'quoted "', "\\", "é"], ["x" * 300]])
-def test_the_size_of_names_is_their_size_as_json(names: list[str]) -> None:
+def test_a_response_shows_the_names_whose_json_fits_into_the_limit(names: list[str]) -> None:
     shown = {name: 10**number for number, name in enumerate(names)}
     whole = len(json.dumps(shown, separators=(",", ":")))
 

@@ -65,7 +65,7 @@ class TaskHold(Hold):
 
     def wake(self) -> None:
         self._woken.set()
-        with suppress(RuntimeError):  # without a running loop, no task can start; the next call tries again
+        with suppress(RuntimeError):  # without a running loop, no task can start; the next `wake` tries again
             self._begin_beating()
 
     def _begin_beating(self) -> None:

@@ -129,8 +129,8 @@ class PriceImport:
 class Prices:
     """A page of the prices in force, sorted by model.
 
-    ``default_price`` is the price of a model that has neither a rule in force nor a built-in price: credits for 1,000
-    tokens. It is None if the service refuses such models.
+    ``default_price``, in credits for 1,000 tokens, is the price of a model that has neither a rule in force nor a
+    built-in price. It is None if the service refuses such models.
     """
 
     models: tuple[PriceRule, ...]

@@ -157,7 +157,7 @@ def record_usage(  # noqa: PLR0913 - the fields of the request, by keyword
 ) -> Call[Recorded]:
     """Record an event of the caller.
 
-    ``deduct`` says whether the event's credits are taken. By default, the service's parameter ``UsageRecordDeducts``
+    ``deduct`` says whether the event's credits are taken. By default, the stack's parameter ``UsageRecordDeducts``
     decides.
 
     The event costs ``credits``, or what ``usage`` costs at the current price of ``model_id``. ``usage`` is in

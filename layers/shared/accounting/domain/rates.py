@@ -186,7 +186,7 @@ def rounded_up(amount: int) -> int:
 
 
 RATE_NAMES = {"requests": "request", "web_searches": "web_search"}
-"""The name of the rate, for each count whose rate has another name."""
+"""The name of the rate of each count, where it differs from the name of the count."""
 
 _PER_THOUSAND = ("requests", "web_searches")
 

@@ -14,7 +14,7 @@ class Series(NamedTuple):
     """Credits by day.
 
     ``names`` maps each name to its credits by day; the name with the most credits comes first. ``other`` has the
-    remaining credits: those of names that are not shown separately, and those without a name.
+    remaining credits: the credits of names that are not shown separately, and the credits without a name.
 
     A day is a text like 2026-11-30. Days without credits are left out.
     """

@@ -6,8 +6,9 @@ rules prevent them from pushing other names out of an answer about one day:
 - A name ranks by its **merit**, not by all of its credits. A record adds its credits to the merit of its service and of
   its model. But on each day, a user's records give merit only to the first ``MAX_NAMES_OF_USER`` services and the first
   ``MAX_NAMES_OF_USER`` models that the user used.
-- The services in an answer take at most ``MAP_BYTES`` of JSON, and so do the models. Names longer than
-  ``MAX_NAME_BYTES`` have no merit, so that one user's names with merit cannot fill an answer.
+- The services in an answer take at most ``MAP_BYTES`` of JSON. The models in an answer also take at most
+  ``MAP_BYTES``. Names longer than ``MAX_NAME_BYTES`` have no merit, so that one user's names with merit cannot fill an
+  answer.
 
 The sums of a name are exact, whether it has merit or not. In an answer about several days, one user can give merit
 to more names, because the first rule applies to each day separately. It cannot apply to several days together, because

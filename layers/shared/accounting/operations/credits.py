@@ -166,8 +166,8 @@ class AllocationPage(NamedTuple):
 def list_allocations(wallet: Wallet, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
     """A page of an account's grants.
 
-    The first grant on the page is number ``last``. If ``last`` is None, the page begins after the ``skip``
-    newest grants.
+    ``last`` is the number of the page's newest grant, which comes first. If ``last`` is None, the page begins after the
+    ``skip`` newest grants.
     """
     last = wallet.allocations - skip if last is None else min(last, wallet.allocations)
     page = allocations.page(wallet.account_id, last=last, limit=limit)

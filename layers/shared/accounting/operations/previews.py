@@ -46,8 +46,8 @@ def preview(
         return Preview(spender, estimate.credits, buffered, refusal=refused)
     snapshot = spending.read(spender)
     try:
-        # A preview needs the current counters. `room_for` reads them only if the wanted credits do not fit into the
-        # room. UNLIMITED credits never fit.
+        # The snapshot may have old counters, but a preview needs the current ones. `room_for` reads them only if more
+        # credits are wanted than the snapshot leaves. No snapshot leaves UNLIMITED credits.
         room = spending.room_for(UNLIMITED, snapshot, now=now)
     except Invalid:
         raise

@@ -1,1 +1,1 @@
-"""Reads and writes the table. Only this package knows the table's keys and attributes, and DynamoDB."""
+"""Reads and writes the DynamoDB table. Only this package defines the table's keys and attributes."""

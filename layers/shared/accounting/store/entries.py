@@ -14,8 +14,8 @@ _FIELDS = tuple(name for name in Entry._fields if name not in ("account_id", "se
 def put(entry: Entry) -> Write:
     """Add an entry. The write is refused if the entry's number is taken, but carries no error for that.
 
-    A concurrent command that takes the number also changes the wallet. The wallet's write, in the same transaction as
-    this one, is then refused with an error. If only the entry's write is refused, the code has a defect.
+    A concurrent command that takes the number also changes the wallet. So our transaction's write of the wallet is
+    refused too, and that write carries an error. If only the entry's write is refused, the code has a defect.
     """
     return Write(table.put(to_item(entry), condition="attribute_not_exists(pk)"))
 
