@@ -2,7 +2,7 @@
 # installed.
 
 .DEFAULT_GOAL := help
-.PHONY: run stop demo token example openapi reference test test-tools simulate mutate bench check format build deploy restore rerate lock ready clean help
+.PHONY: run stop demo token example openapi reference test test-fuzz test-tools simulate mutate bench check format build deploy restore rerate lock ready clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -56,6 +56,9 @@ compiled: ready
 
 test: compiled ## Run the service's tests: unit, contract, integration, simulation, end to end, client (ARGS="tests/unit": some)
 	$(BIN)/pytest --numprocesses 4 --dist loadgroup $(ARGS)
+
+test-fuzz: ready ## Send generated requests, valid and invalid, to every route of a service on a local AWS
+	$(BIN)/pytest -p schemathesis tests/fuzz $(ARGS)
 
 test-tools: ready ## Run the tests of the tools: documented commands, benchmarks, local AWS, the API's page in a browser, LiteLLM
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/documentation tests/browser tests/gateways tests/local $(ARGS)

@@ -24,7 +24,8 @@ at most once.
 GATEWAY_ERRORS = {
     "INTERNAL_ERROR": "A defect in the service. Each change was made completely or not at all. "
     "The service's log has the cause under the answer's `requestId`.",
-    "RATE_LIMITED": "Too many requests arrived, in all or from the caller's address. Nothing was done.",
+    "RATE_LIMITED": "Too many requests arrived, from all callers together or from the caller's address. "
+    "Nothing was done.",
     "TIMEOUT": "The gateway got no answer within 29 seconds. Whether the request was carried out is unknown.",
 }
 """The meaning of the codes that have no error class."""
@@ -104,7 +105,7 @@ METRICS = {
         "It is above 0 for a day: a deployment was only half rolled back, or an old auditor still runs.",
     ),
     "AuditFailures": (
-        "Wallets that the auditor could not read. The log has the reason.",
+        "Wallets that the auditor could not check because of an error. The log has the reason.",
         "It is above 0 in two consecutive runs.",
     ),
     "Contention": (

@@ -38,13 +38,14 @@ def test_make_help_names_the_most_important_targets(project: Project, documentat
 
 
 def test_make_test_runs_the_selected_tests(project: Project, documentation: Documentation) -> None:
-    """`.ci/run` runs `make test` and `make test-tools` in full. This test cannot: it is part of `make test-tools`."""
-    assert (ROOT / ".ci/run").read_text().endswith("\nmake test\nexec make test-tools\n")
-    for command in ("make test", "make test-tools"):
+    """`.ci/run` runs all tests. This test cannot: it is part of `make test-tools`."""
+    assert (ROOT / ".ci/run").read_text().endswith("\nmake test\nmake test-fuzz\nexec make test-tools\n")
+    for command in ("make test", "make test-fuzz", "make test-tools"):
         documentation.line(command)
 
     assert re.search(r"\d+ passed", project.type(documentation.line('make test ARGS="tests/unit -k pricing"')))
     assert re.search(r"\d+ passed", project.type('make test-tools ARGS="-k private"'))
+    assert re.search(r"\d+ tests collected", project.type("make test-fuzz ARGS=--collect-only"))
 
 
 @pytest.mark.parametrize("command", ["make format", "make check", "make openapi", "make reference"])

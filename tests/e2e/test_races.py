@@ -49,7 +49,7 @@ def _without(answers: list[httpx.Response], name: str) -> list[dict[str, object]
     return [{key: value for key, value in answer.json().items() if key != name} for answer in answers]
 
 
-def test_if_the_credits_cover_ten_sessions_exactly_ten_of_32_begin(service: Stack, people: People) -> None:
+def test_exactly_ten_of_32_sessions_begin_if_the_credits_cover_ten(service: Stack, people: People) -> None:
     person = people(credits=20)
 
     def initialize(number: int) -> httpx.Response:

@@ -446,7 +446,7 @@ def test_recent_shows_a_users_sessions_in_pages(busy: Person, people: People) ->
     assert [_numbers(page, busy) for page in pages] == [[5, 4], [3, 2], [1]]
 
 
-def test_recent_shows_sessions_with_chosen_ids_and_with_uuid7s_newest_first(people: People) -> None:
+def test_recent_shows_sessions_newest_first_if_only_some_ids_are_uuid7s(people: People) -> None:
     person, supervisor = people(credits=100), people("supervisor")
     ids = [person.open(session_id=uuid7(clock()) if number % 2 else None) for number in range(6)]
     assert person.finalize(ids[1], 0).is_success

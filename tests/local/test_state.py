@@ -156,7 +156,7 @@ def test_changes_are_saved_automatically_and_reads_cause_no_save(tmp_path: Path)
         make_table(aws, "things")
         put(aws, "one")
         assert until(lambda: len(saves(tmp_path)) == 1 and saves(tmp_path)[0].name.isdecimal())
-        time.sleep(3)  # until the pause after the save is over: 2 seconds if the save was quick
+        time.sleep(3)  # longer than the pause between two saves, which is 2 seconds after a quick save
         (before,) = saves(tmp_path)
         for _ in range(3):
             items_in(aws, "things")

@@ -29,7 +29,7 @@ STALE_SECONDS = 3600
 RETRY_SECONDS = (0.1, 1, 30, 900, 4500)
 APPOINTMENT_SECONDS = 900
 LATENESS_SECONDS = 0.3
-"""A pause of ``APPOINTMENT_SECONDS`` or more ends at a multiple of ``APPOINTMENT_SECONDS``, or up to this much later.
+"""A pause of ``APPOINTMENT_SECONDS`` or more ends at a multiple of this time, or up to ``LATENESS_SECONDS`` later.
 
 Sweeps begin at such times, too, so clients and sweeps often act at the same time.
 """

@@ -75,9 +75,10 @@ def test_a_missing_or_wrong_variable_and_a_refused_token_are_explained(running: 
         tokens.accepted_token("", "user")
     with pytest.raises(Refused, match="ROLE must be user, supervisor or admin, not boss"):
         tokens.accepted_token("alice", "boss")
+    # The service refuses a token of the user "all", because no user may have this id.
     running[:] = [httpx.Response(401, text='{"code": "TOKEN_INVALID"}')]
     with pytest.raises(Refused, match="does not accept a token of all: 401"):
-        tokens.accepted_token("all", "user")  # no user may have the id "all"
+        tokens.accepted_token("all", "user")
 
 
 def test_if_the_service_is_not_running_the_program_says_so(

@@ -131,7 +131,7 @@ def test_credits_live_until_their_expiry_and_not_a_millisecond_longer() -> None:
     assert [e.credits for e in decisions.expire(book.wallet, cause=because(NOW + HOUR)).entries] == [-10]
 
 
-def test_a_wallet_is_due_again_when_its_next_lot_expires() -> None:
+def test_a_wallet_is_due_for_the_sweeper_again_when_its_next_lot_expires() -> None:
     book = Book(("soon", 10, NOW + HOUR), ("late", 10, NOW + 2 * HOUR))
 
     assert book.wallet.due_at == NOW + HOUR
@@ -139,7 +139,7 @@ def test_a_wallet_is_due_again_when_its_next_lot_expires() -> None:
     assert decisions.expire(book.wallet, cause=because(NOW + 2 * HOUR)).wallet.due_at is None
 
 
-def test_a_wallet_without_lots_is_not_due() -> None:
+def test_a_wallet_without_lots_is_not_due_for_the_sweeper() -> None:
     assert decisions.set_available(Wallet(ACCOUNT), 0, expires_at=NOW + DAY, cause=because()).wallet.due_at is None
 
 
@@ -151,7 +151,7 @@ def test_a_change_of_members_or_budgets_makes_commands_in_progress_decide_again(
     assert decisions.with_new_terms(wallet, more_budgets=-1).budgets == 2
 
 
-def test_the_wallet_of_a_closed_organization_is_due_until_it_is_empty() -> None:
+def test_the_wallet_of_a_closed_organization_is_due_for_the_sweeper_until_it_is_empty() -> None:
     lot = Lot(1, 10, NOW + DAY, NOW)
     wallet = Wallet(organization("o1"), version=4, lots=(lot,), granted=10)
 

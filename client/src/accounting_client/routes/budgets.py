@@ -133,9 +133,9 @@ def begin_run(
 
 
 def run(account_id: str, run_id: str) -> Call[Run]:
-    """A run with its sums. The user who made the run can read it, and so can those who manage the account.
+    """A run with the credits that it spent on each model, and its metadata.
 
-    Raises AccountNotFound, RunNotFound.
+    The user who made the run can read it, and so can those who manage the account. Raises AccountNotFound, RunNotFound.
     """
     return get(path("/api/runs/{}/{}", account_id, identifier(run_id)), Run)
 

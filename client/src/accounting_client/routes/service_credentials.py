@@ -95,7 +95,7 @@ def rotate_service_credential(
     """Make a new secret. The current one stays valid for ``overlap_hours`` more, by default 24.
 
     If the answer is lost, the repeat cannot show the secret: ``credential`` is None. Rotate again with
-    ``keep="previous"``, which keeps the secret that the service still uses. Raises ServiceCredentialNotFound,
+    ``keep="previous"``, which keeps the secret that your service still uses. Raises ServiceCredentialNotFound,
     IdempotencyConflict.
     """
     body = json_fields(overlap_hours=overlap_hours, keep=keep)

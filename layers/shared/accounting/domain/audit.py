@@ -141,9 +141,9 @@ class Proof:
     def drift(self, wallet: Wallet) -> int:
         """The largest error in credits, without its sign.
 
-        A number of the wallet can differ from the ledger's sum. In addition, the numbers of the wallet or the ledger's
-        sums can have a ``LedgerSums.drift``. If part of the ledger is ``unread``, the result is 0, because the wallet
-        includes entries that the sums lack.
+        An error is the difference between a number of the wallet and the same number in the ledger's sums, or the
+        ``LedgerSums.drift`` of the wallet's numbers or of the ledger's sums. If part of the ledger is ``unread``, the
+        result is 0, because the wallet includes entries that the sums lack.
         """
         if self.unread:
             return 0

@@ -86,7 +86,7 @@ class Route:
         return self.rule.split("/")[2]
 
     def unknown_body(self, event: APIGatewayProxyEvent) -> list[str]:
-        """The fields for which a request is refused: all fields of its body, if the route takes no body.
+        """The fields in the body for which a request is refused: all fields, unless the route is a GET or takes a body.
 
         Raises Invalid if the body is not JSON.
         """

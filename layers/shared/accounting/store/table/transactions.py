@@ -148,8 +148,8 @@ def update_one(
 def transact(writes: Sequence[Write]) -> None:
     """Write everything or nothing.
 
-    If conditions fail, raises the error that ``refused`` makes, of the first failed write that has ``refused``. If no
-    failed write has ``refused``, raises RuntimeError.
+    If conditions fail, raises the error of the first failed write that has ``refused``. If no failed write has
+    ``refused``, raises RuntimeError.
     Raises Conflict if another transaction was in progress, Throttled if the table takes no more, Unavailable if the
     outcome is unknown.
     """
