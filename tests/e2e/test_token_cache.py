@@ -9,7 +9,7 @@ import pytest
 
 from accounting.web.caller import CLOCK_LEEWAY_SECONDS
 from tests.e2e.client import MODEL, SECURITY_HEADERS, Person, assert_refused, described, new_id, with_key
-from tests.e2e.test_logs import lines_since
+from tests.e2e.test_logs import Line, of_request
 
 if TYPE_CHECKING:
     import httpx
@@ -35,6 +35,7 @@ def test_a_token_that_expires_in_the_gateways_cache_is_refused(
     service: Stack, people: People, http: httpx.Client, token: Mint
 ) -> None:
     people()  # starts the functions, so that the short-lived token need not wait for them
+    since = int(time.time() * 1000)
     person, ends_at = _about_to_expire(http, token)
     time.sleep(max(0.0, ends_at - time.time()) + 0.2)
     opened = {"sessionId": "late", "modelId": MODEL, "estimatedTokens": 1}
@@ -42,9 +43,10 @@ def test_a_token_that_expires_in_the_gateways_cache_is_refused(
     for answer in (person.get("credits/balance"), person.post("streaming-sessions/initialize", opened)):
         assert_refused(answer, 401, "TOKEN_EXPIRED", "The access token has expired")
         assert answer.headers["www-authenticate"] == "Bearer"
-    lines = [line.json() for line in lines_since(service)]
-    asked = [line for line in lines if line.get("message") == "allowed" and line.get("user_id") == person.id]
-    assert len(asked) == 1, "the authorizer must allow the token only once: the gateway caches the answer"
+        lines, requests = of_request(service, answer, since)
+        assert [request["status"] for request in requests] == [401], "the function refuses the token"
+    allowed = [line for line in map(Line.json, lines) if line.get("message") == "allowed"]
+    assert [line["user_id"] for line in allowed].count(person.id) == 1, "the gateway caches the authorizer's answer"
 
 
 def test_a_token_is_accepted_within_the_leeway_and_refused_after_it(
