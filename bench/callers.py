@@ -40,7 +40,10 @@ HEADER = ["call", "accounted ms", "by hand ms", "own ms"]
 
 
 class Call(NamedTuple):
-    """The same call without accounting, accounted by hand, and with the wrapper. The last two return CPU seconds."""
+    """The same call without accounting, accounted by hand, and with the wrapper.
+
+    ``by_hand`` and ``accounted`` return the CPU seconds that they took.
+    """
 
     plain: Callable[[], object]
     by_hand: Callable[[], float]

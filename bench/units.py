@@ -19,7 +19,10 @@ WRITE_UNIT_BYTES = 1024
 
 @dataclass
 class Units(Calls):
-    """Also counts read units, and the write units of refused updates and transactions, which are billed too."""
+    """What ``Calls`` counts, and also the read units.
+
+    The write units include those of refused updates and transactions, which are billed too.
+    """
 
     read_units: float = 0
 

@@ -86,7 +86,10 @@ def _place(path_and_item: tuple[str, Json]) -> tuple[int, int]:
 
 
 def _parts() -> Iterator[Json]:
-    """Yield one document for the functions without a router, and one of Powertools for each function with a router."""
+    """Yield one document for all functions without a router, and one for each function with a router.
+
+    Powertools makes the documents of the functions with a router.
+    """
     yield {"paths": paths_without_a_router(), "components": {"schemas": {"Error": ERROR, "Health": HEALTH}}}
     for api in apis().values():
         made = _plain(

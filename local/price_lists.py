@@ -127,7 +127,7 @@ def left_out(model: ModelInfo, at: datetime) -> list[str]:
 
 
 def changes_after(model: ModelInfo, at: datetime) -> list[datetime]:
-    """Return the times after `at` at which prices of a model begin."""
+    """Return the times when prices of a model begin, only those after `at`."""
     starts = {
         datetime.combine(constraint.start_date, time(), UTC)
         for constraint in _constraints(model)

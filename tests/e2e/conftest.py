@@ -59,7 +59,7 @@ def key_server() -> Iterator[KeyServer]:
 
 @pytest.fixture(scope="session")
 def service(key_server: KeyServer) -> Iterator[Stack]:
-    """Deploy the service for the tests of one folder. `make run` and other folders have services of their own."""
+    """Deploy a service for these tests. `make run` has its own, and so does each folder that imports this fixture."""
     document = json.dumps([providers.issuer(name, key_server) for name in ("one", "two", "huge", "nonsense")])
     with stack.start(issuers=document, CorsAllowOrigin=ORIGIN) as running:
         yield running

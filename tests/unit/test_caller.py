@@ -1,4 +1,7 @@
-"""The caller comes from the authorizer's context. A role that was lowered after the token was issued counts."""
+"""The caller comes from the authorizer's context.
+
+If the user's role was lowered after the token was issued, the lower role counts.
+"""
 
 from collections.abc import Callable
 

@@ -236,7 +236,7 @@ def test_a_token_without_the_required_value_of_a_claim_is_refused(kind: Any) -> 
     assert refused[0] is TokenInvalid
 
 
-def test_the_issuers_leeway_replaces_the_leeway_of_the_functions() -> None:
+def test_the_issuers_leeway_replaces_the_30_seconds_that_the_lambda_functions_add() -> None:
     (theirs,) = KEYS["https://other.example/keys"]
     now = int(time.time())
     late, too_late = (theirs.sign(claims_of(OTHER, aud=None, azp="the-app", exp=now - ago)) for ago in (1, 6))
@@ -314,7 +314,7 @@ def test_an_unreachable_provider_is_a_fault_and_not_a_refusal() -> None:
         claims(RSA.sign(payload_with()), keys=lambda address: SigningKeys(address, fails))
 
 
-def test_dots_in_a_path_separate_nested_claims_unless_a_claim_has_that_name() -> None:
+def test_dots_in_a_path_separate_nested_claims_unless_a_claims_name_contains_the_dots() -> None:
     payload = {"a": {"b": {"c": 1}, "b.c": 2}, "https://example.com/role": 3, "x": [{"y": 1}]}
 
     paths = ("a.b", "a.b.c", "https://example.com/role", "x.y", "a.b.c.d", "a.", "")

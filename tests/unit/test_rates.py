@@ -212,7 +212,7 @@ IN_PARTS = Usage(input=10, output=7, reasoning=4, output_audio=2)
 @pytest.mark.parametrize(
     ("credits", "most"), [(0, -1), (9, -1), (10, 0), (14, 0), (15, 1), (31, 4), (32, 6), (33, 6), (34, 7), (40, 10)]
 )
-def test_output_within_uses_the_higher_of_the_reasoning_and_audio_rates_if_the_credits_do_not_cover_both_classes(
+def test_output_within_uses_the_higher_of_the_reasoning_and_audio_rates_if_the_credits_do_not_cover_reasoning_and_audio(
     credits: int, most: int
 ) -> None:
     assert PER_TOKEN.output_within(credits, IN_PARTS) == most

@@ -1,4 +1,4 @@
-"""Credits by day: for each of the names with the most credits, and for everything else together."""
+"""Credits by day: for each of the services, models or users with the most credits, and together for the rest."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ class _Beating(Protocol):
 
 
 class Alarm:
-    """A thread that starts the heartbeat threads of all sessions, each when it is due. It ends when no session waits.
+    """A thread that starts the heartbeat threads of all sessions, each when it is due.
 
-    The alarm does not keep a session in memory. A session that was garbage-collected is skipped.
+    The alarm ends when no session waits. It does not keep a session in memory: a garbage-collected session is skipped.
     """
 
     def __init__(self) -> None:

@@ -168,7 +168,7 @@ class Meter:
         ``credits`` may pay for more tokens, because the estimate's cost was rounded up. For an estimate by class, the
         result is output tokens. Each of them is assumed to cost the whole estimate divided by the estimated output
         tokens. That is at least the estimate's price for output, because the whole estimate includes the input. If
-        ``credits`` cover the whole estimate, they pay for these output tokens and for the input.
+        ``credits`` cover the whole estimate, they pay for the resulting output tokens and for the estimated input.
         """
         if self._opened.estimated_credits == 0:
             return MAX_TOKENS

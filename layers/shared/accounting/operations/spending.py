@@ -1,4 +1,4 @@
-"""For commands that hold or charge credits (**commit** them): how many credits fit, and the writes that count them.
+"""How many credits a command may **commit** (hold or charge), and the writes that count them in budgets and runs.
 
 A command writes the wallet, the budgets' counters and the run in one transaction. The values that the command has read
 may be old, so only the conditions of these writes guarantee that the credits fit.

@@ -208,7 +208,10 @@ def member_counter(account_id: AccountId, user_id: str, begun: int, window: str)
 
 
 def key_counter(account_id: AccountId, key_id: str, begun: int, window: str) -> Key:
-    """The credits that a key holds or has spent in one window of its budget. Each counter has a separate partition."""
+    """The credits that an API key holds or has spent in one window of its budget.
+
+    Each counter has a separate partition.
+    """
     return {"pk": f"COUNTER#{begun}#{window}#KEY#{key_id}#{account_id}", "sk": "COUNTER"}
 
 

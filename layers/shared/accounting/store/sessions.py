@@ -179,7 +179,7 @@ def _touch(
 
 
 def due(now: int) -> Iterator[list[Session]]:
-    """The active sessions that are due by ``now`` according to the index, read from the table in batches.
+    """The active sessions that the index says are due for the sweeper by ``now``, read from the table in batches.
 
     The index sorts its keys by user, so that a user's sessions are one range. It does not sort them by due time, so
     this reads the keys of all active sessions.

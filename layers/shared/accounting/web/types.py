@@ -62,7 +62,7 @@ _UNRESERVED = _InSchema({"not": {"enum": sorted(RESERVED_NAMES)}})
 _UNRESERVED_USER = _InSchema({"not": {"enum": sorted(RESERVED_USER_IDS)}})
 _PLAIN = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
 _LINES = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
-"""The validators also refuse half of a surrogate pair. No pattern does, because UTF-8 cannot encode such a half."""
+"""The validators also refuse half of a surrogate pair. The patterns need not: no valid Unicode text has one."""
 _DATED = _InSchema({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
 
 
