@@ -108,7 +108,7 @@ class Outbox:
         self._write(DELETE, (self._service, *key))
 
     def delete_later(self, key: Key) -> None:
-        """Note that a session has nothing left to settle. Its row is deleted later, together with others."""
+        """Delete the row of a session that has nothing left to settle: not now, but later, together with other rows."""
         with self._lock:
             self._settled.add((self._service, *key))
 

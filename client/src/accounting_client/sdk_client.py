@@ -59,10 +59,10 @@ class Parts:
             raise
 
     def close(self) -> None:
-        """Close the response. If the reader has left the stream, settle, except in a call from ``__stream__``.
+        """Close the response, and settle if the reader has left the stream.
 
-        ``__stream__`` is the SDK's iterator. It may call this method during garbage collection, when nothing may be
-        sent. A session that is open after such a call is aborted by the heartbeat thread.
+        A call from ``__stream__``, the SDK's iterator, does not settle. It may come during garbage collection, when
+        nothing may be sent. If the session is still open then, the heartbeat thread aborts it.
         """
         self._close()
         if not self._parts.gi_running and sys._getframe(1).f_code.co_name != "__stream__":

@@ -141,9 +141,9 @@ class Proof:
     def drift(self, wallet: Wallet) -> int:
         """The largest error in credits, without its sign.
 
-        An error is the difference between a number of the wallet and the same number in the ledger's sums, or the
-        ``LedgerSums.drift`` of the wallet's numbers or of the ledger's sums. If part of the ledger is ``unread``, the
-        result is 0, because the wallet includes entries that the sums lack.
+        There are two kinds of error: a number of the wallet differs from the ledger's sum, and numbers contradict each
+        other (``LedgerSums.drift``), within the wallet or within the ledger's sums. If part of the ledger is
+        ``unread``, the result is 0, because the wallet includes entries that the sums lack.
         """
         if self.unread:
             return 0

@@ -41,10 +41,10 @@ class Wallet(NamedTuple):
 
     ``frozen`` is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are
     settled. ``erased`` is true if the user is erased: new entries have no reason. ``terms`` counts the changes to
-    members and budgets. ``budgets`` is the number of budgets. When a command writes, ``passed`` becomes the number of
-    other commands that changed the wallet after that command first read it. This number only affects how long other
-    commands wait. ``more`` has the attributes that only a newer release knows. This release keeps them and the stored
-    ``format`` unchanged.
+    members and budgets. ``budgets`` is the number of budgets. ``passed`` belongs to the command that wrote the wallet
+    last: how many other commands changed the wallet between this command's first read and its write. This number only
+    affects how long other commands wait. ``more`` has the attributes that only a newer release knows. This release
+    keeps them and the stored ``format`` unchanged.
     """
 
     account_id: AccountId
