@@ -208,7 +208,8 @@ def test_the_page_has_the_numbers_of_the_code() -> None:
     assert f"refuses the key after {minutes(keys.FRESH_SECONDS)} at the latest" in page
     assert f"fetches the keys at once, but at most once {minutes(keys.RETRY_SECONDS)}" in page
     assert f"at most one request {minutes(keys.RETRY_SECONDS)}" in page
-    assert f"within {minutes(keys.RETRY_SECONDS)} after a fetch for another unknown key id, the token is refused" in page
+    within = f"within {minutes(keys.RETRY_SECONDS)} after a fetch for another unknown key id"
+    assert f"{within}, the token is refused" in page
     assert (
         f"asks the provider again once {minutes(keys.RETRY_SECONDS)}, or every {keys.FIRST_RETRY_SECONDS} seconds "
         "while it knows no key"
