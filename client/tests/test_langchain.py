@@ -1,4 +1,7 @@
-"""LangChain's models, accounted by a callback: every way to call them, and every way that a call ends."""
+"""LangChain's models, accounted by a callback: every way to call them, and every way that a call ends.
+
+Only functions import LangChain, for the reason that `test_sdks.py` gives.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from langchain_core.caches import InMemoryCache
-from langchain_core.language_models import FakeListLLM
-from langchain_core.messages import HumanMessage
-from langchain_core.rate_limiters import BaseRateLimiter
-from langchain_openai import ChatOpenAI
 
 from accounting_client import AccountingClient, AsyncAccountingClient, InsufficientCredits
-from accounting_client.langchain import AccountingCallback, AsyncAccountingCallback, canonical_usage
 from client.tests.accountant import Accountant
 from client.tests.conftest import BASE_URL, QUICK
 from client.tests.played import ok
@@ -27,6 +24,10 @@ from client.tests.providers import Provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from langchain_openai import ChatOpenAI
+
+pytestmark = pytest.mark.xdist_group("sdks")
 
 PATIENCE_SECONDS = 30
 NOTHING = {"inputTokens": 0, "outputTokens": 0, "requests": 0}
@@ -61,19 +62,6 @@ class Accountants:
         return body
 
 
-class Never(BaseRateLimiter):
-    """Makes a call wait forever."""
-
-    is_asked = False
-
-    def acquire(self, *, blocking: bool = True) -> bool:
-        raise AssertionError("the tests with this limiter make asynchronous calls")
-
-    async def aacquire(self, *, blocking: bool = True) -> bool:
-        self.is_asked = True
-        return bool(await asyncio.get_running_loop().create_future())
-
-
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Provider]:
     with Provider.running() as running:
@@ -81,6 +69,8 @@ def provider() -> Iterator[Provider]:
 
 
 def model_of(provider: Provider, **options: Any) -> ChatOpenAI:
+    from langchain_openai import ChatOpenAI
+
     known: dict[str, Any] = {
         "model": "gpt-4o-mini",
         "base_url": provider.base_url,
@@ -103,21 +93,25 @@ def async_client(service: Accountants) -> AsyncAccountingClient:
     return AsyncAccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
 
 
-def callbacks(callback: Any) -> Any:
-    return {"callbacks": [callback]}
+def callbacks(client: AccountingClient | AsyncAccountingClient, **options: Any) -> Any:
+    """Configure a call to be accounted by the callback for this client, sync or async."""
+    from accounting_client.langchain import AccountingCallback, AsyncAccountingCallback
+
+    make: Any = AsyncAccountingCallback if isinstance(client, AsyncAccountingClient) else AccountingCallback
+    return {"callbacks": [make(client, **options)]}
 
 
 def call(way: str, service: Accountants, model: Any, prompt: Any = "Why?") -> Any:
     """Call a model in one of LangChain's ways; return its answer, or the pieces of it."""
     if way in ("invoke", "stream", "batch"):
         with sync_client(service) as client:
-            config = callbacks(AccountingCallback(client))
+            config = callbacks(client)
             result = getattr(model, way)([prompt] if way == "batch" else prompt, config=config)
             return list(result) if way == "stream" else result
 
     async def run() -> Any:
         async with async_client(service) as client:
-            config = callbacks(AsyncAccountingCallback(client))
+            config = callbacks(client)
             result = getattr(model, way)([prompt] if way == "abatch" else prompt, config=config)
             return [piece async for piece in result] if way == "astream" else await result
 
@@ -201,7 +195,7 @@ def test_a_reader_who_leaves_pays_for_what_they_saw(provider: Provider) -> None:
     service = Accountants()
     provider.plans(words=20, pause_after=5)
     with sync_client(service) as client:
-        pieces: Any = model_of(provider).stream("Why?", config=callbacks(AccountingCallback(client)))
+        pieces: Any = model_of(provider).stream("Why?", config=callbacks(client))
         while "word4" not in str(next(pieces).content):
             pass
         pieces.close()
@@ -215,7 +209,7 @@ def test_a_reader_who_leaves_an_async_stream_pays_for_what_they_saw(provider: Pr
 
     async def run() -> None:
         async with async_client(service) as client:
-            pieces: Any = model_of(provider).astream("Why?", config=callbacks(AsyncAccountingCallback(client)))
+            pieces: Any = model_of(provider).astream("Why?", config=callbacks(client))
             async for piece in pieces:
                 if "word4" in str(piece.content):
                     break
@@ -247,7 +241,7 @@ def test_nothing_stays_held_if_a_task_is_cancelled_while_the_model_thinks(provid
     async def run() -> None:
         async with async_client(service) as client:
             model = model_of(provider, streaming=streaming)
-            task = asyncio.create_task(model.ainvoke("Why?", config=callbacks(AsyncAccountingCallback(client))))
+            task = asyncio.create_task(model.ainvoke("Why?", config=callbacks(client)))
             await _cancelled(task, lambda: provider.asked)
             await _until(lambda: service.only.steps() != ["initialize"])
             assert service.settled("abort")["usage"] == NOTHING
@@ -257,13 +251,27 @@ def test_nothing_stays_held_if_a_task_is_cancelled_while_the_model_thinks(provid
 
 def test_nothing_stays_held_if_a_task_is_cancelled_before_the_model_is_called(provider: Provider) -> None:
     """The task waits for LangChain's rate limiter. LangChain does not tell the callback that the task has ended."""
+    from langchain_core.rate_limiters import BaseRateLimiter
+
+    class Never(BaseRateLimiter):
+        """Makes a call wait forever."""
+
+        is_asked = False
+
+        def acquire(self, *, blocking: bool = True) -> bool:
+            raise AssertionError("the test makes an asynchronous call")
+
+        async def aacquire(self, *, blocking: bool = True) -> bool:
+            self.is_asked = True
+            return bool(await asyncio.get_running_loop().create_future())
+
     service, limiter = Accountants(), Never()
     provider.plans()
 
     async def run() -> None:
         async with async_client(service) as client:
             model: Any = model_of(provider, rate_limiter=limiter)
-            config = callbacks(AsyncAccountingCallback(client))
+            config = callbacks(client)
             task: asyncio.Task[Any] = asyncio.create_task(anext(model.astream("Why?", config=config)))
             await _cancelled(task, lambda: limiter.is_asked)
             await _until(lambda: service.only.steps() != ["initialize"])
@@ -280,7 +288,7 @@ def test_a_stream_survives_the_end_of_the_task_that_began_it(provider: Provider)
 
     async def run() -> None:
         async with async_client(service) as client:
-            config = callbacks(AsyncAccountingCallback(client))
+            config = callbacks(client)
             pieces: Any = model_of(provider).astream("Why?", config=config)
             await asyncio.create_task(anext(pieces))
             await asyncio.sleep(0.1)
@@ -310,12 +318,12 @@ def test_each_concurrent_call_has_a_session_of_its_own(provider: Provider, way: 
     prompts: list[Any] = [f"Why {number}?" for number in range(6)]
     if way == "batch":
         with sync_client(service) as client:
-            model_of(provider).batch(prompts, config=callbacks(AccountingCallback(client)))
+            model_of(provider).batch(prompts, config=callbacks(client))
     else:
 
         async def run() -> None:
             async with async_client(service) as client:
-                await model_of(provider).abatch(prompts, config=callbacks(AsyncAccountingCallback(client)))
+                await model_of(provider).abatch(prompts, config=callbacks(client))
 
         asyncio.run(run())
 
@@ -324,6 +332,8 @@ def test_each_concurrent_call_has_a_session_of_its_own(provider: Provider, way: 
 
 @whole_answers
 def test_an_answer_from_langchains_cache_costs_nothing(provider: Provider, way: str) -> None:
+    from langchain_core.caches import InMemoryCache
+
     first, second = Accountants(), Accountants()
     provider.plans()
     model = model_of(provider, cache=InMemoryCache())
@@ -338,6 +348,8 @@ def test_an_answer_from_langchains_cache_costs_nothing(provider: Provider, way: 
 
 @whole_answers
 def test_a_text_completion_model_is_accounted(way: str) -> None:
+    from langchain_core.language_models import FakeListLLM
+
     service = Accountants()
 
     call(way, service, FakeListLLM(responses=["a text of some letters"]))
@@ -350,8 +362,8 @@ def test_the_callback_and_the_price_decide_what_is_held_for_a_call(provider: Pro
     provider.plans()
     with sync_client(service) as client:
         paid: Any = {"account_id": "org:acme", "run_id": "r-1", "model_id": "ours"}
-        callback = AccountingCallback(client, **paid, estimate=7, metadata={"chain": "summary"})
-        model_of(provider, max_tokens=None).invoke("Why?", config=callbacks(callback))
+        config = callbacks(client, **paid, estimate=7, metadata={"chain": "summary"})
+        model_of(provider, max_tokens=None).invoke("Why?", config=config)
 
     (opened,) = service.only.bodies_of("initialize")
     estimate = {"inputTokens": 7, "outputTokens": 2_000}
@@ -360,11 +372,13 @@ def test_the_callback_and_the_price_decide_what_is_held_for_a_call(provider: Pro
 
 
 def test_several_prompts_in_one_call_are_refused(provider: Provider) -> None:
+    from langchain_core.messages import HumanMessage
+
     service = Accountants()
     provider.plans()
     prompts: Any = [[HumanMessage("Why?")], [HumanMessage("How?")]]
     with sync_client(service) as client, pytest.raises(ValueError, match="use batch"):
-        model_of(provider).generate(prompts, callbacks=[AccountingCallback(client)])
+        model_of(provider).generate(prompts, **callbacks(client))
 
     assert (service.sessions, provider.asked) == ({}, [])
 
@@ -376,12 +390,12 @@ def test_a_sync_callback_in_an_async_call_is_refused_and_so_is_the_reverse(provi
 
     async def run() -> None:
         with sync_client(service) as client, pytest.raises(RuntimeError, match="use AsyncAccountingCallback"):
-            await model.ainvoke("Why?", config=callbacks(AccountingCallback(client)))
+            await model.ainvoke("Why?", config=callbacks(client))
 
     asyncio.run(run())
-    callback = AsyncAccountingCallback(async_client(service))
+    config = callbacks(async_client(service))
     with pytest.raises(RuntimeError, match="use AccountingCallback"):
-        model.invoke("Why?", config=callbacks(callback))
+        model.invoke("Why?", config=config)
 
     assert (service.sessions, provider.asked) == ({}, [])
 
@@ -395,7 +409,7 @@ def test_an_async_callback_in_a_sync_call_inside_a_coroutine_raises_an_error(
     model = model_of(provider)
 
     async def run() -> None:
-        config = callbacks(AsyncAccountingCallback(async_client(service)))
+        config = callbacks(async_client(service))
         for _ in range(2):
             with pytest.raises(RuntimeError, match="use AccountingCallback"):
                 model.invoke("Why?", config=config)
@@ -434,6 +448,8 @@ def test_an_async_callback_in_a_sync_call_inside_a_coroutine_raises_an_error(
     ],
 )
 def test_usage_metadata_is_converted_to_canonical_form(details: dict[str, Any], parts: dict[str, int]) -> None:
+    from accounting_client.langchain import canonical_usage
+
     usage = {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30, **details}
 
     assert canonical_usage(usage) == {"inputTokens": 20, "outputTokens": 10, **parts}

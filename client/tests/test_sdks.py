@@ -1,4 +1,8 @@
-"""Every way in which an accounted call can end, with the real SDKs of OpenAI and Anthropic and a local server."""
+"""Every way in which an accounted call can end, with the real SDKs of OpenAI and Anthropic and a local server.
+
+Importing the SDKs takes seconds, and every process of `make test` imports this module. So only its functions import
+them, and only one process runs its tests.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anthropic
 import httpx
-import httpx2
-import openai
 import pytest
 
 from accounting_client import (
@@ -26,14 +27,14 @@ from accounting_client import (
     ServiceCredential,
     Unavailable,
 )
-from accounting_client.anthropic import accounted as anthropic_accounted
-from accounting_client.openai import PROVIDER, accounted
 from client.tests.bank import Bank
 from client.tests.conftest import BASE_URL
 from client.tests.providers import Provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.xdist_group("sdks")
 
 APIS = ("chat", "responses", "messages")
 KINDS = ("sync", "async")
@@ -59,9 +60,17 @@ class Sdk:
     def client(self, accounting: Any, **options: Any) -> Any:
         is_async = isinstance(accounting, AsyncAccountingClient)
         if self.api == "messages":
+            import anthropic
+
+            from accounting_client.anthropic import accounted as anthropic_accounted
+
             make = anthropic.AsyncAnthropic if is_async else anthropic.Anthropic
             client: Any = make(api_key="k", base_url=self.provider.origin, max_retries=0)
             return anthropic_accounted(client, accounting, **options)
+        import openai
+
+        from accounting_client.openai import accounted
+
         make_openai = openai.AsyncOpenAI if is_async else openai.OpenAI
         return accounted(
             make_openai(api_key="k", base_url=self.provider.base_url, max_retries=0), accounting, **options
@@ -266,6 +275,9 @@ def test_an_output_is_shortened_to_what_the_user_can_pay_for(sdk: Sdk, stream: b
 
 
 def test_a_call_costs_nothing_if_the_provider_refuses_it(sdk: Sdk) -> None:
+    import anthropic
+    import openai
+
     sdk.provider.plans(status=500)
 
     def body(talk: Talk) -> None:
@@ -327,6 +339,9 @@ def test_the_heartbeats_abort_the_session_of_a_garbage_collected_stream(sdk: Sdk
 
 
 def test_a_stream_that_breaks_off_is_settled_for_what_was_read(sdk: Sdk) -> None:
+    import httpx2
+    import openai
+
     sdk.provider.plans(words=6, cut_after=3)
 
     def body(talk: Talk) -> None:
@@ -579,6 +594,10 @@ def test_a_call_that_cannot_be_accounted_is_refused(provider: Provider, act: Cal
     ],
 )
 def test_only_a_route_that_uses_no_model_needs_no_accounting(method: str, path: str, is_free: bool) -> None:
+    import openai
+
+    from accounting_client.openai import PROVIDER
+
     options = openai._models.FinalRequestOptions(method=method, url=path)
     if is_free:
         assert PROVIDER.route(options) is None
@@ -587,14 +606,22 @@ def test_only_a_route_that_uses_no_model_needs_no_accounting(method: str, path: 
             PROVIDER.route(options)
 
 
-@pytest.mark.parametrize("make", [openai.OpenAI, openai.AsyncOpenAI])
-def test_combining_a_sync_and_an_async_client_raises_type_error(make: Any) -> None:
-    other: Any = AsyncAccountingClient if make is openai.OpenAI else AccountingClient
+@pytest.mark.parametrize("make", ["OpenAI", "AsyncOpenAI"])
+def test_combining_a_sync_and_an_async_client_raises_type_error(make: str) -> None:
+    import openai
+
+    from accounting_client.openai import accounted
+
+    other: Any = AsyncAccountingClient if make == "OpenAI" else AccountingClient
     with pytest.raises(TypeError, match="AccountingClient"):
-        accounted(make(api_key="k"), other(BASE_URL))
+        accounted(getattr(openai, make)(api_key="k"), other(BASE_URL))
 
 
 def test_wrapping_a_client_does_not_change_it() -> None:
+    import openai
+
+    from accounting_client.openai import accounted
+
     plain = openai.AzureOpenAI(api_key="k", azure_endpoint="https://a.example.com", api_version="1")
     assert plain.chat is not None
     wrapped: Any = accounted(plain, AccountingClient(BASE_URL))
