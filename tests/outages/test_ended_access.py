@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 CONCURRENT_CALLS = 6
 """Enough calls at once to reach several processes of each function. Every process has its own cache of callers."""
 ONE_BURST = threading.Lock()
-"""Held during a burst of CONCURRENT_CALLS requests. The tests run in parallel. Without this lock, bursts could overlap,
-and start more processes of a function than one burst reaches. A process that no burst reaches after the access has
-ended could accept the caller without any test noticing."""
+"""Held during a burst of CONCURRENT_CALLS requests. The tests run in parallel. Overlapping bursts would start more
+processes of a function than a single burst reaches, and a test would then not ask every process."""
 
 
 @dataclass(frozen=True)
