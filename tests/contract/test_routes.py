@@ -183,7 +183,7 @@ def test_every_number_in_a_query_consists_of_digits() -> None:
                 number.validate_python(text)
 
 
-def test_a_handler_reads_the_account_id_if_the_document_says_that_the_account_id_saves_a_database_call() -> None:
+def test_handlers_use_an_account_id_where_the_api_says_that_sending_it_saves_a_database_call() -> None:
     hinted = {
         route.path: "body.account_id" in inspect.getsource(route.handler)
         for route in apis()["streaming_sessions"].routes

@@ -133,9 +133,10 @@ def test_a_throttled_transaction_is_distinguished_from_a_conflict(user: MakeUser
 
 
 def test_a_late_request_whose_repeat_meets_a_conflict_is_carried_out_once(user: MakeUser, wire: Faults) -> None:
-    """After the conflict, ``transact`` repeats the transaction with the same token, so it takes effect once.
+    """The first request may still arrive after the conflict, so ``transact`` sends the same transaction again.
 
-    The grant has no idempotency key. A newly decided transaction would grant the credits again.
+    Both requests have the same token, so only one takes effect. The grant has no idempotency key: a new decision would
+    have another token, and the credits would be granted twice.
     """
     user("u1")
     wire.requests.clear()

@@ -156,8 +156,7 @@ def test_many_ids_with_false_times_make_pages_shorter_but_hide_no_session(
 ) -> None:
     """The times in the false ids are an hour too late, so these sessions are at a false place in the range of ids.
 
-    The list skips them there, and takes them from the index. Each query reads at most 7 keys. The first four queries in
-    the range of ids find only sessions to skip.
+    The list skips them there, and takes them from the index. If it has to skip too many, the page is empty.
     """
     false = [StoredSession(NOW - HOUR - number, uuid7(NOW - number)) for number in range(120)]
     true = [StoredSession(at, uuid7(at)) for at in (NOW - 2 * HOUR, NOW - 2 * HOUR + 1)]
@@ -178,13 +177,13 @@ def test_many_ids_with_false_times_make_pages_shorter_but_hide_no_session(
         read.clear()
 
     assert found[0] == []
-    assert most <= 6 * 7, "at most 4 queries that find only sessions to skip, and 2 more: one in each range"
+    assert most <= 6 * 7, "a page of 5 sessions may cost at most 6 queries of 7 keys"
     assert list(chain(*found)) == [each.session_id for each in false + true[::-1]]
 
 
 def test_upper_case_ids_are_listed_from_the_index_and_one_query_skips_them_in_the_range_of_ids(calls: Calls) -> None:
-    """All upper-case ids begin with 01A3AF, so no other id sorts between them, and one query can skip them all."""
-    at = 0x01A3_AF00_0000
+    """The sessions with upper-case ids lie next to each other in the range of ids, so one query can skip them all."""
+    at = 0x01A3_AF00_0000  # a UUIDv7 of this time begins with 01A3AF, so its letters are seen to be upper-case
     upper = [StoredSession(NOW, uuid7(at + number).upper()) for number in range(60)]
     true = StoredSession(NOW - DAY, uuid7(NOW - DAY))
     write("u1", [*upper, true])

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 CONCURRENT_CALLS = 6
 """Enough calls at once to reach several processes of each function. Every process has its own cache of callers."""
 ONE_BURST = threading.Lock()
-"""Held during a burst of CONCURRENT_CALLS requests. The tests run in parallel. Without this lock, bursts could overlap,
-and start more processes of a function than the later bursts reach."""
+"""Held during a burst of CONCURRENT_CALLS requests. The tests run in parallel. Overlapping bursts would start more
+processes of a function than a single burst reaches, and a test would then not ask every process."""
 
 
 @dataclass(frozen=True)

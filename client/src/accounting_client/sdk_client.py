@@ -50,7 +50,7 @@ class Parts:
                     yield part
             call.is_complete = True
             self._settle()
-        except GeneratorExit:  # the reader has left, perhaps during garbage collection, when nothing may be sent
+        except GeneratorExit:  # the reader has left; nothing may be sent, because this may be garbage collection
             raise
         except BaseException as error:
             call.failed(error)
