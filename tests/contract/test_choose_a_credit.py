@@ -34,7 +34,8 @@ def test_a_call_costs_what_the_table_says() -> None:
 def test_each_session_is_rounded_separately() -> None:
     apart, together = 20 * DEFAULT_CARD.cost_of_number(137), DEFAULT_CARD.cost_of_number(20 * 137)
 
-    assert f"cost {apart} credits as twenty sessions, and {together} as one session of 2,740 tokens" in TEXT
+    said = f"As 20 sessions, these calls cost {apart} credits. As one session of 2,740 tokens, they cost {together}."
+    assert said in TEXT
 
 
 def test_a_hold_is_what_the_table_says() -> None:
