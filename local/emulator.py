@@ -45,6 +45,7 @@ class Emulator:
     port: int
     log: Path
     process: subprocess.Popen[bytes]
+    keeps_data: bool = False
 
     @property
     def endpoint_url(self) -> str:
@@ -65,10 +66,11 @@ class Emulator:
             raise Refused(f"the local AWS could not save its data; see {self.log}")
 
     def stop(self) -> None:
-        """Ask the local AWS to save its data and exit. Then kill what still runs of it and its workers."""
-        self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_SECONDS)
+        """Kill the local AWS and its workers. If it keeps data, first ask it to save the data and exit."""
+        if self.keeps_data:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_SECONDS)
         kill_session(self.process.pid)
         self.process.wait()
 
@@ -117,7 +119,7 @@ def launch(
             umask=private.UMASK,
             start_new_session=True,  # so that Ctrl-C reaches only this process, which stops the local AWS
         )
-    emulator = Emulator(port, log, process)
+    emulator = Emulator(port, log, process, keeps_data=state is not None)
     try:
         _wait_until_ready(emulator)
     except BaseException:

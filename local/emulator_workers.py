@@ -1,7 +1,7 @@
 """Makes functions start and answer sooner in the local AWS (MiniStack). `emulator_launcher.py` calls `start_sooner`.
 
 This module runs in MiniStack's own environment. A worker is a process in which MiniStack runs one function. In the
-pinned MiniStack, calls of functions wait for five reasons:
+pinned MiniStack, calls of functions wait for six reasons:
 
 1. Each new worker unpacks the layer again, and only one worker at a time can unpack.
 2. Each worker imports botocore to count how deep functions call each other. Our functions never call each other.
@@ -9,6 +9,7 @@ pinned MiniStack, calls of functions wait for five reasons:
 4. Each worker imports all libraries again. On Linux, this module forks workers from a process that has imported
    the libraries (`emulator_forker.py`).
 5. After each call, MiniStack waits some milliseconds for further lines of the call's log.
+6. A new or changed function is pending for half a second, as on AWS.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ SIGNATURES = {
         "(self, first_line_wait: float = 0.05, idle_confirm: float = 0.005, hard_cap: float = 0.25) -> str"
     ),
 }
+PENDING_SECONDS = 0.02
 ENOUGH_WORKERS = 6
 PATIENCE_SECONDS = 5
 COUNT_DEPTH = "    _ms_install_invoke_depth()\n"
@@ -58,10 +60,11 @@ MAX_ANSWER = 64
 
 
 def start_sooner() -> None:
-    """Make MiniStack use the functions below."""
+    """Make MiniStack use the constants and functions of this module."""
     unpack_layers_once()
     start_workers_without_botocore()
     mark_the_end_of_a_log()
+    lambda_svc._LAMBDA_STATE_TRANSITION_DELAY = PENDING_SECONDS
     wait_for_free_workers()
     if sys.platform == "linux":
         fork_workers()

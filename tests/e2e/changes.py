@@ -61,7 +61,7 @@ def _wait_until_updated(functions: Any, name: str) -> None:
         if found["State"] == "Active" and found.get("LastUpdateStatus", "Successful") == "Successful":
             return
         assert time.monotonic() < deadline, found
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def _name(service: Stack, function: str) -> str:
