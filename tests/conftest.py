@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gc
 
+import pytest
 from hypothesis import settings
 
 from local.account import forget_account
+
+IN_ONE_PROCESS = ("browser", "contract", "documentation", "e2e", "gateways", "outages")
+"""Folders whose tests share what takes long to make, such as a deployed service."""
 
 
 def pytest_configure() -> None:
@@ -25,3 +29,12 @@ def pytest_collection_finish() -> None:
     """Exempt everything imported so far from garbage collection."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run all tests of a folder in ``IN_ONE_PROCESS`` in the same process."""
+    for item in items:
+        top, folder, *_ = item.nodeid.split("/")
+        if top == "tests" and folder in IN_ONE_PROCESS:
+            item.add_marker(pytest.mark.xdist_group(folder))

@@ -18,12 +18,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests in one process, and run the test that checks completeness last."""
-    for item in items:
-        if item.path.is_relative_to(FOLDER):
-            item.add_marker(pytest.mark.xdist_group("documentation"))
+    """Run the test that checks completeness last."""
     items.sort(key=lambda item: item.path == FOLDER / "test_every_command.py")
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # A burst of calls starts many workers of a function, and each start takes a second or two of processor time.
 PATIENCE_SECONDS = 120
-FOLDER = "tests/e2e/"
 ORIGIN = "https://app.example.com"
 """The origin whose pages may call the tested service."""
 
@@ -40,14 +39,9 @@ class People(Protocol):
     def __call__(self, role: str = "user", credits: int = 0, **claims: Any) -> Person: ...
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put these tests in one group. Run ``test_contract.py`` last: it checks the answers that all other tests got."""
-    for item in items:
-        if item.nodeid.startswith(FOLDER):
-            item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.xdist_group("e2e"))  # one service for all of them
-    items.sort(key=lambda item: item.nodeid.startswith(f"{FOLDER}test_contract.py"))
+    """Run ``test_contract.py`` last: it checks the answers that all other tests got."""
+    items.sort(key=lambda item: item.nodeid.startswith("tests/e2e/test_contract.py"))
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from local.stack import Stack
     from tests.e2e.conftest import Mint
 
-pytestmark = pytest.mark.e2e
 SINCE = "2026-01-01T00:00:00.000Z"
 A_SESSION, A_KEY, A_KEYS_TEXT = "fuzz-session", "fuzz-key", "acct_fuzz_key"
 """Placeholders in requests: a session's id, an API key's id and an API key's text. See `Caller.value_of`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,16 +19,6 @@ if TYPE_CHECKING:
     from tests.e2e.client import Person
 
 __all__ = ["admin", "answers", "http", "key_server", "people", "service", "token"]
-
-FOLDER = Path(__file__).parent
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run these tests in one process, because they share the service."""
-    for item in items:
-        if item.path.is_relative_to(FOLDER):
-            item.add_marker(pytest.mark.xdist_group("gateways"))
 
 
 @pytest.fixture(scope="session")

@@ -24,13 +24,8 @@ STARTED_EARLY = pytest.StashKey[Future[Any]]()
 """The result of a test that was started before its turn."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests in one process. Tests that break nothing run first, and `test_contract.py` runs last."""
-    for item in items:
-        if item.nodeid.startswith(FOLDER):
-            item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.xdist_group("outages"))
+    """Run tests that break nothing first, and `test_contract.py` last."""
     items.sort(key=_turn)
 
 
