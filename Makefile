@@ -60,8 +60,8 @@ test: compiled ## Run the service's tests: unit, contract, integration, simulati
 test-fuzz: ready ## Send generated requests, valid and invalid, to every route of a service on a local AWS
 	$(BIN)/pytest -p schemathesis tests/fuzz $(ARGS)
 
-test-tools: ready ## Run the tests of the tools: documented commands, benchmarks, local AWS, the API's page in a browser, LiteLLM
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/documentation tests/browser tests/gateways tests/local $(ARGS)
+test-tools: ready ## Run the tests of the tools: documented commands, benchmarks, local AWS, the console in a browser, LiteLLM
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/documentation tests/browser tests/gateways tests/local tests/tools $(ARGS)
 
 simulate: ready ## Simulate workers over a failing database (SEEDS=100, FIRST=1, STEPS=400: see tests/simulation)
 	@PYTHONPATH=layers/shared $(BIN)/python -m tests.simulation
