@@ -194,7 +194,7 @@ class SeriesView(ResponseModel):
 
     ``other`` has all other credits: the credits of other names and, in a series by model, the credits that count for no
     model. The names and ``other`` add up to ``byDay``. In a series by account, the names are the ids of the accounts
-    that paid: organizations, and the personal accounts of the 10 users who spent the most.
+    that paid. Of the personal accounts, only those of the 10 users who spent the most can be among the names.
     """
 
     by: system_usage.By

@@ -71,8 +71,8 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
         service = deployed_service(aws, deployed)
         create_user_and_administrator(service)
         publish_versions(aws)
-        # Nothing has failed, so the queue of uncounted records has no message. Below, the page's file letter.json,
-        # which should hold a message from the queue, becomes a copy of sent.json.
+        # The page reads a message from the queue of uncounted records, writes it to letter.json, and shows this file.
+        # Here, the queue is empty, because nothing has failed. So a message that is made here becomes letter.json.
         (project.folder / "sent.json").write_text(LETTER % tuple(usage_in_stream(service, "boss").values()))
         (second_stack,) = [command for command in page if " STACK=" in command]
         rest = [command.replace("cat letter.json", "cp sent.json letter.json") for command in page[first_use:]]

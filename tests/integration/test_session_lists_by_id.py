@@ -183,7 +183,7 @@ def test_many_ids_with_false_times_make_pages_shorter_but_hide_no_session(
 
 def test_upper_case_ids_are_listed_from_the_index_and_one_query_skips_them_in_the_range_of_ids(calls: Calls) -> None:
     """The sessions with upper-case ids lie next to each other in the range of ids, so one query can skip them all."""
-    at = 0x01A3_AF00_0000  # a UUIDv7 of this time begins with 01A3AF, so its letters are seen to be upper-case
+    at = 0x01A3_AF00_0000  # a time whose UUIDv7s have letters in it
     upper = [StoredSession(NOW, uuid7(at + number).upper()) for number in range(60)]
     true = StoredSession(NOW - DAY, uuid7(NOW - DAY))
     write("u1", [*upper, true])

@@ -47,7 +47,7 @@ def preview(
     snapshot = spending.read(spender)
     try:
         # The snapshot may have old counters, but a preview needs the current ones. `room_for` reads them only if more
-        # credits are wanted than the snapshot leaves. No snapshot leaves UNLIMITED credits.
+        # credits are wanted than the snapshot leaves. UNLIMITED is more than any snapshot leaves.
         room = spending.room_for(UNLIMITED, snapshot, now=now)
     except Invalid:
         raise

@@ -12,10 +12,11 @@ _FIELDS = tuple(name for name in Entry._fields if name not in ("account_id", "se
 
 
 def put(entry: Entry) -> Write:
-    """Add an entry. The write is refused if the entry's number is taken, but carries no error for that.
+    """Add an entry. The write fails if the entry's number is taken.
 
-    A concurrent command that takes the number also changes the wallet. So our transaction's write of the wallet is
-    refused too, and that write carries an error. If only the entry's write is refused, the code has a defect.
+    The write names no error for this case. A concurrent command that takes the number also changes the wallet, so the
+    write of the wallet in the same transaction fails as well, and names the error. If only the entry's write fails, the
+    code has a defect.
     """
     return Write(table.put(to_item(entry), condition="attribute_not_exists(pk)"))
 

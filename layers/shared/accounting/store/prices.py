@@ -39,9 +39,9 @@ def price_at(model_id: str, now: int, variant: str | None = None) -> tuple[Price
 
 
 def card_since(model_id: str, at: int, variant: str | None) -> tuple[frozenset[str], RateCard]:
-    """The ids in the model's rule in force at ``at`` (the model and its aliases), and the model's rates at ``at``.
+    """The ids of the model (its own and its aliases) and its rates, by the rule that was in force at ``at``.
 
-    Both are read without the cache. If no rule was in force, there are no ids. If the price has no such variant, the
+    The rule is read without the cache. If no rule was in force, there are no ids. If the price has no such variant, the
     base rates are returned. Raises ModelUnknown as ``card_at`` does.
     """
     rules = _relevant_rules(model_id, at, foresight=0)

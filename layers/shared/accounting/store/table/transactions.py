@@ -180,9 +180,9 @@ def transact(writes: Sequence[Write]) -> None:
 def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> Exception:
     """The error for a canceled transaction.
 
-    Throttled and Conflict take precedence over a failed condition. Another attempt of the same request may be in
-    progress, and may have made the condition fail. After Throttled or Conflict, the caller reads again, and finds what
-    the other attempt wrote.
+    Throttled and Conflict take precedence over a failed condition. They can mean that the same request is being carried
+    out twice at once, and the condition may fail only because of that. After Throttled or Conflict, the caller reads
+    again, and finds what the other execution wrote.
     """
     codes = {str(reason.get("Code")) for reason in reasons}
     if codes & THROTTLES:
