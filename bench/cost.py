@@ -72,8 +72,9 @@ that a function of {MEMORY_GIGABYTES * 1024:.0f} MB has ({MEMORY_GIGABYTES / FUL
 {DATABASE_SECONDS * 1000:.0f} ms for each call to DynamoDB. Log bytes are measured; the gateway's access log adds
 {ACCESS_LOG_BYTES} a request, and Lambda adds no lines. The authorizer runs once a session (its answers are cached for
 5 minutes). The system's statistics count usage records in batches. A batch has {BATCH} records, of {ACTIVE_USERS} users
-and {MODELS} models. One shard of the table's stream gets such a batch in five minutes, if the table has four
-partitions, there are a million sessions a month, and each active user begins a session a minute."""
+and {MODELS} models. That is what one shard of the table's stream gets in five minutes under three
+conditions: the table has four partitions, a month has a million sessions, and an active user begins a session each
+minute."""
 PRICES = """\
 List prices of 2025/2026: DynamoDB on-demand writes 0.625 and reads 0.125 USD per million units; Lambda
 arm64 0.0000133334 USD per GB-second and 0.20 per million requests; API Gateway REST 3.50 per million requests;

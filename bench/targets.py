@@ -22,5 +22,5 @@ def lines(report: Report) -> list[str]:
         for target in report.targets
     ]
     missed = [target.promise for target in report.targets if not target.met]
-    after = f"Missed: {'; '.join(missed)}." if missed else "None of them is missed."
+    after = "\n".join(["Missed:", "", *(f"- {promise}" for promise in missed)]) if missed else "None of them is missed."
     return Section("Targets", ABOUT, ["target", "limit", "measured", ""], rows, after).lines()

@@ -168,7 +168,7 @@ class RecordView(ResponseModel):
 class CountsView(ResponseModel):
     """Usage by class, without the counts that are 0.
 
-    ``input`` and ``output`` count all tokens whose class is known. ``cachedInput``, ``cacheWrite``, ``cacheWrite1h``
+    Tokens whose class is known count in ``input`` or ``output``. ``cachedInput``, ``cacheWrite``, ``cacheWrite1h``
     and ``inputAudio`` are parts of the input. ``reasoning`` and ``outputAudio`` are parts of the output.
     """
 
@@ -316,8 +316,8 @@ def own_statistics(
 ) -> StatisticsView:
     """Show what the caller used or, with ``accountId``, what an account paid for.
 
-    Owners and admins of an organization see what it paid for all members, or for the member in ``userId``. Any other
-    member sees what it paid for that member alone. With ``keyId``, only usage with this API key counts. With ``by``,
+    Owners and admins of an organization see what it paid for all members, or for the member in ``userId``. All other
+    members see only what it paid for themselves. With ``keyId``, only usage with this API key counts. With ``by``,
     the answer has ``series``.
     """
     since, until = _range(start_date, end_date, by)

@@ -53,7 +53,7 @@ def key_server() -> Iterator[KeyServer]:
 
 @pytest.fixture(scope="session")
 def service(key_server: KeyServer) -> Iterator[Stack]:
-    """Deploy a service for these tests. `make run` has its own, and so does each folder that imports this fixture."""
+    """Deploy a service. Each folder whose `conftest.py` imports this fixture gets a service of its own."""
     document = json.dumps([providers.issuer(name, key_server) for name in ("one", "two", "huge", "nonsense")])
     with stack.start(issuers=document, CorsAllowOrigin=ORIGIN) as running:
         yield running

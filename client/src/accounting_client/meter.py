@@ -128,9 +128,9 @@ class Meter:
           after the report. The next heartbeat is due when the tokens after the report are more than the buffer surely
           pays for.
         - If the report has more tokens than the hold surely pays for, but the service did not raise the hold, the hold
-          pays for more tokens than the client can know: the estimate's cost was rounded up. The next heartbeat is due
-          when the tokens after the report are more than the buffer surely pays for, and more than half of
-          ``tokens_generated``.
+          pays for more than the client computed (see ``_surely_within``), and the client does not know for how much
+          more. The next heartbeat is due when the tokens after the report are more than the buffer surely pays for, and
+          more than half of ``tokens_generated``.
         """
         tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
         weight = tokens + self._beyond_estimate(report)
@@ -167,9 +167,7 @@ class Meter:
 
         ``credits`` may pay for more tokens, because the estimate's cost was rounded up. For an estimate by class, the
         result is output tokens. Each of them is assumed to cost the whole estimate divided by the estimated output
-        tokens. That is at least the estimate's price for output, because the whole estimate includes the input. So
-        ``credits`` that cover the whole estimate pay for the estimated input, and for the output tokens that are
-        returned.
+        tokens. That is at least the estimate's price for output, because the whole estimate includes the input.
         """
         if self._opened.estimated_credits == 0:
             return MAX_TOKENS

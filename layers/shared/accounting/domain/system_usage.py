@@ -49,7 +49,7 @@ MAX_IN_BATCH = 400
 """The most records that are counted together."""
 
 _REMEMBERED = 8
-"""A user's sums keep this many characters of each name's digest. A character has 6 bits, so 50 names differ."""
+"""How many characters of each name's digest a user's sums keep. The 48 bits of 8 characters tell 50 names apart."""
 
 
 @dataclass(frozen=True, slots=True)
