@@ -36,10 +36,10 @@ as large as possible: 1,000 lots take 15 KB. The wallet is one item and grows wi
 **×** is the least CPU time divided by that of the row for one lot."""
 SESSIONS_ABOUT = f"""\
 A user with this many ended sessions in the last {seed.DAYS} days, each with two ledger entries and a usage record. The
-domain's functions compute the past sessions, and the store's functions make their items. **×** is the least CPU time
+past sessions are not requested: the functions of the domain and of the store make them. **×** is the least CPU time
 divided by that of the row for 0 sessions. Wall times are left out, because for a query the emulator looks through all
-items of a partition. A user without past sessions has little to list. So for `allocations`, `ledger` and `usage/stats`,
-compare the rows of 1,000 and 10,000 sessions."""
+items of a partition. A user without past sessions has little to list. So for `allocations`, `ledger` and
+`usage/stats`, compare the rows of 1,000 and 10,000 sessions."""
 RECORDS_ABOUT = f"""\
 `usage/stats` of {seed.DAYS} whole days with this many records, in four services. The store's functions make the items
 of the records and of the days' sums. The items are written in batches, and the sums are compared with a recount. Look

@@ -277,7 +277,7 @@ def test_after_a_rejected_usage_a_heartbeat_without_usage_is_sent_at_once(accoun
 @pytest.mark.parametrize(
     "trouble",
     [rejected("actualTokens"), rejected("metadata", "usage.total_tokens"), refusal(400, "HTTP_400")],
-    ids=["by a service that knows no usage", "together with the metadata", "by a firewall"],
+    ids=["by a service that does not know the field usage", "together with the metadata", "by a firewall"],
 )
 def test_a_stream_is_settled_by_number_of_tokens_if_its_usage_is_rejected(accounted: Run, trouble: Any) -> None:
     service = Accountant()
@@ -410,7 +410,7 @@ def test_output_that_needs_no_heartbeat_never_costs_more_than_is_held(input_cred
         answer_heartbeat(meter, allocated)
 
 
-def test_a_heartbeat_is_due_at_a_usage_above_the_estimate_and_again_before_the_new_buffer_is_used_up() -> None:
+def test_a_heartbeat_is_due_at_a_usage_above_the_estimate_and_again_before_the_raised_hold_is_used_up() -> None:
     """The stream reaches a price tier that doubles the cost of the whole request.
 
     The estimate was 190,000 tokens of input and 4,000 of output, for 600 credits.

@@ -170,7 +170,7 @@ def test_everything_is_measured_in_full_at_scale_1_or_without_a_scale(
     assert growing((0, 1_000, 10_000)) == [0, 1_000, 10_000]
 
 
-def test_scaling_respects_the_argument_least_and_keeps_sizes_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scaled_counts_do_not_fall_below_least_and_scaled_sizes_still_rise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCALE", SCALE)
 
     assert [scaled(count, least=2) for count in (0, 1, 9, 350, 1_000)] == [0, 1, 2, 4, 10]

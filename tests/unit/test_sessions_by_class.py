@@ -89,7 +89,7 @@ def test_an_older_usage_does_not_replace_a_newer_one() -> None:
     assert beat(newer, Report(300, Usage(11_000, 300))).tokens == 900
 
 
-def test_an_older_usage_is_ignored_even_if_the_newer_usage_has_the_estimated_inputs() -> None:
+def test_an_older_usage_is_ignored_even_if_the_newer_usage_reported_the_inputs_of_the_estimate() -> None:
     newer = session()._replace(tokens=40, usage_output=40)
 
     assert not newer.accepts_usage_of(Report(5, Usage(20, 5)))

@@ -1,8 +1,9 @@
 """How tokens and syncs change a user, and which user an e-mail address belongs to.
 
-A statement is what a token or a sync says about a user. A token is ahead if its issue time is still in the future
-when it arrives. A claim is a statement that names an address. One text can be the id of one user and the address
-of another. A request with this text is about the user who had the text first.
+In a sync, the platform tells the service about a user. A statement is what a token or a sync says about a user. A token
+is ahead if its issue time is still in the future when it arrives. A claim is a statement that names an address. One
+text can be the id of one user and the address of another. A request with this text is about the user who had the text
+first.
 """
 
 import pytest
@@ -269,7 +270,7 @@ def test_an_address_remembers_each_of_its_last_holders_once() -> None:
     back = pointer.passed_to(User("u29", "a@x.y", "", "user", email_at=29))
     assert (back.user_id, back.issued_at, back.since) == ("u29", 29, 0)
     assert back.former[-1] == "u28"
-    assert "u25" not in back.former, "u25 gave up the address and no longer waits for it"
+    assert "u25" not in back.former, "u25 gave up the address, so it cannot return to u25"
 
 
 def test_a_user_who_gives_up_a_claim_no_longer_waits_for_the_address() -> None:
@@ -320,7 +321,7 @@ HELD = Pointer("a@x.y", "u1", 5, since=0)
         (KNOWN._replace(email="b@x.y"), HELD, True),
     ],
 )
-def test_an_address_is_claimed_if_a_newer_statement_names_it_and_the_user_does_not_hold_it(
+def test_a_newer_statement_claims_its_address_unless_the_user_and_the_pointer_already_agree(
     known: User | None, pointer: Pointer | None, must_claim: bool
 ) -> None:
     assert users.must_claim(known, KNOWN, pointer) is must_claim

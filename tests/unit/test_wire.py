@@ -73,7 +73,7 @@ class Scripted(Wire):
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The longest time that each requested pause may take, in seconds. The tests make no pauses."""
+    """For each pause that the wire asks for, its longest time in seconds. The pause itself is left out."""
     limits: list[float] = []
 
     def no_pause(longest: float) -> float:

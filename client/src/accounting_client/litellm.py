@@ -39,7 +39,7 @@ logger = logging.getLogger("accounting_client")
 SESSION = "accounting_session_id"
 """The name of the session's id in the proxy's metadata of a request."""
 FURTHER_CALLS_SECONDS = 600.0
-"""A model call for a request, such as a guardrail's, is charged if it ends at most this long after the request."""
+"""A further model call for a request, such as one by a guardrail, is charged if it ends within this time after it."""
 CALLERS_FAULT = {400, 402, 403, 404, 409}
 """The statuses of refusals that are passed to the proxy's caller. Any other status is not the caller's fault."""
 IDS = ("user_id", "user_email", "team_id", "team_alias", "org_id", "key_alias", "end_user_id")

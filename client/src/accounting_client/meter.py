@@ -127,10 +127,9 @@ class Meter:
         - If the service raised the hold for a usage, the new hold pays for the usage, and its buffer pays for tokens
           after the report. The next heartbeat is due when the tokens after the report are more than the buffer surely
           pays for.
-        - If the report has more tokens than the hold surely pays for, but the service did not raise the hold, the hold
-          pays for more than the client computed (see ``_surely_within``), and the client does not know for how much
-          more. The next heartbeat is due when the tokens after the report are more than the buffer surely pays for, and
-          more than half of ``tokens_generated``.
+        - If the report has more tokens than the hold surely pays for, but the service did not raise the hold, the
+          client underestimated the hold. It does not know by how much. The next heartbeat is due when the tokens after
+          the report are more than the buffer surely pays for, and more than half of ``tokens_generated``.
         """
         tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
         weight = tokens + self._beyond_estimate(report)

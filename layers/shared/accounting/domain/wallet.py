@@ -41,10 +41,9 @@ class Wallet(NamedTuple):
 
     ``frozen`` is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are
     settled. ``erased`` is true if the user is erased: new entries have no reason. ``terms`` counts the changes to
-    members and budgets. ``budgets`` is the number of budgets. ``passed`` is the number of other commands that changed
-    the wallet between the first read and the write of the command that wrote last. Commands compute from it how long
-    they wait before they try again. ``more`` has the attributes that only a newer release knows. This release keeps
-    them and the stored ``format`` unchanged.
+    members and budgets. ``budgets`` is the number of budgets. ``passed`` only affects how long commands wait before
+    they try again: see `operations/turns.py`. ``more`` has the attributes that only a newer release knows. This release
+    keeps them and the stored ``format`` unchanged.
     """
 
     account_id: AccountId

@@ -17,8 +17,9 @@ class Sight:
     """Who may name an account that is not their own.
 
     A member whose role is ``least`` or higher may name the organization's account. If ``least`` is None, no role
-    suffices. ``others`` decides about all other callers, and raises Forbidden to refuse a caller. If ``others`` is
-    None, all other callers are refused. Only ``others`` can allow a caller to name another user's account.
+    suffices. About everybody else, including members with a lower role, ``others`` decides: it raises Forbidden to
+    refuse a caller. If ``others`` is None, they are all refused. Only ``others`` can allow a caller to name another
+    user's account.
     """
 
     least: Role | None

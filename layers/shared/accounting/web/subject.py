@@ -12,8 +12,8 @@ from accounting.web.caller import Caller
 def named_by(caller: Caller, reference: str) -> Reference:
     """The user that a caller means by an id or an e-mail address.
 
-    A caller's own id or address always names the caller: even if the address now belongs to another user, and even if
-    the address is also the id of another user.
+    If the caller sends their own id or address, they mean themselves, even if another user now has the same address, or
+    has it as an id.
     """
     return ById(caller.user_id) if caller.is_self(reference) else reference
 
