@@ -192,7 +192,7 @@ class Saves:
         return True
 
     def _newest(self) -> Path:
-        """Return the newest save. If there is none, return the state's own folder, where older launchers saved."""
+        """Return the newest save or, without a save, the state's own folder, where older launchers saved."""
         numbers = [int(folder.name) for folder in self._folder.glob("*") if folder.name.isdecimal()]
         return self._folder / str(max(numbers)) if numbers else self._state
 

@@ -76,7 +76,7 @@ class Connection(Wire):
         return Reply(200, None, orjson.dumps(answer))
 
     def _fault_of(self, operation: str, request: dict[str, Any]) -> Callable[[str, dict[str, Any]], Answer]:
-        """Choose the fault of an attempt. Usually there is none, and the database performs the request."""
+        """Choose the fault of an attempt. Most attempts have no fault, and the database performs the request."""
         random = self._scheduler.random
         if request.get("ClientRequestToken") in self._under_way:
             self.faults["in progress"] += 1

@@ -206,7 +206,7 @@ def statistics(
 def statistics_of_account(
     account_id: AccountId, since: int | None, until: int | None, *, by: By | None = None
 ) -> Statistics:
-    """All usage that an account paid for, whoever the user is. The other arguments are as in ``statistics``."""
+    """The usage of all users that an account paid for. The other arguments are as in ``statistics``."""
     return _statistics(account_id, since, until, usage.paid, by)
 
 
