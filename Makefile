@@ -2,7 +2,7 @@
 # installed.
 
 .DEFAULT_GOAL := help
-.PHONY: run stop demo token example openapi reference test test-fuzz test-tools simulate mutate bench check format build deploy restore rerate lock ready clean help
+.PHONY: run stop demo token example openapi reference test test-slow test-tools simulate mutate bench check format build deploy restore rerate lock ready clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -54,11 +54,13 @@ compiled: ready
 	@[ .local/compiled -nt .venv/.locked ] || { $(BIN)/pytest --collect-only >/dev/null 2>&1; \
 		$(BIN)/python -c 'from local.build import build; build()' >/dev/null 2>&1; touch .local/compiled; }
 
-test: compiled ## Run the service's tests: unit, contract, integration, simulation, end to end, client (ARGS="tests/unit": some)
+test: compiled ## Test the service: unit, contract, integration, simulation, end to end, client (ARGS="tests/unit": some)
 	$(BIN)/pytest --numprocesses 4 --dist loadgroup $(ARGS)
 
-test-fuzz: ready ## Send generated requests, valid and invalid, to every route of a service on a local AWS
-	$(BIN)/pytest -p schemathesis tests/fuzz $(ARGS)
+SLOW = tests/outages tests/fuzz tests/e2e client/tests tests/simulation tests/integration tests/unit
+test-slow: ready ## Test the service at length: outages, killed processes, generated requests, all values and examples
+	$(BIN)/pytest --numprocesses 4 --dist loadgroup -p schemathesis --hypothesis-profile thorough \
+	  -m "slow or hypothesis" -o "testpaths=$(SLOW)" $(ARGS)
 
 test-tools: ready ## Run the tests of the tools: documented commands, benchmarks, local AWS, the console in a browser, LiteLLM
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/documentation tests/browser tests/gateways tests/local tests/tools $(ARGS)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import pytest
 
 from tests.e2e.client import MODEL
 
@@ -298,6 +301,20 @@ BAD_BODIES = [
     *(b"[" * 30_000, b"[" * 30_000 + b"]" * 30_000, b'{"a":' * 10_000 + b"1" + b"}" * 10_000),
     *(b"userId=somebody&credits=5", b"<credits>5</credits>"),
 ]
+
+
+def one_quick_case_per_function[*Case](cases: Sequence[tuple[*Case]], path_of: Callable[[Any], str]) -> list[Any]:
+    """Return the cases as parameters of a test. It is slow for all but the first case of each Lambda function.
+
+    The functions read every body, query and path with the same code. The first part of a path names the function.
+    """
+    first = {path_of(case).partition("/")[0]: case for case in reversed(cases)}.values()
+    return [pytest.param(*case, marks=() if case in first else pytest.mark.slow) for case in cases]
+
+
+def by_function(routes: Sequence[tuple[str, str, Any]]) -> list[Any]:
+    """Return ``one_quick_case_per_function`` of tests with one parameter, a route."""
+    return one_quick_case_per_function([(route,) for route in routes], lambda case: case[0][1])
 
 
 def text_of(body: dict[str, Any], names: dict[str, str]) -> bytes:

@@ -1,4 +1,4 @@
-"""All tests ignore this machine's AWS account, and hypothesis sets no deadline for an example."""
+"""All tests ignore this machine's AWS account. Random tests try few examples, unless ``make test-slow`` runs them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from local.account import forget_account
 
 IN_ONE_PROCESS = ("browser", "contract", "documentation", "e2e", "gateways", "outages")
 """Folders whose tests share what takes long to make, such as a deployed service."""
+SLOW = ("fuzz", "outages")
+"""Folders in which all tests are slow."""
 
 
 def pytest_configure() -> None:
@@ -20,8 +22,9 @@ def pytest_configure() -> None:
     no garbage, but garbage collection took a third of their time. So garbage collection is off during the imports.
     """
     forget_account()
-    settings.register_profile("patient", deadline=None)
-    settings.load_profile("patient")
+    settings.register_profile("quick", deadline=None, max_examples=20)
+    settings.register_profile("thorough", deadline=None, max_examples=100)
+    settings.load_profile("quick")  # before hypothesis loads the profile of its option --hypothesis-profile
     gc.disable()
 
 
@@ -31,10 +34,12 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, and pytest the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run all tests of a folder in ``IN_ONE_PROCESS`` in the same process."""
+    """Apply ``IN_ONE_PROCESS`` and ``SLOW``."""
     for item in items:
         top, folder, *_ = item.nodeid.split("/")
         if top == "tests" and folder in IN_ONE_PROCESS:
             item.add_marker(pytest.mark.xdist_group(folder))
+        if top == "tests" and folder in SLOW:
+            item.add_marker(pytest.mark.slow)

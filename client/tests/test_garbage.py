@@ -162,6 +162,7 @@ def test_the_tests_below_try_many_answers_and_methods() -> None:
     assert len(methods(AccountingClient)) > 40
 
 
+@pytest.mark.slow
 def test_every_method_turns_any_answer_into_a_result_or_an_error() -> None:
     results, errors = [], []
     for answer in answers():

@@ -23,7 +23,7 @@ from client.tests.test_outbox import rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.xdist_group("killed calls")  # all of these tests share one `Forker`
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("killed calls")]  # all of these tests share one `Forker`
 ROOT = Path(__file__).parent.parent.parent
 KILLS = 12
 MOST_KILLS = 60

@@ -43,6 +43,7 @@ def worker(kind: str, url: str, file: Path, *last: str) -> subprocess.Popen[str]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_processes_that_are_killed_at_any_moment_leave_nothing_unsettled_and_settle_nothing_twice(
     kind: str, tmp_path: Path

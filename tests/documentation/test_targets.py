@@ -34,18 +34,20 @@ def sources(folder: Path) -> dict[str, str]:
 def test_make_help_names_the_most_important_targets(project: Project, documentation: Documentation) -> None:
     targets = re.findall(r"^  make ([\w-]+) +\S", project.type(documentation.line("make help")), re.MULTILINE)
 
-    assert {"run", "stop", "demo", "example", "test", "test-tools", "check", "deploy", "help"} <= set(targets)
+    assert {"run", "stop", "demo", "example", "test", "test-slow", "test-tools", "check", "deploy", "help"} <= set(
+        targets
+    )
 
 
 def test_make_test_runs_the_selected_tests(project: Project, documentation: Documentation) -> None:
     """`.ci/run` runs all tests. This test cannot: it is part of `make test-tools`."""
-    assert (ROOT / ".ci/run").read_text().endswith("\nmake test\nmake test-fuzz\nexec make test-tools\n")
-    for command in ("make test", "make test-fuzz", "make test-tools"):
+    assert (ROOT / ".ci/run").read_text().endswith("\nmake test\nmake test-slow\nexec make test-tools\n")
+    for command in ("make test", "make test-slow", "make test-tools"):
         documentation.line(command)
 
     assert re.search(r"\d+ passed", project.type(documentation.line('make test ARGS="tests/unit -k pricing"')))
     assert re.search(r"\d+ passed", project.type('make test-tools ARGS="-k private"'))
-    assert re.search(r"\d+ tests collected", project.type("make test-fuzz ARGS=--collect-only"))
+    assert re.search(r"\d+ passed", project.type('make test-slow ARGS="tests/unit/test_times.py"'))
 
 
 @pytest.mark.parametrize("command", ["make format", "make check", "make openapi", "make reference"])

@@ -38,8 +38,17 @@ def record(person: Person, payer: dict[str, Any]) -> httpx.Response:
     return person.post("usage/record", body | payer)
 
 
-@pytest.mark.parametrize(("call", "kind"), [(initialize, "hold"), (record, "charge")])
-@pytest.mark.parametrize(("tightest", "covers"), [("run", RUN), ("member", BUDGET), ("balance", WALLET)])
+@pytest.mark.parametrize(
+    ("call", "kind", "tightest", "covers"),
+    [
+        (initialize, "hold", "run", RUN),
+        (record, "charge", "member", BUDGET),
+        pytest.param(initialize, "hold", "member", BUDGET, marks=pytest.mark.slow),
+        pytest.param(initialize, "hold", "balance", WALLET, marks=pytest.mark.slow),
+        pytest.param(record, "charge", "run", RUN, marks=pytest.mark.slow),
+        pytest.param(record, "charge", "balance", WALLET, marks=pytest.mark.slow),
+    ],
+)
 def test_32_requests_get_exactly_what_the_tightest_limit_covers(
     admin: Person, people: People, call: Call, kind: str, tightest: str, covers: int
 ) -> None:

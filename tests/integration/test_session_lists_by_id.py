@@ -90,7 +90,7 @@ def pages(user_id: str, limit: int, between: Callable[[list[str]], None] = lambd
 
 
 @given(st.lists(ANY, max_size=24, unique_by=lambda each: each.session_id), st.integers(1, 9))
-@effort(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@effort(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_sessions_with_all_kinds_of_ids_are_listed_once_and_in_order(stored: list[StoredSession], limit: int) -> None:
     user_id = f"any-{next(numbers)}"
     write(user_id, stored)

@@ -245,7 +245,7 @@ class Wallets(RuleBasedStateMachine):
 
 
 Wallets.TestCase.settings = settings(
-    max_examples=200,
+    max_examples=2 * settings().max_examples,
     stateful_step_count=40,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
