@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +57,7 @@ PARTS: dict[str, Callable[[Report, Database], None]] = {
     "cost": cost.run,
     "profile": profiles.run,
 }
+HOW = "[README.md](README.md) says how to measure, and how to read the figures."
 SCALED = "**Measured at a scale of {}: the figures mean nothing and show only that the benchmark works.**"
 
 
@@ -86,13 +86,13 @@ def _selected() -> list[str]:
 def _measured(names: Sequence[str]) -> str:
     """Run these parts; return the page with their results."""
     warning = [] if scale() == 1 else [SCALED.format(f"{scale():g}"), ""]
-    report, began, before = Report(), time.monotonic(), machine.load()
+    report, before = Report(), machine.load()
     with tempfile.TemporaryDirectory(prefix="accounting-bench-") as scratch, database.start(Path(scratch)) as running:
         for name in names:
             with step(name):
                 PARTS[name](report, running)
-    about = machine.description(before, time.monotonic() - began)
-    return "\n".join(["# What was measured", "", *warning, *about, "", *targets.lines(report), *report.lines()])
+    about = [HOW, "", *warning, *machine.description(before)]
+    return "\n".join(["# What was measured", "", *about, "", *targets.lines(report), *report.lines()])
 
 
 if __name__ == "__main__":

@@ -65,25 +65,24 @@ ACCESS_LOG_BYTES = 520
 """Assumed: the length of the gateway's access log line for a request."""
 
 ABOUT = f"""\
-The cost of {SESSIONS:,} sessions in us-east-1, before free tiers. The requests of a session are
-{", ".join(f"{count} × {name}" for name, count in SESSION.items())}. The last column is the cost without heartbeats,
-which short streams do not need. **Duration** is estimated: the CPU time measured here, divided by the share of a core
-that a function of {MEMORY_GIGABYTES * 1024:.0f} MB has ({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), plus
-{DATABASE_SECONDS * 1000:.0f} ms for each call to DynamoDB. Log bytes are measured; the gateway's access log adds
-{ACCESS_LOG_BYTES} a request, and Lambda adds no lines. The authorizer runs once a session (its answers are cached for
-5 minutes). The system's statistics count usage records in batches. A batch has {BATCH} records, of {ACTIVE_USERS} users
-and {MODELS} models. That is what one shard of the table's stream gets in five minutes under three
-conditions: the table has four partitions, a month has a million sessions, and an active user begins a session each
-minute."""
-PRICES = """\
-List prices of 2025/2026: DynamoDB on-demand writes 0.625 and reads 0.125 USD per million units; Lambda
-arm64 0.0000133334 USD per GB-second and 0.20 per million requests; API Gateway REST 3.50 per million requests;
-CloudWatch Logs 0.50 per GB ingested. Not counted: storage, backups, X-Ray's sampled traces (5.00 per million), what is
-paid without a request (below), metrics, the schedules' own runs, data transfer, taxes."""
+The cost of {SESSIONS:,} sessions in us-east-1, at AWS's list prices of 2025/2026, before free tiers. The requests of a
+session are {", ".join(f"{count} × {name}" for name, count in SESSION.items())}. The last column is without heartbeats,
+which short streams do not need. Not included: storage, backups, X-Ray, metrics, scheduled runs, data transfer, taxes,
+and the costs of "A month without a request".
+
+- **Lambda duration** is CPU time × {FULL_CORE_GIGABYTES / MEMORY_GIGABYTES:.2f}, plus an assumed
+{DATABASE_SECONDS * 1000:.0f} ms for each call to DynamoDB. A function of {MEMORY_GIGABYTES * 1024:.0f} MB has
+{MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f} of a core.
+- **Logs** are those of the requests, and an assumed {ACCESS_LOG_BYTES} bytes a request for the gateway's access log.
+The logs of the authorizer and of the statistics are not included.
+- **The authorizer** runs once a session. Its answers are cached for 5 minutes.
+- **System statistics** are counted in batches of {BATCH} usage records, an assumed size for a million sessions a
+month."""
+PARTS = "What each part takes, with its Lambda duration:"
 HEADER = ["item", "how many", "price", "USD", "without heartbeats"]
 IDLE_ABOUT = """\
-What a month of 30 days costs without a request, by the template's defaults. Not counted: metrics (0.30 each, for the
-hours in which they are written), the scheduled runs, stored data, and the snapshots of older versions that are kept."""
+A month of 30 days, by the template's defaults. Not included: metrics (at most 0.30 each), scheduled runs, stored data,
+and snapshots of older versions."""
 IDLE_USD = 12
 
 
@@ -129,7 +128,7 @@ def run(report: Report, database: Database) -> None:
     totals = sum(line.usd for line in lines), sum(line.usd for line in least)
     rows = [[*line.row(), f"{short.usd:.2f}"] for line, short in zip(lines, least, strict=True)]
     rows.append(["**total**", "", "", *(f"**{total:.2f}**" for total in totals)])
-    report.add(Section("A million sessions", ABOUT, HEADER, rows, f"{PRICES}\n\n{_arithmetic(parts)}"))
+    report.add(Section("A million sessions", ABOUT, HEADER, rows, f"{PARTS}\n\n{_takes(parts)}"))
     for name, limit, total in zip((f"with {HEARTBEATS}", "without"), (38, 26), totals, strict=True):
         report.targets.append(Target.at_most(f"a million sessions {name} heartbeats", limit, total, " USD"))
     for name, units in (("initialize", 8), ("finalize", 11), ("system statistics", 2)):
@@ -221,12 +220,11 @@ def duration(figures: Figures) -> float:
     return figures.cpu * (FULL_CORE_GIGABYTES / MEMORY_GIGABYTES) + figures.round_trips * DATABASE_SECONDS
 
 
-def _arithmetic(parts: Mapping[str, Part]) -> str:
+def _takes(parts: Mapping[str, Part]) -> str:
     lines = [
-        f"- {name}{f', {part.records} records' if part.records > 1 else ''}: {part.figures.write_units:g} write units,"
-        f" {part.figures.read_units:g} read units, {part.figures.log_bytes} log bytes, {part.figures.cpu * 1000:.2f} ms"
-        f" × {FULL_CORE_GIGABYTES / MEMORY_GIGABYTES:.2f} + {part.figures.round_trips} × {DATABASE_SECONDS * 1000:.0f}"
-        f" ms = {duration(part.figures) * 1000:.1f} ms"
+        f"- {name}{f', {part.records} records' if part.records > 1 else ''}: {part.figures.write_units:g} write and"
+        f" {part.figures.read_units:g} read units, {f'{part.figures.log_bytes} log bytes, ' if part.is_request else ''}"
+        f"{duration(part.figures) * 1000:.1f} ms"
         for name, part in parts.items()
     ]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass
 from itertools import count
 from math import inf
-from statistics import median, quantiles
+from statistics import median
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -38,15 +38,10 @@ CONTEXT = SimpleNamespace(
 class Figures:
     """What one request of an operation costs.
 
-    ``wall`` and ``cpu`` are medians, and times are in seconds. Round trips, units, items and bytes are the maximum of a
-    few requests.
+    ``cpu`` is a median. Times are in seconds. Round trips, units, items and bytes are the maximum of a few requests.
     """
 
-    repeats: int
-    wall: float
-    wall_p99: float
     cpu: float
-    cpu_p99: float
     cpu_least: float
     round_trips: int
     write_units: float
@@ -96,10 +91,9 @@ def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -
     seconds = asked["seconds"]
     spent = _repeat(lambda: _spent(function, operation, next(turns)), asked["unit_turns"], seconds / 4)
     _repeat(lambda: timed(function, operation, next(turns)), asked["warm_up"], seconds / 4)
-    times = _repeat(lambda: timed(function, operation, next(turns)), asked["repeats"], seconds, asked["least"])
-    walls, cpus = zip(*times, strict=True)
+    cpus = _repeat(lambda: timed(function, operation, next(turns)), asked["repeats"], seconds, asked["least"])
     most = [max(each) for each in zip(*spent, strict=True)]
-    return Figures(len(times), median(walls), _p99(walls), median(cpus), _p99(cpus), min(cpus), *most)
+    return Figures(median(cpus), min(cpus), *most)
 
 
 def figures_of(once: Callable[[], object], times: int) -> Figures:
@@ -108,16 +102,16 @@ def figures_of(once: Callable[[], object], times: int) -> Figures:
     Round trips, units and items are counted in the first run. The other runs are timed.
     """
 
-    def timed() -> tuple[float, float]:
-        wall, cpu = time.perf_counter(), time.process_time()
+    def timed() -> float:
+        began = time.process_time()
         once()
-        return time.perf_counter() - wall, time.process_time() - cpu
+        return time.process_time() - began
 
     with Units.of(the_wire()) as units:
         once()
-    walls, cpus = zip(*_repeat(timed, times - 1, inf), strict=True)
+    cpus = _repeat(timed, times - 1, inf)
     spent = (units.round_trips, units.write_units, units.read_units, units.items, 0)
-    return Figures(times - 1, median(walls), _p99(walls), median(cpus), _p99(cpus), min(cpus), *spent)
+    return Figures(median(cpus), min(cpus), *spent)
 
 
 def _repeat[T](once: Callable[[], T], times: int, seconds: float, least: int = 1) -> list[T]:
@@ -144,12 +138,12 @@ def _prepared(function: Function, operation: Operation, turn: Turn) -> dict[str,
     return operation.request(turn).event()
 
 
-def timed(function: Function, operation: Operation, turn: Turn) -> tuple[float, float]:
-    """Return the wall time and the CPU time of a request, in seconds."""
+def timed(function: Function, operation: Operation, turn: Turn) -> float:
+    """Return the CPU time of a request, in seconds."""
     event = _prepared(function, operation, turn)
-    wall, cpu = time.perf_counter(), time.process_time()
+    began = time.process_time()
     function.answer(event, operation.status)
-    return time.perf_counter() - wall, time.process_time() - cpu
+    return time.process_time() - began
 
 
 def _spent(function: Function, operation: Operation, turn: Turn) -> tuple[int, float, float, int, int]:
@@ -164,10 +158,6 @@ def _spent(function: Function, operation: Operation, turn: Turn) -> tuple[int, f
 def _written() -> int:
     sys.stdout.flush()
     return os.fstat(sys.stdout.fileno()).st_size
-
-
-def _p99(values: Any) -> float:
-    return quantiles(values, n=100, method="inclusive")[-1] if len(values) > 1 else float(values[0])
 
 
 if __name__ == "__main__":

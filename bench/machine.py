@@ -11,7 +11,7 @@ from pathlib import Path
 from local.build import build_id
 
 
-def description(load_before: str, seconds: float) -> list[str]:
+def description(load_before: str) -> list[str]:
     """Return lines that describe the machine, and how busy it was before the benchmark and at its end."""
     emulator = next(
         line.split()[0].replace("==", " ")
@@ -19,16 +19,15 @@ def description(load_before: str, seconds: float) -> list[str]:
         if line.startswith("ministack==")
     )
     versions = ", ".join(f"{name} {version(name)}" for name in ("boto3", "pydantic", "aws-lambda-powertools"))
-    busy = f"{load_before} before the benchmark, {load()} at its end, including the benchmark's own processes"
-    warning = f"If the load is above {os.cpu_count()}, the measured times are too long"
+    busy = f"{load_before} before the benchmark, {load()} at its end"
+    warning = f"Above {os.cpu_count()}, the measured times are too long"
     return [
         f"- Date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        f"- Sources: build {build_id()} (`python -m local.build` prints it)",
+        f"- Build: {build_id()}, as `python -m local.build` prints it",
         f"- Machine: {os.cpu_count()} cores, {_cpu_model()}, {platform.system()} {platform.machine()}",
         f"- Python {platform.python_version()}, {versions}",
-        f"- Database: {emulator}, an emulator on the same machine, which also reports the write units",
-        f"- Duration of the benchmark: {seconds / 60:.0f} minutes",
-        f"- Load (processes that want a core, average of a minute): {busy}. {warning}",
+        f"- Database: {emulator}, an emulator on the same machine",
+        f"- Load average of one minute: {busy}. {warning}",
     ]
 
 

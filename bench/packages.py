@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 LAYER_MEGABYTES = 4
 ABOUT = """\
-The packages that `sam build` makes for this machine's architecture, zipped as `sam deploy` zips them. Bytecode, which
-only the local AWS gets, is left out. One megabyte is 1,000,000 bytes."""
+What `sam build` makes for this machine's architecture, zipped as `sam deploy` zips it. One megabyte is 1,000,000
+bytes."""
 
 
 def run(report: Report, _database: Database) -> None:
@@ -26,17 +26,17 @@ def run(report: Report, _database: Database) -> None:
     built = build().template.parent
     folders = sorted(folder for folder in built.iterdir() if folder.is_dir())
     sizes = {folder.name: _sizes(folder) for folder in folders}
-    rows = [[name, f"{zipped:,}", f"{plain:,}", f"{files:,}"] for name, (zipped, plain, files) in sizes.items()]
-    report.add(Section("Packages", ABOUT, ["package", "zipped bytes", "unzipped bytes", "files"], rows))
+    rows = [[name, f"{zipped:,}", f"{plain:,}"] for name, (zipped, plain) in sizes.items()]
+    report.add(Section("Packages", ABOUT, ["package", "zipped bytes", "unzipped bytes"], rows))
     zipped = sizes["SharedLayer"][0] / 1e6
     report.targets.append(Target.at_most("layer, zipped", LAYER_MEGABYTES, zipped, " MB"))
 
 
-def _sizes(folder: Path) -> tuple[int, int, int]:
-    """Return the folder's zipped bytes, its unzipped bytes, and its number of files."""
+def _sizes(folder: Path) -> tuple[int, int]:
+    """Return the folder's zipped and unzipped bytes, without bytecode, which only the local AWS gets."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as whole:
         for path in files:
             whole.write(path, path.relative_to(folder))
-    return archive.tell(), sum(path.stat().st_size for path in files), len(files)
+    return archive.tell(), sum(path.stat().st_size for path in files)

@@ -32,9 +32,8 @@ PARTS = {
     "~": "interpreter's built-ins",
 }
 ABOUT = """\
-The share of each package in the CPU time of {requests} requests, under cProfile. cProfile adds time to every call of
-a function, so code that makes many calls seems to take more time than it does. The shares say where to look, but not
-how much can be gained."""
+The share of each package in the CPU time of {requests} requests, under cProfile. cProfile adds time to every function
+call, so the shares of code with many calls are too high."""
 
 
 def run(report: Report, database: Database) -> None:

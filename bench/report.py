@@ -71,7 +71,9 @@ def _filled(text: str) -> list[str]:
     lines: list[str] = []
     for paragraph in text.split("\n\n"):
         for item in paragraph.replace("\n- ", "\n\x00- ").split("\x00"):
-            lines += fill(" ".join(item.split()), WIDTH, break_on_hyphens=False).splitlines()
+            indent = "  " if item.startswith("- ") else ""
+            text = " ".join(item.split())
+            lines += fill(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False).splitlines()
         lines.append("")
     return lines[:-1]
 
