@@ -47,7 +47,7 @@ openapi: ready ## Write the HTTP API as an OpenAPI document: functions/docs/open
 reference: ready ## Write docs/reference from the code, after a change to a route, an error, a parameter or a metric
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.reference
 
-# Before the first tests: compile them, and the packages that they import, in one process instead of in each of the four.
+# Before the first tests: compile them, and the packages that they import, in one process instead of in each of three.
 # Build the service while no test waits for it. If either fails, the tests show why.
 .PHONY: compiled
 compiled: ready
@@ -55,11 +55,11 @@ compiled: ready
 		$(BIN)/python -c 'from local.build import build; build()' >/dev/null 2>&1; touch .local/compiled; }
 
 test: compiled ## Test the service: unit, contract, integration, simulation, end to end, client (ARGS="tests/unit": some)
-	$(BIN)/pytest --numprocesses 4 --dist loadgroup $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadgroup $(ARGS)
 
 SLOW = tests/outages tests/fuzz tests/e2e client/tests tests/simulation tests/integration tests/unit
 test-slow: ready ## Test the service at length: outages, killed processes, generated requests, all values and examples
-	$(BIN)/pytest --numprocesses 4 --dist loadgroup -p schemathesis --hypothesis-profile thorough \
+	$(BIN)/pytest --numprocesses 3 --dist loadgroup -p schemathesis --hypothesis-profile thorough \
 	  -m "slow or hypothesis" -o "testpaths=$(SLOW)" $(ARGS)
 
 test-tools: ready ## Run the tests of the tools: documented commands, benchmarks, local AWS, the console in a browser, LiteLLM

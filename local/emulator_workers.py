@@ -3,7 +3,8 @@
 This module runs in MiniStack's own environment. A worker is a process in which MiniStack runs one function. In the
 pinned MiniStack, calls of functions wait for six reasons:
 
-1. Each new worker unpacks the layer again, and only one worker at a time can unpack.
+1. Each new worker unpacks the layer again, and only one worker at a time can unpack. It also unpacks the function's
+   code again, and compiles it.
 2. Each worker imports botocore to count how deep functions call each other. Our functions never call each other.
 3. A burst of calls starts a worker for each call. Fewer workers would answer all calls sooner.
 4. Each worker imports all libraries again. On Linux, this module forks workers from a process that has imported
@@ -15,6 +16,7 @@ pinned MiniStack, calls of functions wait for six reasons:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -62,6 +64,7 @@ MAX_ANSWER = 64
 def start_sooner() -> None:
     """Make MiniStack use the constants and functions of this module."""
     unpack_layers_once()
+    unpack_code_once()
     start_workers_without_botocore()
     mark_the_end_of_a_log()
     lambda_svc._LAMBDA_STATE_TRANSITION_DELAY = PENDING_SECONDS
@@ -99,6 +102,28 @@ def pointer_to(layer: bytes) -> bytes:
         small.writestr("python/lib/python3.13/site-packages/layer.pth", line)
         small.writestr(UNPACKED, folder + "/python")
     return pointer.getvalue()
+
+
+def unpack_code_once() -> None:
+    """Unpack each archive into one folder, and give each worker links to its contents.
+
+    Python adds the compiled modules to that folder, so they are compiled only once, too.
+    """
+    lock = threading.Lock()
+    folders: dict[bytes, Path] = {}
+
+    class Linked(zipfile.ZipFile):
+        def extractall(self, path: Any = None, *_: Any) -> None:
+            with lock:
+                digest = hashlib.sha256(Path(str(self.filename)).read_bytes()).digest()
+                if digest not in folders:
+                    folder = Path(tempfile.mkdtemp(prefix="code-"))
+                    super().extractall(folder)
+                    folders[digest] = folder
+            for entry in folders[digest].iterdir():
+                Path(path, entry.name).symlink_to(entry)
+
+    lambda_runtime.zipfile = SimpleNamespace(**{**vars(zipfile), "ZipFile": Linked})
 
 
 def start_workers_without_botocore() -> None:

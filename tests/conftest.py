@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from local.account import forget_account
 
-IN_ONE_PROCESS = ("browser", "contract", "documentation", "e2e", "gateways", "outages")
+IN_ONE_PROCESS = ("browser", "contract", "documentation", "e2e", "fuzz", "gateways", "outages")
 """Folders whose tests share what takes long to make, such as a deployed service."""
 SLOW = ("fuzz", "outages")
 """Folders in which all tests are slow."""

@@ -160,6 +160,7 @@ def test_the_proxy_refuses_a_request_without_a_token_or_key(people: People, prox
     assert (answer.status_code, answer.json()["code"]) == (401, "TOKEN_REQUIRED")
 
 
+@pytest.mark.slow
 def test_details_of_network_errors_are_only_in_the_log(
     service: Stack, people: People, provider: Provider, capfd: pytest.CaptureFixture[str]
 ) -> None:

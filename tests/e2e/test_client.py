@@ -92,7 +92,7 @@ def async_stream(wire: Wire, person: Person, body: Callable[[Any], Iterator[None
     return asyncio.run(run())
 
 
-both_clients = pytest.mark.parametrize("stream", [sync_stream, async_stream])
+both_clients = pytest.mark.parametrize("stream", [sync_stream, pytest.param(async_stream, marks=pytest.mark.slow)])
 
 
 @both_clients
@@ -140,6 +140,7 @@ def test_the_id_of_an_ended_session_cannot_be_used_again(
     assert audited(service, person).balance["totalCredits"] == 95
 
 
+@pytest.mark.slow
 @both_clients
 def test_a_failed_settlement_is_logged_and_can_be_repeated_later(
     service: Stack, people: People, wire: Wire, stream: Any, caplog: pytest.LogCaptureFixture

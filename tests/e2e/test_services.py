@@ -38,6 +38,7 @@ def new_credential(admin: Person) -> dict[str, str]:
     return issue_credential(admin, *RIGHTS_OF_A_PROXY)
 
 
+@pytest.mark.slow
 def test_a_service_settles_a_stream_after_the_users_token_has_expired(
     http: httpx.Client, token: Mint, people: People, new_credential: dict[str, str]
 ) -> None:

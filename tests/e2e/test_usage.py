@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.e2e.client import Person
     from tests.e2e.conftest import People
@@ -14,6 +16,7 @@ PATIENCE_SECONDS = 60.0
 MODELS = 300
 
 
+@pytest.mark.slow  # the integration tests check the same without HTTP
 def test_a_users_statistics_are_exact_for_three_hundred_models_in_a_day(admin: Person, people: People) -> None:
     person = people()
     begin = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.001Z")
