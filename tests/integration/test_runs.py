@@ -12,6 +12,8 @@ from accounting.domain.errors import (
     RunExists,
     RunNotFound,
 )
+from accounting.domain.runs import LONGEST_LIFE
+from accounting.domain.usage import digest
 from accounting.operations import runs, sessions, settling, usage
 from accounting.operations.budgets import Requester
 from accounting.operations.sweep import sweep
@@ -104,6 +106,20 @@ def test_a_run_is_made_once_and_belongs_to_one_account(user: MakeUser) -> None:
         runs.show(ACME, "r1", by=Requester("stranger"))
     assert runs.show(ACME, "r1", by=Requester("owner")).run == made.run
     stream("s1", run_id="r1", user_id="u2")
+
+
+def test_what_a_run_spent_on_a_model_expires_but_not_before_the_run() -> None:
+    end = NOW + LONGEST_LIFE
+    runs.begin(Spender("u1", ACME), "r1", 50, expires_at=end, metadata={}, now=NOW)
+    stream("s1", run_id="r1")
+    finalize("s1", 2_000)
+
+    whole = table.get(keys.run(ACME, "r1"))
+    part = table.get(keys.run_model(ACME, "r1", digest("m")))
+
+    assert whole is not None
+    assert part is not None
+    assert whole["ttl"] <= part["ttl"]
 
 
 def test_a_session_that_settles_after_its_run_was_deleted_does_not_bring_the_run_back(

@@ -6,7 +6,7 @@ from typing import Any
 
 from accounting.domain.accounts import AccountId, stored
 from accounting.domain.budgets import Spender, most_before
-from accounting.domain.runs import Run
+from accounting.domain.runs import LONGEST_LIFE, Run
 from accounting.domain.usage import UsageRecord, digest
 from accounting.settings import settings
 from accounting.store import keys, table
@@ -56,7 +56,7 @@ def open_new(run: Run, metadata: dict[str, Any]) -> list[Write]:
     writes = [Write(table.put(to_item(run), condition="attribute_not_exists(run_id)"), refused=refused)]
     if metadata:
         item = {**keys.run_metadata(run.user_id, run.account_id, run.id), "metadata": table.compact(metadata)}
-        writes.append(Write(table.put({**item, "ttl": _kept_until(run)})))
+        writes.append(Write(table.put({**item, "ttl": _kept_until(run.expires_at)})))
     return writes
 
 
@@ -122,7 +122,8 @@ def count_model(spender: Spender, record: UsageRecord) -> list[Write]:
     if spender.run_id is None or record.model_id is None:
         return []
     key = keys.run_model(spender.account_id, spender.run_id, digest(record.model_id))
-    return [Write(table.add(key, sums_of(record), if_absent={"model": record.model_id, "format": FORMAT}))]
+    if_absent = {"model": record.model_id, "format": FORMAT, "ttl": _kept_until(record.at + LONGEST_LIFE)}
+    return [Write(table.add(key, sums_of(record), if_absent=if_absent))]
 
 
 def to_item(run: Run) -> Item:
@@ -133,7 +134,7 @@ def to_item(run: Run) -> Item:
         **{name: getattr(run, name) for name in _PLAIN},
         "stopped_at": run.stopped_at,
         "has_metadata": run.has_metadata or None,
-        "ttl": _kept_until(run),
+        "ttl": _kept_until(run.expires_at),
     }
 
 
@@ -152,7 +153,7 @@ def from_item(item: Item) -> Run:
     )
 
 
-def _kept_until(run: Run) -> int:
-    """When the database may delete the run, in epoch seconds: no earlier than its sessions and usage records."""
+def _kept_until(expires_at: int) -> int:
+    """When the database may delete a run that expires then, in epoch seconds: after its sessions and usage records."""
     kept = max(settings().usage_retention, settings().session_retention)
-    return (run.expires_at + settings().session_max_life + kept) // 1000
+    return (expires_at + settings().session_max_life + kept) // 1000
