@@ -177,7 +177,7 @@ def price_in_force(
 
 @api.post("/api/pricing", status_code=201, access=ADMINS, idempotency="pricing", codes=("PRICE_EXISTS",))
 def add(body: RuleBody) -> RuleView:
-    """Add a price rule. Of the rules that have begun and not ended, the newest applies.
+    """Add a price rule. Of the rules that have begun and not ended, the one that began last applies.
 
     A rate is a number or a string, with at most six decimals. A tier's rates apply to the whole request. A tier or a
     variant replaces the rates of the classes that it names. The other classes keep their rates. An alias is another id
