@@ -1,4 +1,4 @@
-"""How much is measured. `SCALE=0.1` measures about a tenth, to check quickly that the benchmark works."""
+"""How much the benchmark measures. `SCALE=0.1` measures about a tenth, to check quickly that it works."""
 
 from __future__ import annotations
 

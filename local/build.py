@@ -1,7 +1,7 @@
 """Builds the service with SAM for this machine, once for each version of its sources.
 
-As a program (`python -m local.build [Name=value …]`) it prints the BuildId for a deployment of the current sources with
-these parameters.
+As a program (`python -m local.build [Name=value …]`) it prints the template parameter BuildId for a deployment of the
+current sources that sets these parameters.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Build(NamedTuple):
 
 
 def build() -> Build:
-    """Build the current sources, unless their build exists. Return the build.
+    """Return the build of the current sources. Make it if it does not exist.
 
     Raises Refused if SAM fails, or if Lambda does not have this machine's architecture.
     """
@@ -63,7 +63,7 @@ def build_id() -> str:
 
 
 def deployment_id(build: str, parameters: Iterable[str]) -> str:
-    """Return the BuildId for a deployment of a build with these parameters (`Name=value`).
+    """Return the BuildId for a deployment of `build` that sets these parameters (`Name=value`).
 
     A function uses new parameters only after it is published again, and it is published again only if its BuildId
     changes. So the id depends on the parameters. Without parameters, the id is `build`.
@@ -87,7 +87,7 @@ def _sources() -> Iterator[Path]:
 
 
 def _make(folder: Path) -> None:
-    """Build into `folder`, which appears complete or not at all."""
+    """Build into `folder`, which does not exist until the build is complete."""
     unfinished = folder.with_suffix(".unfinished")
     command: list[str | Path] = [BIN / "sam", "build", "--template-file", TEMPLATE, "--build-dir", unfinished]
     command += ["--cached", "--cache-dir", LOCAL / "sam-cache", "--parallel"]

@@ -2,9 +2,9 @@
 
 If the issuer's keys cannot be fetched, the command says that the token could not be checked.
 
-ISSUERS=file.json names the issuers, as for `make run`. Without it, only tokens signed with the service's own secret are
-accepted, such as those of `make token`. That secret is JWT_ACCESS_SECRET or, without this variable, the secret of
-`make run`.
+ISSUERS=file.json lists the trusted issuers, as for `make run`. Without ISSUERS, only tokens signed with the service's
+own secret are accepted, such as those of `make token`. The secret is JWT_ACCESS_SECRET or, if this variable is not set,
+the secret of `make run`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ def main() -> int:
 
 
 def check(token: str, document: str) -> Claims:
-    """Return the token's claims. Raises Refused, with the reason, if the token is refused or could not be checked."""
+    """Return the token's claims. ``document`` is the JSON list of the trusted issuers.
+
+    Raises Refused, with the reason, if the token is refused or could not be checked.
+    """
     if not token:
         raise Refused(
             "TOKEN is missing: `make check-token TOKEN=…`, with ISSUERS=file.json for an identity provider's token"

@@ -1,4 +1,4 @@
-"""The callers in `make demo`: each prints its calls and their statuses."""
+"""The users in `make demo`, whose calls are printed with their statuses."""
 
 from __future__ import annotations
 

@@ -72,13 +72,13 @@ class Books:
     items: list[Item] = field(default_factory=list)
 
     def store(self, decision: Decision) -> None:
-        """Keep the entries of a command, and the wallet after it."""
+        """Keep the ledger entries of a command, and the wallet after the command."""
         self.wallets[decision.wallet.account_id] = decision.wallet
         self.items += map(entries.to_item, decision.entries)
 
 
 def begin(number: int, now: int) -> Books:
-    """Return books with this many users, and with price rules, before anything was granted or used."""
+    """Return books with this many users and with price rules, but without grants and usage."""
     rng = random.Random(1)
     users = [_user(rng, each, now) for each in range(number)]
     rules = [
@@ -114,7 +114,7 @@ def identities(books: Books) -> Iterator[Item]:
 
 
 def user_counts(books: Books) -> Iterator[tuple[keys.Key, int]]:
-    """Return the keys of the counters of users, each with the number to add."""
+    """Return the key of each counter of users, and the number to add to this counter."""
     counted = Counter(tuple(keys.user_count(user.role, user.id).items()) for user in books.users)
     return ((dict(key), number) for key, number in counted.items())
 
@@ -199,7 +199,7 @@ def _count(day_sums: dict[tuple[str, str], Item], record: UsageRecord, account_i
 
 
 def system_sums(records: Sequence[UsageRecord], now: int) -> Iterator[Item]:
-    """Return the system's sums of the records, and the marks that say that these records are counted already."""
+    """Return the system-wide sums of the records, and the marks that keep the service from counting them again."""
     stored: dict[Place, Sum] = defaultdict(Sum)
     by_slot: dict[int, list[UsageRecord]] = defaultdict(list)
     for part in range(keys.SHARDS):

@@ -58,6 +58,6 @@ def test_text_that_a_tokenizer_refuses_is_counted_by_its_length() -> None:
     assert estimated_usage(request, FIELDS, Words(), 1)["inputTokens"] == MESSAGE_TOKENS + 5
 
 
-def test_text_in_any_script_has_about_a_token_for_three_bytes() -> None:
+def test_text_in_any_script_counts_about_one_token_for_three_bytes() -> None:
     assert estimated_usage({"messages": ["語" * 100]}, FIELDS, None, 1)["inputTokens"] == MESSAGE_TOKENS + 100
     assert estimated_usage({"messages": ["\ud800"]}, FIELDS, None, 1)["inputTokens"] > MESSAGE_TOKENS

@@ -1,7 +1,9 @@
 """Every way in which an accounted call can end, with the real SDKs of OpenAI and Anthropic and a local server.
 
-Importing the SDKs takes seconds, and every process of `make test` imports this module. So only its functions import
-them, and only one process runs its tests.
+An accounted call is a call of a model for which the client holds credits before the call and settles them afterwards.
+
+Importing the SDKs takes seconds, and every process of `make test` imports this module. So the SDKs are
+imported inside functions, and one process runs all tests of this module.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ HELLO = [{"role": "user", "content": "hello"}]
 
 
 class Leave(Exception):
-    """Raised by a reader in the middle of a stream."""
+    """Raised by a test to leave a stream in the middle."""
 
 
 class Sdk:
@@ -77,7 +79,6 @@ class Sdk:
         )
 
     def ask(self, client: Any, **request: Any) -> Any:
-        """Ask for an answer, or for a stream."""
         if self.api == "chat":
             return client.chat.completions.create(**{"model": "m", "messages": HELLO, **request})
         if self.api == "responses":
@@ -85,7 +86,7 @@ class Sdk:
         return client.messages.create(**{"model": "m", "messages": HELLO, "max_tokens": 1000, **request})
 
     def helper(self, client: Any) -> Any:
-        """The SDK's own helper for streams."""
+        """Open a stream with the SDK's own helper."""
         if self.api == "chat":
             return client.chat.completions.stream(model="m", messages=HELLO)
         if self.api == "responses":
@@ -188,7 +189,7 @@ class Talk:
         return parts
 
     def help(self) -> str:
-        """The text that the SDK's own helper for streams reads."""
+        """Return the text of a stream that the SDK's own helper opens."""
         return str(self(self._ahelp()) if self.loop else self._help())
 
     def _help(self) -> str:
@@ -248,7 +249,7 @@ def test_the_sdks_own_helper_for_streams_is_accounted(sdk: Sdk) -> None:
     assert (sdk.bank.only().outcome, sdk.output) == ("finalize", 5)
 
 
-def test_a_user_without_the_credits_is_refused_before_the_model_is_called(sdk: Sdk) -> None:
+def test_a_user_without_enough_credits_is_refused_before_the_model_is_called(sdk: Sdk) -> None:
     sdk.bank.credits = 50
 
     def body(talk: Talk) -> None:
@@ -298,14 +299,14 @@ def test_leaving_a_stream_early_costs_only_what_was_read(sdk: Sdk, then: str) ->
             talk.read(5, then=then)
         except Leave:
             assert then == "raise in with"
-        assert sdk.bank.only().outcome == "abort", "leaving the stream settles the session"
+        assert sdk.bank.only().outcome == "abort", "leaving the stream did not abort the session"
 
     sdk.run(body)
     assert 2 <= sdk.output <= 10
     assert sdk.settled["metadata"] == {"estimated": True}
 
 
-def test_leaving_after_the_last_part_costs_the_reported_usage_if_it_has_arrived(sdk: Sdk) -> None:
+def test_leaving_after_the_last_part_costs_the_reported_usage_if_the_report_has_arrived(sdk: Sdk) -> None:
     counts: list[int] = []
 
     def body(talk: Talk) -> None:
@@ -531,7 +532,7 @@ def test_the_stream_stops_if_its_hold_cannot_be_raised(provider: Provider) -> No
     assert sdk.bank.only().outcome == "abort"
 
 
-def test_the_usage_that_nobody_asked_for_is_not_shown(provider: Provider) -> None:
+def test_a_stream_shows_its_usage_only_if_the_caller_asks_for_it(provider: Provider) -> None:
     provider.plans()
     sdk = Sdk("chat", "sync", provider, Bank())
     read: dict[str, list[Any]] = {}
@@ -593,7 +594,7 @@ def test_a_call_that_cannot_be_accounted_is_refused(provider: Provider, act: Cal
         ("post", "/batches", False),
     ],
 )
-def test_only_a_route_that_uses_no_model_needs_no_accounting(method: str, path: str, is_free: bool) -> None:
+def test_only_routes_that_use_no_model_are_allowed_without_accounting(method: str, path: str, is_free: bool) -> None:
     import openai
 
     from accounting_client.openai import PROVIDER

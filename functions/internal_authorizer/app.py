@@ -14,7 +14,7 @@ logger = Logger()
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Return the policy for a TOKEN authorizer event, whose token is the header ``X-Internal-Api-Key``.
+    """Return the IAM policy for a TOKEN authorizer event, whose token is the header ``X-Internal-Api-Key``.
 
     If the correct key cannot be read, the handler raises. The gateway then answers 503 and caches nothing.
     """

@@ -45,12 +45,12 @@ class ChangeService(RequestModel):
 
 
 class RotateService(RequestModel):
-    """Which secret stays valid besides the new one, and for how long.
+    """Which older secret stays valid besides the new one, and for how long.
 
-    ``overlapHours`` is 24 by default; with 0, only the new secret is valid. ``keep`` says which older
-    secret stays valid: ``current`` (the default) is the newest secret before this rotation, and ``previous`` is the
-    secret before ``current``. If the answer that showed the secret ``current`` was lost, send ``previous``: this keeps
-    the secret that the service still uses. That secret must still be valid.
+    ``overlapHours`` is 24 by default. With 0, only the new secret is valid. ``keep`` is the older secret that stays
+    valid: ``current``, the default, is the newest secret before this rotation, and ``previous`` is the one before
+    ``current``. Send ``previous`` if the answer with the ``current`` secret was lost, so the service still uses the
+    ``previous`` one. The ``previous`` secret must still be valid.
     """
 
     overlap_hours: OverlapHours | None = None

@@ -1,4 +1,4 @@
-"""Users: show, list, sync, disable, enable and erase them. Profiles come from tokens and the platform's sync."""
+"""Routes that show, list, sync, disable, enable and erase users. Profiles come from tokens and the platform's sync."""
 
 import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
@@ -46,7 +46,7 @@ type Role = Literal["user", "supervisor", "admin"]
 class Sync(RequestModel):
     """A user as the platform knows them.
 
-    Without ``role``, a new user gets the role ``user``, and an existing user's role stays.
+    Without ``role``, a new user gets the role ``user``, and an existing user keeps their role.
     """
 
     user_id: UserId
@@ -56,7 +56,7 @@ class Sync(RequestModel):
 
 
 class Disable(RequestModel):
-    """Why the user is disabled; shown with the user."""
+    """Why the user is disabled. The reason is shown with the user."""
 
     reason: Notes | None = None
 
@@ -191,10 +191,10 @@ def enable(user_id: UserInPath) -> UserView:
 
 @api.post("/api/users/<user_id>/erase", access=ADMINS, responses=ERASE_RESPONSES)
 def erase(user_id: UserInPath) -> tuple[ErasureView, int]:
-    """Erase a user's personal data, and disable them for good.
+    """Erase a user's personal data, and disable the user for good.
 
-    Name and address are erased at once; after that, only the id names the user. Two minutes later, the service also
-    erases notes, reasons, metadata and API keys. It needs no second request for this. Once everything is erased, a
+    The name and e-mail address are erased at once. After that, only the id identifies the user. Two minutes later, the
+    service also erases notes, reasons, metadata and API keys, without a second request. Once everything is erased, a
     repeat answers 200. Ids, credits, the ledger's chain and statistics stay.
     """
     erasure = erasing.erase(api.subject, by=api.caller.user_id, now=clock())

@@ -57,7 +57,7 @@ class Project:
         template.write_text(text)
 
     def type(self, command: str, status: int = 0, **environ: str) -> str:
-        """Run commands, which must end with ``status``; return their output, standard error included."""
+        """Run commands, which must end with ``status``. Return their output, standard error included."""
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command],
             cwd=self.folder,
@@ -102,7 +102,7 @@ class Running:
         return self._log.read_text()
 
     def until(self, pattern: str) -> re.Match[str]:
-        """Wait until the output contains the pattern; return the match."""
+        """Wait until the output contains the pattern. Return the match."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (found := re.search(pattern, self.output, re.DOTALL)):
             assert self._process.poll() is None, f"the command has ended\n{self.output}"

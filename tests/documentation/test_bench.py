@@ -1,7 +1,7 @@
 """bench/README.md's commands at a scale of 0.01, and the simulation in docs/scale.md.
 
 Exact results, such as DynamoDB's write units, must be the same in a quick run as in bench/RESULTS.md. If they are not,
-that page comes from an older service or an older benchmark: `make bench` updates it.
+bench/RESULTS.md comes from an older service or an older benchmark: `make bench` updates that page.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def rows(section: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def page(project: Project, documentation: Documentation) -> str:
-    """Return the page that a run of all parts prints."""
+    """Return the results page that `make bench` prints for all parts."""
     return project.type(documentation.line("make bench"), SCALE=SCALE)
 
 
@@ -62,7 +62,7 @@ def test_a_quick_run_prints_a_warning_and_does_not_change_the_results_page(page:
     assert (project.folder / RESULTS).read_bytes() == (ROOT / RESULTS).read_bytes()
 
 
-def test_every_part_is_on_the_page(measured: Tables, results: Tables) -> None:
+def test_a_run_prints_all_sections_of_the_results(measured: Tables, results: Tables) -> None:
     assert [*measured, "What was improved"] == [*results]
 
 
@@ -81,7 +81,7 @@ def test_every_part_is_on_the_page(measured: Tables, results: Tables) -> None:
         "Where the time goes",
     ],
 )
-def test_no_row_is_missing(measured: Tables, results: Tables, section: str) -> None:
+def test_every_section_has_the_rows_of_the_results(measured: Tables, results: Tables, section: str) -> None:
     """The rows are compared in any order, because the order of the rows in "Where the time goes" may vary."""
     if section == "Statistics by records":  # its rows are named after the sizes, which are scaled
         assert [row[0] for row in measured[section]] == ["10", "100", "1,000"]
@@ -101,15 +101,15 @@ def test_round_trips_and_units_match_the_results(measured: Tables, results: Tabl
 
 
 def test_round_trips_and_write_units_do_not_depend_on_a_users_past(measured: Tables, results: Tables) -> None:
-    found, expected = ([[row[0], *row[2:4]] for row in page["A user's past"]] for page in (measured, results))
+    found, expected = ([[row[0], *row[2:4]] for row in each["A user's past"]] for each in (measured, results))
 
     assert found == expected
 
 
 def test_the_numbers_for_a_million_sessions_match_the_results(measured: Tables, results: Tables) -> None:
-    """All numbers that do not depend on time."""
+    """Only the numbers that do not depend on time are compared."""
     exact = ["DynamoDB writes", "DynamoDB reads", "API Gateway requests", "Lambda requests"]
-    found, expected = ([row for row in page["A million sessions"] if row[0] in exact] for page in (measured, results))
+    found, expected = ([row for row in each["A million sessions"] if row[0] in exact] for each in (measured, results))
 
     assert len(found) == len(exact)
     assert found == expected

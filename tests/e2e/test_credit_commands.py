@@ -167,7 +167,10 @@ def test_more_credits_than_available_cannot_be_taken(
 
 
 def _fill_with_lots(service: Stack, person: Person) -> None:
-    """Store as many lots as a wallet can have. Only every second lot has grace, so no neighbors can be merged."""
+    """Store as many lots as a wallet can have, none of which can be merged.
+
+    Every second lot has grace (more time after its expiry), and lots with and without grace are never merged.
+    """
     wallet, now = Wallet(personal(person.id)), clock()
     for number in range(MAX_LOTS):
         wallet = grant(wallet, 1, expires_at=now + DAY + number * 1_000, cause=Cause("test", now)).wallet

@@ -1,4 +1,7 @@
-"""Services that act for users, over HTTP. `tests/outages/test_ended_services.py` tests how they lose access."""
+"""Services of the platform that act for users, over HTTP.
+
+`tests/outages/test_ended_services.py` tests how they lose access.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +112,7 @@ def test_a_wrong_credential_is_refused_by_the_gateway(
     assert_refused(answer, 401, "SERVICE_CREDENTIAL_INVALID")
 
 
-def test_the_example_programs_in_the_documentation_work(
+def test_the_example_programs_in_docs_services_work(
     service: Stack, admin: Person, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     person, poor = people(credits=10), people()
@@ -137,7 +140,7 @@ def test_the_example_programs_in_the_documentation_work(
 
 
 async def proxy_answer(module: dict[str, Any], user_id: str) -> str:
-    """Return the answer of the page's chat proxy."""
+    """Return the answer of the chat proxy in docs/services.md."""
     estimate = {"inputTokens": 4, "outputTokens": 100}
     answer = "".join([text async for text in module["answer"](user_id, "Why?", estimate)])
     await module["accounting"].aclose()

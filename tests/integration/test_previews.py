@@ -1,4 +1,4 @@
-"""A preview decides as initialize does, under every limit, and writes nothing."""
+"""A preview of a session decides as `initialize` does, under every limit, and writes nothing."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_preview_takes_1_round_trip_for_a_personal_account_and_2_for_an_organi
     assert calls.round_trips == round_trips
 
 
-def test_a_preview_names_reasons_for_refusal_other_than_limits(user: MakeUser) -> None:
+def test_a_preview_shows_refusals_that_are_not_about_limits(user: MakeUser) -> None:
     user("u1", 10)
     user("u9", 10)
     make_organization()
@@ -182,7 +182,7 @@ def test_a_preview_names_reasons_for_refusal_other_than_limits(user: MakeUser) -
     assert reason(MEMBER) == "USER_DISABLED"
 
 
-def test_a_preview_names_a_closed_organization_as_the_reason(user: MakeUser) -> None:
+def test_a_preview_shows_that_the_organization_is_closed(user: MakeUser) -> None:
     user("u1")
     make_organization()
     closing.close("acme", None, actor="boss", now=NOW)
@@ -221,7 +221,8 @@ def test_supervisors_and_administrators_can_preview_for_nonmembers_of_an_organiz
         ask_about("stranger", "user")
     calls.reset()
     ask_about("member", "user")
-    assert calls.round_trips == 3, "one each for the manager's membership, the user, and the user's membership"
+    assert calls.round_trips == 3  # one each for the manager's membership, the user, and the user's membership
+    # The manager loses the platform role, but still has a token with this role.
     user_store.sync(Description("boss", role="user", issued_at=NOW // 1000, role_at=NOW + DAY), NOW + DAY)
     with pytest.raises(MemberNotFound):
         ask_about("stranger", platform_role)

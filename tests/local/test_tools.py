@@ -1,4 +1,4 @@
-"""Small tools in `local/`: their messages about tokens and wrong arguments, and how `stop` ends a run."""
+"""Small tools in `local/`: their messages about tokens and wrong arguments, and how `stop` ends `make run`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KEY = make_key("ES256", "key")
 
 
-def test_check_token_does_not_say_refused_if_it_cannot_fetch_the_issuers_keys() -> None:
+def test_check_token_does_not_say_refused_if_the_issuers_keys_cannot_be_fetched() -> None:
     token = KEY.sign(claims_of("https://one.example"))
     with key_server() as server:
         document = json.dumps([issuer("one", server)])

@@ -2,8 +2,8 @@
 
 Moto's backend is called without its HTTP layer. This module implements transactions itself, because moto's differ from
 DynamoDB's. Here, a repeat of a committed transaction is answered without being applied again, and all conditions of a
-transaction are checked before anything is written. (Moto writes first. To be able to roll back, it copies the whole
-table for each item.)
+transaction are checked before anything is written. Moto instead writes first, and copies the whole table for each item
+so that it can roll back.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Database:
             return {}
         writes = [write for action in actions for write in action.values()]
         assert len(set(map(_key, writes))) == len(actions) <= MAX_TRANSACTED, (
-            "a transaction writes at most 100 items, each once"
+            "a transaction writes an item twice, or more than 100 items"
         )
         reasons = [self._judge(write) for write in writes]
         if any(reason["Code"] == FAILED for reason in reasons):
@@ -159,7 +159,7 @@ class Database:
 
 
 def error(code: str, operation: str, **fields: Any) -> ClientError:
-    """The exception of botocore for an error of DynamoDB."""
+    """Return the exception that botocore raises for a DynamoDB error."""
     return ClientError({"Error": {"Code": code, "Message": code}, **fields}, operation)  # type: ignore[typeddict-item]
 
 

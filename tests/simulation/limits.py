@@ -1,7 +1,7 @@
-"""Checks the counters of budgets, and the runs: their sums are right, and nothing new exceeds a limit.
+"""Checks that the sums of budget counters and runs are right, and that nothing new exceeds a limit.
 
-An active session commits its hold to its counters and its run, and an ended session commits its charge. A usage record
-without a session commits its credits.
+A run is the budget of one task. An active session commits its hold to its counters and its run, and an ended session
+commits its charge. A usage record without a session commits its credits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Limits:
         self._sessions_in_run: Count[Key] = Count()
 
     def take(self, items: dict[Key, Item], records: list[UsageRecord]) -> None:
-        """Add what one call to DynamoDB wrote, and check the sums. Raises AssertionError.
+        """Add what one call to DynamoDB wrote, and check the sums and limits.
 
         ``records`` are the usage records among ``items``. A call writes everything or nothing, so the sums must be
         right after each call.
@@ -130,7 +130,7 @@ def _keys_of(session: Session) -> Iterator[Key]:
 
 
 def _counters(budget: Budget, key: Key) -> Iterator[Counter]:
-    """Yield the counter of a budget in the window that ``key`` names, if the key belongs to this budget."""
+    """Yield the counter of a budget in the window of ``key``, if ``key`` is a counter of this budget."""
     begun, window = key[0].split("#")[1:3]
     if int(begun) == budget.begun:
         yield Counter("key" if budget.subject.startswith("key:") else "member", int(begun), window)

@@ -14,7 +14,7 @@ from local.template import template
 
 @pytest.fixture
 def changed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Let `make run` read a copy of the template, and return the copy, so that a test can change it."""
+    """Return a copy of the template, which a test can change and `make run` reads."""
     own = copy.deepcopy(template())
     monkeypatch.setattr(parameters, "template", lambda: own)
     return own
@@ -65,7 +65,7 @@ def test_a_variable_sets_its_parameter(name: str, parameter: str, value: str) ->
         ("THROTTLING_RATE_LIMIT", "0", "a whole number of 1 or more"),
     ],
 )
-def test_the_refusal_of_an_invalid_value_describes_the_allowed_ones(name: str, value: str, allowed: str) -> None:
+def test_the_refusal_of_an_invalid_value_describes_the_allowed_values(name: str, value: str, allowed: str) -> None:
     with pytest.raises(Refused) as refused:
         parameters.from_environment({name: value})
 

@@ -15,7 +15,7 @@ from accounting_client.process import PerProcess
 logger = logging.getLogger("accounting_client")
 
 RETRY_SECONDS = 1.0
-"""How long to wait before a thread that could not start is tried again."""
+"""How long to wait after a thread could not start, before the next attempt."""
 
 
 class _Beating(Protocol):
@@ -25,7 +25,8 @@ class _Beating(Protocol):
 class Alarm:
     """A thread that starts the heartbeat threads of all sessions, each when it is due.
 
-    The alarm ends when no session waits. It does not keep a session in memory: a garbage-collected session is skipped.
+    The thread ends when no session waits. The alarm does not keep a session in memory: a garbage-collected session is
+    skipped.
     """
 
     def __init__(self) -> None:

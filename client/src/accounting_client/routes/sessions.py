@@ -1,4 +1,7 @@
-"""Streaming sessions: hold before the stream, settle what was used. ``session_id`` connects a session's calls."""
+"""Streaming sessions: hold credits before the stream, then settle what was used.
+
+``session_id`` connects a session's calls. The sweeper of the service ends sessions whose heartbeats have stopped.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class Initialized:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A session after a heartbeat. ``expires_at`` is when the sweeper may end the session, unless a heartbeat follows.
+    """A session after a heartbeat. If no other heartbeat follows, the sweeper may end it at ``expires_at``.
 
     ``ignored`` are the request's fields that the service does not know.
     """
@@ -44,9 +47,9 @@ class Heartbeat:
 class Finalized:
     """What a session cost, in credits.
 
-    ``overrun`` is the part that exceeded the hold; ``debt`` is the part of the overrun that the wallet could not cover.
-    ``usage`` is the usage by class, None if only a number of tokens is known. If the sweeper or a supervisor
-    had ended the session before, ``late_credits`` is what this call added to the charge; a negative number was
+    ``overrun`` is the part that exceeded the hold. ``debt`` is the part of the overrun that the wallet could not cover.
+    ``usage`` is the usage by class, or None if only a number of tokens is known. If the sweeper or a supervisor
+    had already ended the session, ``late_credits`` is what this call added to the charge. A negative number was
     refunded. Otherwise, ``late_credits`` is None. ``ignored`` are the request's fields that the service does not know.
     """
 
@@ -185,8 +188,9 @@ def initialize(  # noqa: PLR0913 - the fields of the request, by keyword
 
     While the session is active, a repeat with the same values returns the first answer. Raises SessionExists if an
     active session with this id has other values, and SessionEnded if the session with this id has ended. Raises
-    InsufficientCredits and BudgetExceeded; the largest estimate that fits is in their ``affordable_tokens`` or
-    ``affordable_output_tokens``. Also raises ModelUnknown, RunEnded, AccountNotFound, OrganizationClosed.
+    InsufficientCredits or BudgetExceeded if the hold does not fit. The largest estimate that fits is in the error's
+    ``affordable_tokens`` or ``affordable_output_tokens``. Also raises ModelUnknown, RunEnded, AccountNotFound,
+    OrganizationClosed.
     """
     body = json_fields(
         session_id=session_id,
@@ -278,8 +282,8 @@ def finalize(  # noqa: PLR0913 - the fields of the request, by keyword
     ``success=False``, the session is ``failed`` instead of ``completed``. ``account_id`` is the account that pays. It
     is optional, but makes the answer faster.
 
-    A repeat with the same values returns the first answer. Raises ModelUnknown. Raises SessionNotActive if there is no
-    such session, or if a call with other values has settled it.
+    A repeat with the same values returns the first answer. Raises SessionNotActive if there is no such session, or if a
+    call with other values has settled it. Also raises ModelUnknown.
     """
     reported = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata, "success": success}
     reported["account_id"] = account_id

@@ -1,7 +1,8 @@
 """What a model's usage costs, exactly: rates by class, context tiers, and the one place where costs are rounded.
 
-A rate is an integer number of millionths of a credit. It is the price of a million tokens, or of a thousand requests
-or web searches. No float ever touches money.
+A class is a kind of usage, such as input tokens, cached input tokens or web searches. A rate is the price of a million
+tokens, or of a thousand requests or web searches, as an integer number of millionths of a credit. No float ever touches
+money.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ class Rates(NamedTuple):
 class Tier(NamedTuple):
     """Rates for the whole of a request that has more than ``above_input`` input tokens.
 
-    For a class whose rate is None here, the base rate of the card applies.
+    For a class whose rate is None here, the base rate of the ``RateCard`` applies.
     """
 
     above_input: int
@@ -186,7 +187,7 @@ def rounded_up(amount: int) -> int:
 
 
 RATE_NAMES = {"requests": "request", "web_searches": "web_search"}
-"""The name of the rate of each count, where it differs from the name of the count."""
+"""The count's name in ``Usage`` → the rate's name in ``Rates``, where they differ."""
 
 _PER_THOUSAND = ("requests", "web_searches")
 
