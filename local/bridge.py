@@ -1,6 +1,6 @@
 """Lets containers reach the local AWS: `python3 -m local.bridge ADDRESS PORT`, until Ctrl-C.
 
-The local AWS listens on 127.0.0.1 only, where containers cannot reach it. ADDRESS is an address of this machine that
+The local AWS listens only on 127.0.0.1, which containers cannot reach. ADDRESS is an address of this machine that
 containers can reach, such as the address of Docker's bridge. While the bridge runs, everyone who can reach ADDRESS can
 reach the local AWS.
 """

@@ -1,4 +1,4 @@
-"""Prepares tests that need an organization: stores one with its members, without calling `accounting.operations`."""
+"""Stores an organization and its members for a test, without calling `accounting.operations`."""
 
 from accounting.domain.accounts import AccountId, organization_of
 from accounting.domain.organizations import Member, Organization, Role
@@ -8,7 +8,7 @@ from accounting.store.table import transact
 
 
 def organization_with(account_id: AccountId, *user_ids: str, role: Role = "member", now: int = 0) -> None:
-    """Make an organization with these members, and its wallet."""
+    """Store an organization with these members and an empty wallet."""
     organization_id = organization_of(account_id)
     assert organization_id is not None
     made = Organization(

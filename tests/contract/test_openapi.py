@@ -28,7 +28,7 @@ made = cache(document)
 
 
 def operations() -> Iterator[tuple[Route, dict[str, Any]]]:
-    """Every operation by its route, with ``{}`` for each parameter of the path."""
+    """Yield each route and its operation. In the route's path, each parameter is ``{}``."""
     for path, item in made()["paths"].items():
         for method, operation in item.items():
             yield (method.upper(), plain(path)), operation
@@ -42,7 +42,7 @@ def nodes_of(node: Any) -> Iterator[Any]:
 
 
 def resolved(node: dict[str, Any]) -> dict[str, Any]:
-    """The component that a reference names, or the value itself if it is not a reference."""
+    """The component that a reference points to, or the value itself if it is not a reference."""
     if "$ref" not in node:
         return node
     found = made()
@@ -76,9 +76,9 @@ def test_the_document_is_valid_openapi() -> None:
 
 
 def test_the_committed_document_matches_the_code() -> None:
-    assert DOCUMENT.read_text(encoding="utf-8") == text(), "stale: `make openapi` writes it anew"
+    assert DOCUMENT.read_text(encoding="utf-8") == text(), "stale: run `make openapi`"
     assert not DOCUMENT.is_symlink(), (
-        "on a system without symbolic links, Git checks out a link as a file that contains only the target's path"
+        "must not be a link: without symbolic links, Git checks out a file that contains only the target's path"
     )
 
 
@@ -90,12 +90,12 @@ def test_the_only_copy_of_the_document_is_in_the_folder_of_the_docs_function() -
     assert DOCUMENT.parent == ROOT / code
 
 
-def test_the_routes_are_relative_and_work_under_any_stage() -> None:
+def test_the_server_url_is_relative_so_that_the_routes_work_under_any_stage() -> None:
     assert [server["url"] for server in made()["servers"]] == [".."]
     assert "/api/openapi.json" in made()["paths"]
 
 
-def test_every_route_has_a_summary_a_tag_and_a_unique_id_and_names_its_callers() -> None:
+def test_every_operation_has_a_summary_a_tag_a_unique_id_and_its_callers() -> None:
     tags = {tag["name"] for tag in made()["tags"]}
     for route, operation in operations():
         assert operation["summary"].endswith("."), route
@@ -131,7 +131,7 @@ WHO = {
 """Who may call a route, by the columns ``oneself`` and ``others`` of the table in ``test_roles``."""
 
 
-def test_the_document_states_the_access_that_the_tests_check_over_http() -> None:
+def test_the_document_states_the_access_that_test_roles_checks_over_http() -> None:
     documented = {
         (method.upper(), plain(path)): (about.access.who, about.access.permission, about.access.right)
         for (method, path), about in declared().items()
@@ -295,7 +295,7 @@ def test_limits_are_documented_and_unused_statuses_are_not() -> None:
     for operation in dict(operations()).values():
         assert "422" not in operation["responses"]
         for parameter in operation.get("parameters", []):
-            assert {"type": "null"} not in nodes_of(parameter), "outside of JSON there is no null"
+            assert {"type": "null"} not in nodes_of(parameter), "a parameter cannot be null"
     for schema in nodes_of(made()["components"]["schemas"]):
         assert not (isinstance(schema, dict) and {"ge", "le", "decimal_places"} & schema.keys()), schema
 

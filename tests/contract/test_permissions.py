@@ -1,4 +1,4 @@
-"""A function's policy allows exactly what its code does: no call is refused, and no permission is unused."""
+"""A Lambda function's policy allows exactly the calls that its code makes, and no others."""
 
 import ast
 from collections.abc import Collection
@@ -125,7 +125,7 @@ def needed(function: str) -> set[Permission]:
 
 
 def _reference(properties: dict[str, Any], variable: str) -> str:
-    """The resource that this variable names."""
+    """The resource that this environment variable refers to."""
     return _resource(properties["Environment"]["Variables"][variable])
 
 
@@ -184,7 +184,7 @@ def test_a_function_may_access_only_the_partitions_that_its_code_uses(function: 
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_function_has_the_environment_that_it_needs(function: str) -> None:
+def test_a_function_has_the_environment_variables_that_its_code_needs(function: str) -> None:
     variables = functions()[function]["Environment"]["Variables"]
 
     assert environment(reach(function)) <= set(variables)

@@ -26,7 +26,7 @@ def first_cells(page: str) -> list[str]:
 
 @pytest.mark.parametrize("page", ["routes.md", "errors.md", "parameters.md", "metrics.md"])
 def test_a_page_matches_the_code(page: str) -> None:
-    assert (REFERENCE / page).read_text(encoding="utf-8") == made()[page], "stale: `make reference` writes it"
+    assert (REFERENCE / page).read_text(encoding="utf-8") == made()[page], "stale: run `make reference`"
 
 
 def test_each_page_in_the_folder_is_generated_or_listed_as_written_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""Temporary changes to the deployed service, during a block."""
+"""Changes the deployed service for the duration of a ``with`` block."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Person:
         return f"{self.id}@example.com"
 
     def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
-        """Send ``body`` as JSON, or unchanged if it is bytes; ``options`` are httpx's."""
+        """Send ``body`` as JSON, or unchanged if it is bytes. ``options`` are passed to httpx."""
         headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
         if isinstance(body, bytes):
             options["content"] = body
@@ -175,7 +175,7 @@ def at_once(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Res
 
 
 def together(count: int, call: Callable[[int], httpx.Response]) -> list[tuple[httpx.Response, float]]:
-    """Let ``count`` clients send ``call(number)`` at the same moment; return each answer with its seconds."""
+    """Let ``count`` clients send ``call(number)`` at the same moment. Return each answer and its time in seconds."""
     start = threading.Barrier(count)
 
     def client(number: int) -> tuple[httpx.Response, float]:

@@ -82,7 +82,7 @@ def test_a_balance_lists_lots_by_expiry_and_shows_held_credits_separately(people
         assert about_now(lot["allocatedAt"])
 
 
-def test_a_supervisor_sees_a_balance_by_id_and_by_address(people: People) -> None:
+def test_a_supervisor_sees_a_balance_by_user_id_and_by_email_address(people: People) -> None:
     person, supervisor = people(credits=50), people("supervisor")
     own = person.balance()
 

@@ -53,7 +53,7 @@ the organization in a path; ``test_organization_roles`` tests members."""
 
 
 class Route(NamedTuple):
-    """A route, and the status if it serves the caller.
+    """A route, and the status of its answer if it serves the caller.
 
     ``oneself`` names the group of callers who may call the route about themselves. ``others`` names the group who may
     call the route about another user.
@@ -71,7 +71,7 @@ class Things(NamedTuple):
     """Ids for paths and bodies, and functions that make something new and return its id.
 
     ``model`` has a price. ``other`` is a user to disable and erase. ``organization`` also returns the id of a member.
-    ``shared`` has the same for requests that are refused. They change nothing, so each thing is made only once.
+    ``shared`` is for requests that are refused. They change nothing, so all of them use the same things.
     """
 
     model: str
@@ -223,9 +223,9 @@ SERVICES = {
 
 
 def _cells(grants: dict[str, list[str]], *quick: str) -> list[Any]:
-    """Return each route with each permission or right.
+    """Return a test case for each route and each permission or right, including those in ``quick``.
 
-    The cell is slow unless the permission allows the route, or is one of ``quick``.
+    A case is marked as slow unless the permission allows the route or is in ``quick``.
     """
     return [
         pytest.param(route, name, id=f"{name}-{route.method} {route.path}", marks=() if is_quick else pytest.mark.slow)
@@ -328,7 +328,7 @@ def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> 
     if "{run}" in route.path:
         names["{run}"] = target.ok("POST", "runs", {"runId": new_id("run"), "limitCredits": 5})["runId"]
     if (route.method, route.path) == ("DELETE", BUDGET):
-        # The next call is refused if an administrator has set the budget before. The budget then exists anyway.
+        # If an administrator has set the budget before, this call is refused, but the budget exists.
         target.call("PUT", f"budgets/user:{target.id}/member:{target.id}", {"limitCredits": 10**6, "window": "month"})
     if "{credential}" in route.path:
         names["{credential}"] = things.credential()
@@ -483,7 +483,7 @@ def test_a_new_role_applies_as_soon_as_a_token_has_it(
 
 
 @pytest.mark.parametrize("ahead", [-5, 25], ids=["issued before", "issued by a clock that is ahead"])
-def test_a_demotion_counts_at_once_for_older_tokens(
+def test_a_demotion_applies_at_once_to_older_tokens(
     service: Stack, http: httpx.Client, token: Mint, people: People, somebody: Person, ahead: int
 ) -> None:
     began = int(time.time())
@@ -501,12 +501,12 @@ def test_a_demotion_counts_at_once_for_older_tokens(
     grant = {"userId": somebody.id, "credits": 77}
     assert_refused(boss.post("credits/allocate", grant), 403, "FORBIDDEN", SUPERVISOR)
     assert_refused(boss.post("pricing", {"modelId": "m", "pricePerThousandTokens": 1}), 403, "FORBIDDEN", ADMIN)
-    assert boss.balance()["userId"] == boss.id, "a demoted administrator can still read their own balance"
+    assert boss.balance()["userId"] == boss.id, "a demoted administrator must still be able to read their own balance"
     _sync(service, boss)
     assert_refused(boss.post("credits/allocate", grant), 403, "FORBIDDEN", SUPERVISOR)
 
     again = Person(http, boss.id, token(boss.id, "admin", iat=max(began + ahead, int(time.time())) + 2))
-    assert again.get("users").status_code == 200, "a newer token with the role is accepted"
+    assert again.get("users").status_code == 200, "a newer token with the role must be accepted"
 
 
 def _sync(service: Stack, person: Person, **more: str) -> None:

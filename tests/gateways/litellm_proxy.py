@@ -1,4 +1,4 @@
-"""Runs a LiteLLM proxy in front of a provider. In the proxy, the client's callback accounts for every call."""
+"""Runs a LiteLLM proxy in front of a provider. The callback of `accounting_client` accounts for every call."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def read(request, api_key):
     # a test's key is "sk-" and a JSON object in hex: the fields that the proxy's database would have stored for the key
     return UserAPIKeyAuth(api_key=api_key, **json.loads(bytes.fromhex(api_key.removeprefix("sk-"))))
 """
-"""Replaces the proxy's database of keys."""
+"""A module that replaces the proxy's database of API keys."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Proxy:
 
     @contextmanager
     def ask(self, path: str, body: dict[str, Any], **key: Any) -> Iterator[httpx.Response]:
-        """Send a request with an API key that has the fields ``key``, such as ``user_id``. Yield the answer unread."""
+        """Send a request with an API key that has the fields ``key``, such as ``user_id``. Yield the unread answer."""
         headers = {"Authorization": f"Bearer sk-{json.dumps(key).encode().hex()}"}
         with (
             httpx.Client(trust_env=False, verify=PLAIN, timeout=PATIENCE_SECONDS) as http,
@@ -129,7 +129,7 @@ def chat(model: str = "chat", **more: Any) -> dict[str, Any]:
 
 
 def texts(answer: httpx.Response) -> Iterator[str]:
-    """Return the pieces of a streamed chat completion as they come. Raises AssertionError at an error in the stream."""
+    """Yield the texts of a streamed chat completion as they arrive. Raises AssertionError if one is an error."""
     for line in answer.iter_lines():
         if line.startswith("data: ") and line != "data: [DONE]":
             event = json.loads(line.removeprefix("data: "))

@@ -1,4 +1,4 @@
-"""A sweep of many stale sessions is killed before it ends, and the next sweep settles the rest.
+"""A sweep, which settles stale sessions, is killed before it ends. The next sweep settles the rest.
 
 By default there are 400 sessions; with ``SWEEP_USERS=50``, there are 5,000.
 """
@@ -35,7 +35,7 @@ LAYER = Path(__file__).resolve().parents[2] / "layers/shared"
 
 
 def stale_sessions_of(user_id: str) -> list[dict[str, Any]]:
-    """The items of a user with credits and open sessions. Session ``s<n>`` has reported ``10 * n`` tokens."""
+    """The table's items of a user with credits and open sessions. Session ``s<n>`` has reported ``10 * n`` tokens."""
     account = personal(user_id)
     decision = decisions.grant(Wallet(account), 1000, expires_at=NOW + 30 * DAY, cause=Cause("boss", NOW))
     wallet, made = decision.wallet, list[Entry](decision.entries)

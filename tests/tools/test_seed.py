@@ -67,7 +67,7 @@ def test_the_seeded_items_are_consistent(items: list[Item]) -> None:
     assert ninety_days.by_day == _credits_by(seeded, lambda record: day(record.at))
     assert ninety_days.by_user == _credits_by(seeded, lambda record: record.user_id)
     assert 0 < found.sums.records < RECORDS
-    assert system_usage.count(seeded[:50]) == 0, "the rollups function would not count them again"
+    assert system_usage.count(seeded[:50]) == 0, "the rollups function must not count them again"
 
     one = seeded[0]
     of_user = usage.statistics(one.user_id, None, None)

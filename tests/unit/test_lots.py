@@ -1,4 +1,7 @@
-"""Lots: what forms a lot, how holds split and merge lots, and the text in which lots are stored."""
+"""Lots, which are credits that were granted together and expire together.
+
+The tests check which credits form a lot, how holds are split and merged, and the text in which lots are stored.
+"""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Costs are exact: the tests compare them with fractions, not with floats."""
+"""Costs, holds and price rules. Costs must be exact, so they are compared with fractions, not with floats."""
 
 from fractions import Fraction
 from math import ceil
@@ -167,7 +167,7 @@ def test_models_with_neither_a_rule_nor_a_built_in_price_can_be_refused() -> Non
     assert card_in_force("m", [PriceRule("m", per_thousand(1), 0)], 0, refuse_unknown=True) == per_thousand(1)
 
 
-def test_a_variant_replaces_the_rates_that_it_names_and_an_unknown_variant_is_refused() -> None:
+def test_a_variant_replaces_only_the_rates_that_it_has_and_an_unknown_variant_is_refused() -> None:
     batch = RateCard(Rates(output=7))
     rules = [PriceRule("m", RateCard(Rates(10, 20, cached_input=1)), 0, variants={"batch": batch})]
 

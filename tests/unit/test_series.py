@@ -1,4 +1,7 @@
-"""Credits by day: for each of the services, models or users with the most credits, and together for the rest."""
+"""A series: credits by day, separately for each of the names with the most credits, and together for the rest.
+
+A name is a service, a model, or the id of a user.
+"""
 
 from __future__ import annotations
 

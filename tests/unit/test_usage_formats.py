@@ -1,14 +1,14 @@
-"""What each provider's usage object means. Refusals are in ``test_usage_refusals.py``.
+"""How each provider's usage object is read. Objects that are refused are tested in ``test_usage_refusals.py``.
 
 The usage that this service reads is compared with the usage that genai-prices, an independent package, reads from the
 same object: for every sample and for random objects. These differences are deliberate:
 
 - Audio from the cache counts as cached only, because it has the cache's price. genai-prices counts it as audio, too.
-  The comparison subtracts this audio, except for OpenAI's objects: there, genai-prices does not read how many cached
-  tokens are audio.
-- Cache writes that are reported by lifetime only, without their sum, are part of the input. genai-prices leaves them
+  The comparison subtracts this audio from genai-prices' count, except for OpenAI's objects: there, genai-prices does
+  not read how many cached tokens are audio.
+- Cache writes that are reported only by lifetime, without their sum, are part of the input. genai-prices leaves them
   out.
-- A compaction of Anthropic's is billed in addition to the top-level counts. genai-prices leaves it out.
+- Anthropic bills a compaction in addition to the top-level counts. genai-prices leaves the compaction out.
 - Gemini's live API calls its output ``responseTokenCount``. genai-prices leaves it out.
 - xAI has OpenAI's format, but its completion tokens do not include reasoning. This service recognizes such a usage by
   its total; genai-prices needs the provider's name.
@@ -141,7 +141,7 @@ def test_genai_prices_reads_random_usage_the_same(usage_format: str, data: st.Da
     assert call.usage.output == read(usage_format, sent).output
 
 
-def test_the_page_lists_every_format_with_its_required_names() -> None:
+def test_docs_usage_formats_lists_every_format_with_its_required_fields() -> None:
     page = (ROOT / "docs/usage-formats.md").read_text()
     rows = {row.split("`")[1]: row for row in re.findall(r"^\| `[a-z-]+`.*", page, re.MULTILINE)}
 

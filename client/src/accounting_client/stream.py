@@ -92,7 +92,7 @@ class Stream(Generic[H]):
         pay for a larger hold. After a refusal, stop the stream.
 
         Raises TypeError if ``tokens`` is not a whole number, ValueError if it is negative or impossibly large, and
-        RuntimeError unless the session is open.
+        RuntimeError if the session is not open.
         """
         if tokens < 0:
             raise ValueError(f"{tokens} can't be added; to lower the count, call set_tokens")
@@ -113,9 +113,9 @@ class Stream(Generic[H]):
         """Pass on the usage that the provider has reported so far, as you received it. This never waits.
 
         ``usage`` is a mapping, or an object of the provider's SDK. It replaces the tokens counted so far. Tokens that
-        you add later are added to the usage's output. When the stream ends, the session is settled for that usage. If
-        you pass a later object of the same format, its fields replace the fields of the earlier object, because each
-        field is a total. For example, Anthropic's ``message_delta`` replaces fields of ``message_start``.
+        you add later are added to the usage's output. When the stream ends, the session is settled for the resulting
+        usage. If you pass a later object of the same format, its fields replace the fields of the earlier object,
+        because each field is a total. For example, Anthropic's ``message_delta`` replaces fields of ``message_start``.
 
         If the service refused a heartbeat, this raises the refusal, as `add_tokens` does. Raises TypeError if ``usage``
         has no fields, and ValueError for an unknown format or for values that JSON does not have.
@@ -151,6 +151,6 @@ class Stream(Generic[H]):
             self._hold.wake()
 
     def _is_gone(self) -> IsGone:
-        """Return a function that tells whether this object was garbage-collected, and does not keep it alive."""
+        """Return a function that says whether this object was garbage-collected, without keeping it alive."""
         this = weakref.ref(self)
         return lambda: this() is None

@@ -1,4 +1,4 @@
-"""Credits that expire together.
+"""Lots: credits that were granted together and expire together.
 
 A lot is what is left of a grant. The part of a lot that a session holds is a ``Lot``, too. Times are epoch
 milliseconds, and multiples of 1,000.
@@ -18,8 +18,8 @@ SECOND = 1000
 class Lot(NamedTuple):
     """``number`` is the number of the allocation that granted the credits, or 0 if none did.
 
-    ``grace`` marks credits that were already kept beyond their expiry once. ``more`` is what a newer version stored
-    with the lot; this version keeps it unchanged.
+    ``grace`` marks credits that were already kept beyond their expiry once. ``more`` has the values that a newer
+    version of the service stored with the lot. This version keeps them unchanged.
     """
 
     number: int
@@ -81,9 +81,9 @@ def split(parts: Iterable[Lot], used: int) -> tuple[int, list[Lot]]:
 
 
 def nearest_pair(lots: list[Lot]) -> int | None:
-    """The index of the first of two neighbors in ``lots`` whose expiries are closest to each other.
+    """The index of the first lot of the two neighbors in ``lots`` whose expiries are closest to each other.
 
-    Neighbors whose ``grace`` or ``more`` differ do not count. None if no neighbors count.
+    Neighbors that differ in ``grace`` or ``more`` are skipped. None if no others exist.
     """
     pairs = [
         (later.expires_at - sooner.expires_at, place)

@@ -64,7 +64,7 @@ def initialize(  # noqa: PLR0913 what a session is opened with
 
     Raises AccountNotFound if the user may not spend from the account. Raises Invalid if the price lacks the variant, or
     the account lacks the run. Raises SessionExists if an active session with this id has other values, and SessionEnded
-    if a session with this id has ended. Raises InsufficientCredits and BudgetExceeded with ``affordableTokens`` or
+    if a session with this id has ended. Raises InsufficientCredits or BudgetExceeded with ``affordableTokens`` or
     ``affordableOutputTokens``. Also raises OrganizationClosed, UserDisabled, RunEnded, ModelUnknown and Contention.
     """
     account_id = account_id or personal(user_id)
@@ -128,11 +128,11 @@ def initialize(  # noqa: PLR0913 what a session is opened with
 
 
 def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, actor: str | None = None) -> Session:
-    """Note how far the stream is, keep the session alive, and raise the hold if the tokens no longer fit it.
+    """Store the tokens so far, keep the session alive, and raise the hold if the tokens no longer fit it.
 
     ``actor`` is the service that acts for the user, or by default the user. The report is kept even if the hold can't
-    be raised: the tokens were generated. Raises SessionNotActive, InsufficientCredits, BudgetExceeded, RunEnded,
-    UserDisabled, AccountNotFound, OrganizationClosed, Contention.
+    be raised, because the tokens were generated. Raises SessionNotActive, InsufficientCredits, BudgetExceeded,
+    RunEnded, UserDisabled, AccountNotFound, OrganizationClosed, Contention.
     """
     report = Report.of_number(used)
     done, session = store.beat(user_id, session_id, report, now)

@@ -1,4 +1,6 @@
-"""How sessions end: settled by their caller, swept, ended by a supervisor, or settled late after a sweep.
+"""How sessions end: their caller settles them, a supervisor ends them, or the sweeper ends those that are stale.
+
+If the usage of a swept session arrives later, it is settled late: the difference is charged or refunded.
 
 ``sessionId`` is the idempotency key of finalize and abort. The session stores the answer to the call that settles it. A
 repeat of this call gets the stored answer, even if the wallet has changed.
@@ -106,7 +108,7 @@ def abort(
 ) -> Answer:
     """Charge what was generated, by default what the last heartbeat reported, and give the rest of the hold back.
 
-    It treats a swept session as ``finalize`` does, and raises the same errors.
+    Treats a swept session as ``finalize`` does, and raises the same errors.
     """
     report = None if used is None else Report.of_number(used)
     end = End("aborted", success=False, report=report, actor=actor or user_id, particulars=particulars)
@@ -248,8 +250,8 @@ def _settlement(wallet: Wallet, session: Session, cost: int, cause: Cause) -> Se
 def _usage_record(session: Session, record_id: str, caller_metadata: dict[str, Any]) -> UsageRecord:
     """The usage record of an ended session.
 
-    After late usage, its tokens, usage and credits are the late numbers minus the numbers that the sweep recorded. If
-    ``caller_metadata`` has a name that the service also sets, the service's value is stored.
+    After late usage, the record's tokens, usage and credits are the late numbers minus the numbers that the sweep
+    recorded. If ``caller_metadata`` has a name that the service also sets, the service's value is stored.
     """
     settled, swept = session.settled, session.resolution if session.late else None
     metadata = {

@@ -14,9 +14,9 @@ _FIELDS = tuple(name for name in Entry._fields if name not in ("account_id", "se
 def put(entry: Entry) -> Write:
     """Add an entry. The write fails if the entry's number is taken.
 
-    The write names no error for this case. A concurrent command that takes the number also changes the wallet, so the
-    write of the wallet in the same transaction fails as well, and names the error. If only the entry's write fails, the
-    code has a defect.
+    The write has no ``refused`` for this case. A concurrent command that takes the number also changes the wallet, so
+    the write of the wallet in the same transaction fails as well, and its ``refused`` makes the error. If only the
+    entry's write fails, the code has a defect.
     """
     return Write(table.put(to_item(entry), condition="attribute_not_exists(pk)"))
 
@@ -77,6 +77,6 @@ def to_item(entry: Entry) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item) -> Entry:
-    """Convert an item to an entry. Fields that its format lacks are dropped, because the hash does not cover them."""
+    """Convert an item to an entry. Fields that the entry's format lacks are dropped: its hash does not cover them."""
     known = [name for name in _FIELDS if item.get("format") != FIRST_FORMAT or name not in OF_SECOND_FORMAT]
     return Entry(account_id=account_id, seq=item["seq"], **{name: item[name] for name in known if name in item})

@@ -1,4 +1,7 @@
-"""Previews of sessions: the request, the response, and who may ask about whom."""
+"""Previews of sessions: the request, the response, and who may ask about whom.
+
+A preview says whether a session would be opened, without opening it.
+"""
 
 from typing import Any, Self
 
@@ -131,7 +134,7 @@ class PreviewView(ResponseModel):
 
 
 def spender_in(asked: AskPreview, caller: Caller, now: int) -> tuple[Spender, AccountingError | None]:
-    """The spender that a request asks about, and the error if their API key would be refused, else None.
+    """The spender that a request asks about, and the error if its API key would be refused, else None.
 
     Raises Forbidden if the caller may not ask about this user or API key. Also raises UserNotFound, MemberNotFound and
     ApiKeyNotFound.

@@ -1,6 +1,6 @@
 """Rates and price rules in requests.
 
-Rates are credits for a million tokens, or for a thousand requests or web searches.
+Rates are credits for a million tokens of a class such as ``cached_input``, or for a thousand requests or web searches.
 """
 
 import re

@@ -1,7 +1,6 @@
 """The calls to the table. No other package calls DynamoDB.
 
-Every call has a time limit. A call that keeps failing raises Unavailable; if it is a write, it may
-have been carried out.
+Every call has a time limit. A call that keeps failing raises Unavailable. A write may then have been carried out.
 """
 
 from accounting.store.table.chance import any_below, jitter
