@@ -37,7 +37,7 @@ HEADER = ["call", "accounted ms", "by hand ms", "difference ms"]
 
 
 class Call(NamedTuple):
-    """The same call without accounting, accounted by hand, and with the wrapper.
+    """One call in three variants: without accounting, accounted by hand, and with the wrapper.
 
     ``by_hand`` and ``accounted`` return the CPU seconds that they took.
     """
@@ -63,9 +63,9 @@ def run(report: Report, _database: Database) -> None:
             ),
         }
         for name, make in kinds.items():
-            by_hand, accounted, own = _measured(make(), repeats)
-            most = max(most, own)
-            rows.append([name, ms(accounted), ms(by_hand), ms(own)])
+            by_hand, accounted, difference = _measured(make(), repeats)
+            most = max(most, difference)
+            rows.append([name, ms(accounted), ms(by_hand), ms(difference)])
     report.targets.append(
         Target.at_most("CPU time that the client's wrapper adds to a call by hand", LIMIT_MS, most * 1000, " ms")
     )
@@ -125,13 +125,13 @@ def _sync(*, stream: bool, outbox: str | None = None) -> Call:
 
 
 async def _service_in_a_turn(request: Any) -> Any:
-    """As `_service`, but in a later turn of the event loop, because a network never answers at once."""
+    """Answer as `_service` does, but in a later turn of the event loop, because a network never answers at once."""
     await asyncio.sleep(0)
     return _service(request)
 
 
 async def _model_in_a_turn(request: Any) -> Any:
-    """As `_model`, but in a later turn of the event loop."""
+    """Answer as `_model` does, but in a later turn of the event loop."""
     await asyncio.sleep(0)
     return _model(request)
 

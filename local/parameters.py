@@ -18,8 +18,8 @@ SET_BY_STACK = {"Architecture", "BuildId", "GradualDeployment", "IssuersSecretAr
 """The parameters that `local/stack.py` sets itself.
 
 Architecture is this machine's. BuildId is a hash of the sources and the other parameters. GradualDeployment is off,
-because the local AWS has no CodeDeploy. The variable ISSUERS names a file, and IssuersSecretArn is the ARN of a secret
-with the content of that file.
+because the local AWS has no CodeDeploy. IssuersSecretArn is the ARN of a secret with the content of the
+file whose path is in the variable ISSUERS.
 """
 MOST_DIGITS = 18
 

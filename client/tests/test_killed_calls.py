@@ -1,4 +1,7 @@
-"""Programs that make accounted calls of the SDKs, and are killed at any moment or end in the middle of a stream."""
+"""Programs that call models with a wrapped SDK, and are killed at any moment or end in the middle of a stream.
+
+An outbox is a file that stores settlements, so that a later process can settle the sessions of a killed one.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ OUTPUTS = {"chat": "completion_tokens", "responses": "output_tokens", "messages"
 
 
 class Slow(Provider):
-    """A provider that takes its time, so that most processes are killed in the middle of an answer."""
+    """A provider that pauses before each word, so that most processes are killed in the middle of an answer."""
 
     def pause(self, plan: Plan, word: int | None) -> None:
         time.sleep(0.003)
@@ -123,7 +126,7 @@ class Callers:
 
 
 def output_of(session_id: str, settled: dict[str, Any]) -> int | None:
-    """The output tokens that a session was settled for, if it was settled for the provider's usage."""
+    """The output tokens in the usage that a session was settled for; None if it was settled without a usage."""
     api = session_id.split("-")[1]
     return settled["usage"].get(OUTPUTS[api]) if "usage" in settled else None
 
@@ -235,7 +238,7 @@ asyncio.run(main())
 
 
 class Failing(Bank):
-    """A bank that is down after a request to ``/down``."""
+    """A stand-in for the service that is down after a request to ``/down``."""
 
     def answer(self, path: str, content: bytes, user: str) -> Any:
         if path.endswith("/down"):

@@ -91,7 +91,7 @@ def test_a_request_that_was_certainly_not_carried_out_is_always_repeated(ask: As
     assert len(service.requests) == 2
 
 
-def test_repeats_of_a_command_share_one_key_and_every_command_has_its_own(ask: Ask) -> None:
+def test_each_command_has_its_own_idempotency_key_which_its_repeats_share(ask: Ask) -> None:
     service = Played(LOST, refusal(503, "UNAVAILABLE", "0"), ok(GRANTED), LOST, ok(GRANTED))
 
     ask(service, lambda client: client.allocate("u", 5))

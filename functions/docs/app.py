@@ -1,7 +1,7 @@
 """The OpenAPI document, the Swagger UI page that shows it, and the console.
 
-Every address in the document and on the pages is relative, so that it works under any stage's prefix. The pages are
-files in this folder, and so is the document, which ``make openapi`` writes. Swagger UI comes with Powertools, in the
+Every address in the document and on the pages is relative, so that it works under any stage's prefix. The pages and
+the document are files in this folder. ``make openapi`` writes the document. Swagger UI comes with Powertools, in the
 layer. This function needs no table and no token.
 """
 
@@ -69,7 +69,7 @@ logger = Logger()
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Answer the routes of the document, its page and the console; an asset that does not exist is a 404."""
+    """Serve the document, its page and the console. The answer for an asset that does not exist is 404."""
     answered = _answer(event)
     logger.info("request", method=event["httpMethod"], route=event["resource"], status=answered["statusCode"])
     return answered
@@ -113,7 +113,7 @@ def _text(path: Path) -> str:
 def console_version() -> str:
     """A digest of the console's files.
 
-    The address of each file has the digest as a folder. So a file's relative imports lead to files of the same version.
+    The digest is a folder in the address of each file, so a file's relative imports lead to files of the same version.
     """
     digest = hashlib.sha256()
     for name, file in CONSOLE_ASSETS.items():

@@ -56,7 +56,7 @@ def test_a_double_click_adds_one_rule_with_its_tier_and_variant(console: Console
     expect(row).to_contain_text("1 tier, 1 variant")
 
 
-def test_a_refused_rule_shows_why_and_keeps_what_was_typed(console: Console, admin: Person) -> None:
+def test_the_dialog_shows_why_a_rule_is_refused_and_keeps_what_was_typed(console: Console, admin: Person) -> None:
     model = _model()
     console.sign_in(admin, _address(model))
     console.command("Add a rule", Input="1.1234567", Output="2")
@@ -71,7 +71,7 @@ def test_a_refused_rule_shows_why_and_keeps_what_was_typed(console: Console, adm
     expect(console.rows("Rules of this model")).to_have_count(1)
 
 
-def test_a_models_rules_are_shown_and_a_future_one_is_withdrawn(console: Console, admin: Person) -> None:
+def test_a_models_rules_are_shown_and_a_future_rule_can_be_withdrawn(console: Console, admin: Person) -> None:
     model = _model()
     for rates, begins in (("1", None), ("2", None), ("3", FUTURE)):
         body = {"modelId": model, "rates": {"input": rates, "output": rates}}
@@ -104,7 +104,7 @@ def test_an_administrator_ends_a_rule(console: Console, admin: Person) -> None:
     expect(console.rows("Rules of this model").locator("time").nth(1)).to_contain_text("2098")
 
 
-def test_a_model_that_the_service_refuses_can_get_a_rule(console: Console, admin: Person) -> None:
+def test_a_rule_can_be_added_for_a_model_that_the_service_refuses(console: Console, admin: Person) -> None:
     model = _model()
     refused = {"code": "MODEL_UNKNOWN", "message": "The model has no price", "details": {"modelId": model}}
     console.answer_once("**/api/pricing?*", 200, {"models": []})
@@ -137,7 +137,7 @@ def test_a_model_has_no_price_if_its_only_rule_is_in_the_future(console: Console
     expect(console.dialog.get_by_label("Model", exact=True)).to_have_value(model)
 
 
-def test_a_price_without_a_rule_says_whether_it_is_built_in(console: Console, admin: Person) -> None:
+def test_a_model_without_a_rule_shows_whether_its_price_is_built_in(console: Console, admin: Person) -> None:
     console.sign_in(admin, _address("amazon.titan-text-express-v1"))
     console.expect_figure("In force", "its built-in price")
     console.go_to(_address(_model()))
@@ -174,7 +174,7 @@ def test_a_quote_explains_its_cost_line_by_line(console: Console, admin: Person,
     console.page.get_by_role("button", name="Calculate").click()
     assert "not JSON" in console.refusal()
     console.page.get_by_label("Usage object").fill("{}")
-    expect(console.page.get_by_role("alert"), "the refusal was about the earlier text").to_have_count(0)
+    expect(console.page.get_by_role("alert"), "a refusal disappears when the text is changed").to_have_count(0)
 
 
 def test_an_import_shows_what_it_would_change_before_it_is_applied(console: Console, admin: Person) -> None:
@@ -204,7 +204,7 @@ def test_an_import_shows_what_it_would_change_before_it_is_applied(console: Cons
     assert console.page.get_by_role("button", name="Import").count() == 0
 
 
-def test_an_import_with_a_problem_names_it_and_changes_nothing(console: Console, admin: Person) -> None:
+def test_an_invalid_import_shows_its_error_and_changes_nothing(console: Console, admin: Person) -> None:
     model = _model()
     console.sign_in(admin, "prices?tab=import")
     rules = [{"modelId": model, "rates": {"input": "1", "output": "2"}}, {"modelId": model, "rates": {"input": "-1"}}]

@@ -36,7 +36,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Example:
-    """An example on the page: a rule, a usage in its provider's format, and the requested variant."""
+    """An example in docs/pricing.md: a price rule, a usage in its provider's format, and the requested variant."""
 
     text: str
     rule: PriceRule
@@ -46,14 +46,14 @@ class Example:
 
     @classmethod
     def read(cls, text: str) -> Example:
-        """Return the example in a section of the page."""
+        """Read an example from its section of docs/pricing.md."""
         rule, usage = map(json.loads, re.findall(r"```json\n(.*?)```", text, re.DOTALL))
         usage_format = re.findall(r"`([a-z-]+)`:\n", text)[0]
         variant = re.findall(r'`"variant": "(\w+)"`', text)
         return cls(text, RuleBody.model_validate(rule).rule(0), usage_format, usage, variant[0] if variant else None)
 
     def result(self) -> str:
-        """Return the table of the classes that have a rate, and the sum of its credits, as the page shows them."""
+        """Return the costs by class and their sum, as the page must show them. Classes without a rate are left out."""
         card, usage = self.rule.card_of(self.variant), read(self.usage_format, self.usage)
         rows = [
             f"| `{CLASS_NAMES[RATE_NAMES.get(line.name, line.name)]}` | {line.units:,} "
@@ -84,6 +84,6 @@ def test_an_example_costs_what_the_page_says(example: Example) -> None:
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_the_page_has_the_limits_of_the_code(name: str) -> None:
+def test_the_limits_on_the_page_are_those_of_the_code(name: str) -> None:
     assert f"| {name} | {LIMITS[name]}" in PAGE
     assert MAX_RATE == 10**9

@@ -202,7 +202,7 @@ def test_a_stream_that_breaks_off_is_charged_for_the_generated_tokens(
     assert (metadata["tokens"], record["credits"], books.balance["totalCredits"]) == (60, 1, 99), "2 tokens for a word"
 
 
-def test_a_stream_ends_with_an_event_if_its_hold_cannot_be_raised(
+def test_a_stream_ends_with_an_error_event_if_its_hold_cannot_be_raised(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=2)
@@ -223,7 +223,7 @@ def test_a_stream_ends_with_an_event_if_its_hold_cannot_be_raised(
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (0, 0)
 
 
-def test_a_stream_ends_with_an_event_if_its_session_is_aborted(
+def test_a_stream_ends_with_an_error_event_if_its_session_is_aborted(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
@@ -243,7 +243,7 @@ def test_a_stream_ends_with_an_event_if_its_session_is_aborted(
     assert books.balance["heldCredits"] == 0
 
 
-def test_if_the_caller_leaves_the_generated_tokens_are_charged(
+def test_the_generated_tokens_are_charged_if_the_caller_closes_the_stream(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
@@ -257,7 +257,7 @@ def test_if_the_caller_leaves_the_generated_tokens_are_charged(
     assert audited(service, person).balance["heldCredits"] == 0
 
 
-def test_a_dead_proxys_session_is_swept_and_charged_up_to_its_last_heartbeat(
+def test_the_sweeper_charges_the_last_heartbeat_of_a_session_whose_proxy_was_killed(
     service: Stack, people: People, provider: Provider
 ) -> None:
     person = people(credits=100)

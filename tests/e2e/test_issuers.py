@@ -49,7 +49,7 @@ def signed(key: SigningKey, issuer: str = ONE, **claims: Any) -> str:
 
 
 @pytest.mark.parametrize("key", [RSA, EC, ED], ids=lambda key: key.algorithm)
-def test_a_token_signed_with_a_private_key_is_accepted(http: httpx.Client, key: SigningKey) -> None:
+def test_a_token_signed_with_a_key_of_its_issuer_is_accepted(http: httpx.Client, key: SigningKey) -> None:
     user = new_id("user")
     person = Person(http, f"one-{user}", key.sign(claims_of(ONE, user, roles=["boss"])))
 
@@ -58,7 +58,7 @@ def test_a_token_signed_with_a_private_key_is_accepted(http: httpx.Client, key: 
     person.ok("POST", "credits/allocate", {"userId": person.id, "credits": 5})
 
 
-def test_the_same_subject_of_three_issuers_is_three_users(http: httpx.Client, token: Mint) -> None:
+def test_the_same_user_id_from_three_issuers_means_three_users(http: httpx.Client, token: Mint) -> None:
     user = new_id("user")
     texts = [EC.sign(claims_of(ONE, user)), EC.sign(claims_of(TWO, user)), token(user)]
 
@@ -83,7 +83,9 @@ def test_a_new_key_is_accepted_as_soon_as_it_is_published(http: httpx.Client, se
     assert server.asked == ["/one", "/one"]
 
 
-def test_made_up_key_ids_are_refused_and_cause_one_fetch(http: httpx.Client, server: KeyServer) -> None:
+def test_tokens_with_made_up_key_ids_are_refused_and_cause_only_one_fetch(
+    http: httpx.Client, server: KeyServer
+) -> None:
     assert bearer(http, signed(EC)).is_success
     made_up = ["made-up", *(f"{server.url('/evil')}?{number}" for number in range(UNKNOWN_TOKENS))]
 

@@ -16,7 +16,10 @@ PATIENCE_SECONDS = 120
 
 
 def wait_for_settlement(service: Stack, person: Person) -> tuple[Item, Books]:
-    """Wait until a user has a usage record and no held credits. Return the only usage record, and the books."""
+    """Wait until a user has a usage record and no held credits.
+
+    Return the record, which must be the only one, and the user's books (see `audited`).
+    """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while person.balance()["heldCredits"] or not [item for item in items_of(service, person.id) if _is_record(item)]:
         assert time.monotonic() < deadline, "the call was never settled"

@@ -124,11 +124,11 @@ COST_LIMITS = [
 ]
 
 
-def test_a_session_costs_a_unit_less_if_its_id_contains_its_start_time(user: MakeUser, calls: Calls) -> None:
+def test_a_session_costs_one_write_unit_less_if_its_id_contains_its_start_time(user: MakeUser, calls: Calls) -> None:
     user("u1", 100_000)
     prices.card_at("m", NOW)
     spent = []
-    for session_id in (uuid7(NOW), "chosen", uuid7(NOW + 10_001)):
+    for session_id in (uuid7(NOW), "chosen", uuid7(NOW + 10_001)):  # the last id contains another time
         calls.reset()
         open_session(session_id)
         spent.append(calls.write_units)
@@ -216,7 +216,7 @@ def test_a_grant_a_session_and_a_list_need_no_scan(user: MakeUser, calls: Calls)
     assert set(calls.operations) <= {"GetItem", "BatchGetItem", "Query", "TransactWriteItems", "UpdateItem"}
 
 
-def test_a_hold_on_a_wallet_of_200_lots_costs_at_most_15_units(user: MakeUser, calls: Calls) -> None:
+def test_a_hold_on_a_wallet_of_200_lots_costs_at_most_15_write_units(user: MakeUser, calls: Calls) -> None:
     user("u1", 1)
     table.put_many([wallets.to_item(wallets.get(ACCOUNT)._replace(lots=tuple(different_lots(200)), allocations=200))])
     calls.reset()
@@ -226,7 +226,7 @@ def test_a_hold_on_a_wallet_of_200_lots_costs_at_most_15_units(user: MakeUser, c
     assert calls.write_units <= 15
 
 
-def test_a_session_that_empties_the_first_lot_costs_at_most_22_units(user: MakeUser, calls: Calls) -> None:
+def test_a_session_that_empties_the_first_lot_costs_at_most_22_write_units(user: MakeUser, calls: Calls) -> None:
     user("u1", 6, days=1)
     credits.allocate(credits.Request("admin", "u1", "", 30, NOW), 100)
     prices.card_at("m", NOW)

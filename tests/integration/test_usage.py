@@ -1,4 +1,7 @@
-"""Usage records, and the statistics of a user and of the system."""
+"""Usage records, and the statistics of a user and of the system.
+
+Statistics sum up the credits by name. A name is a user's id, a service or a model.
+"""
 
 import json
 import logging
@@ -157,7 +160,7 @@ def test_statistics_equal_a_recount_of_the_records(forty_days: list[UsageRecord]
         assert [record.at for record in found.recent] == [record.at for record in newest]
     calls.reset()
     usage.statistics("u1", NOW - NOW % DAY, NOW - NOW % DAY + 41 * DAY)
-    assert calls.operations == ["Query", "Query"], "whole days are read as their sums, however many records they have"
+    assert calls.operations == ["Query", "Query"], "whole days are read as sums, not as records"
 
 
 def test_reading_statistics_of_ten_days_costs_the_same_for_any_number_of_records(
@@ -204,7 +207,7 @@ def test_a_users_statistics_are_exact_for_three_hundred_models_in_a_day(user: Ma
     assert_books_balance("u1")
 
 
-def test_the_sums_of_a_day_are_small_items_even_with_many_names(user: MakeUser, calls: Calls) -> None:
+def test_a_record_costs_four_write_units_even_if_its_day_has_many_long_model_ids(user: MakeUser, calls: Calls) -> None:
     user()
     longest = "anthropic.claude-3-5-sonnet-20241022-v2:0@" + "x" * 150
     for number in range(60):
@@ -285,7 +288,7 @@ def test_concurrent_counting_of_the_same_records_counts_them_once(user: MakeUser
     assert system_usage.statistics(NOW, NOW + 1, top=1, now=NOW).sums.records == 20
 
 
-def test_concurrent_counting_of_different_records_with_the_same_names_counts_all_of_them(user: MakeUser) -> None:
+def test_concurrent_counting_of_different_records_of_the_same_users_and_models_counts_them_all(user: MakeUser) -> None:
     for who in range(4):
         user(f"u{who}")
     made = [recorded(f"u{n % 4}", n, f"m{n % 3}", now=NOW + n) for n in range(60)]
@@ -324,7 +327,9 @@ def count_and_read(made: list[UsageRecord]) -> SystemStatistics:
 
 
 @pytest.mark.parametrize("credits", [0, 10**12])
-def test_made_up_names_do_not_displace_real_ones(user: MakeUser, dynamodb: Any, table_name: str, credits: int) -> None:
+def test_made_up_services_and_models_do_not_displace_real_ones(
+    user: MakeUser, dynamodb: Any, table_name: str, credits: int
+) -> None:
     for who in ("flooder", *(f"u{number}" for number in range(10))):
         user(who)
     emoji, plain = "\U0001f600", "x" * 200
@@ -388,7 +393,7 @@ def test_every_name_shown_has_exact_totals_even_if_rankings_are_cut(
     ):
         assert len(shown) >= 5
         assert shown.items() <= true.items()
-    assert len(found.by_user) < 40, "with limits this low somebody is left out"
+    assert len(found.by_user) < 40, "with limits this low, some users are left out"
 
 
 def test_truncated_is_false_if_everything_is_shown(user: MakeUser) -> None:
@@ -427,7 +432,7 @@ def test_counting_a_single_record_costs_what_the_data_model_says(
         spent.append((calls.round_trips, calls.write_units))
 
     assert spent == [(3, 13), (3, 16)], (
-        "first: the day's first record; second: a record whose user and names already have sums"
+        "first: the day's first record; second: a record whose user, service and model already have sums"
     )
     for chunk in system_usage.chunks([recorded("u1", 1, f"anthropic.model-{number}") for number in range(60)]):
         system_usage.count(chunk)
@@ -439,7 +444,7 @@ def test_counting_a_single_record_costs_what_the_data_model_says(
     )
 
 
-def test_in_a_quiet_system_a_record_costs_at_most_two_units_in_the_systems_sums(
+def test_in_a_quiet_system_counting_a_record_costs_at_most_two_write_units(
     user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A million sessions a month are 116 in five minutes: 29 in each of a stream's four shards.
@@ -465,6 +470,7 @@ def test_in_a_quiet_system_a_record_costs_at_most_two_units_in_the_systems_sums(
 
 
 def test_marks_of_many_counted_records_are_spread_over_items(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark, which is part of the digest of a record's id, shows that the record has been counted."""
     monkeypatch.setattr(system, "_FULL", 10 * 8)
     user()
     made = [unstored("u1", 1, "m", now=NOW + number) for number in range(60)]

@@ -1,4 +1,4 @@
-"""Usage by class: how usage records are priced, and the statistics of records and sessions."""
+"""Usage by class of tokens (input, cached input, output and so on): its price, and its statistics."""
 
 import json
 import random
@@ -105,7 +105,7 @@ def test_a_free_call_takes_no_credits(user: MakeUser) -> None:
     assert (made.record.credits, made.deducted) == (0, False)
 
 
-def test_a_repeat_gets_the_first_price_even_after_a_price_change(
+def test_a_repeated_request_gets_the_first_price_even_after_a_price_change(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user(credits_granted=100)
@@ -209,7 +209,7 @@ def write_every_kind(seed: int) -> list[UsageRecord]:
 
 
 def _settle_late(session_id: str, at: int, reported: int | Usage, used: int | Usage) -> None:
-    """Settle a session after its sweep, for less usage than its last heartbeat reported."""
+    """Let the sweeper end a session. Then finalize it, for less usage than its last heartbeat reported."""
     estimate = reported if isinstance(reported, Usage) else None
     sessions.initialize("u1", session_id, "m", 1_000, now=at, estimated_usage=estimate)
     sessions.heartbeat("u1", session_id, reported.output if isinstance(reported, Usage) else reported, now=at)
@@ -228,7 +228,9 @@ def test_user_and_system_statistics_equal_a_recount_of_the_records(user: MakeUse
     begin = NOW - NOW % DAY
 
     assert {"input", "cached_input", "output", "requests", "unclassified"} <= counts_of(made).keys()
-    assert any(each.usage and min(each.usage) < 0 for each in made), "some late usage must be below the sweep's charge"
+    assert any(each.usage and min(each.usage) < 0 for each in made), (
+        "some late usage must be less than the usage that the sweeper charged"
+    )
     for since, until in ((None, None), (begin, begin + DAY), (begin + 5, begin + DAY + 7), (begin + 9, None)):
         counted = [each for each in made if (since or 0) <= each.at < (until or each.at + 1)]
         found = usage.statistics("u1", since, until).sums

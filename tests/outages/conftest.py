@@ -1,7 +1,7 @@
-"""A second deployed service, for tests that break it, or spend most of their time waiting.
+"""A second deployed service, for tests that break the service, or that spend most of their time waiting.
 
-First, the tests marked `waits` run together, each in a thread. The tests that break the service begin when all of these
-have ended.
+The tests marked `waits` run first, all at the same time, each in a thread. When all have ended, the tests that break
+the service begin.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STARTED_EARLY = pytest.StashKey[Future[Any]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests that break nothing first, and `test_contract.py` last."""
+    """Run this folder's tests marked `waits` first, and `test_contract.py` last."""
     items.sort(key=_turn)
 
 
@@ -39,7 +39,7 @@ def _turn(item: pytest.Item) -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def _start_waiting_tests(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Start all tests marked `waits`. Only fixtures with the scope ``session`` can be requested for them here."""
+    """Start all tests marked `waits`. These tests can use only fixtures with the scope ``session``."""
     waiting = [item for item in request.session.items if item.get_closest_marker("waits")]
     with ThreadPoolExecutor(len(waiting) or 1) as pool:
         for item in waiting:

@@ -1,4 +1,7 @@
-"""``make simulate``: runs one seed after another, and stops at the first broken promise."""
+"""``make simulate``: simulates random requests and faults, with one seed after another.
+
+It stops at the first broken promise, which is a property of the service that must always hold.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ PROGRESS_SEEDS = 100
 def main() -> int:
     """Run as many seeds as SEEDS says, beginning with FIRST; return 1 if a promise was broken.
 
-    Only the first STEPS calls of each run can have faults. SABOTAGE names an entry of ``SABOTAGES``,
-    which removes conditions from the service's writes.
+    Only the first STEPS calls of each run can have faults. To show that the simulation finds mistakes, SABOTAGE names
+    an entry of ``SABOTAGES``, which removes conditions from the service's writes.
     """
     forget_account()
     first, seeds = int(os.environ.get("FIRST") or 1), int(os.environ.get("SEEDS") or 100)

@@ -1,4 +1,4 @@
-"""When two requests count as the same request."""
+"""Which idempotency keys are valid, and when two request bodies have the same fingerprint, a digest of their fields."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -82,7 +82,7 @@ def test_the_same_values_in_another_notation_have_the_same_fingerprint() -> None
     assert found.fingerprint == same
 
 
-def test_a_fingerprint_does_not_depend_on_the_order_of_names_at_any_depth() -> None:
+def test_a_fingerprint_does_not_depend_on_the_order_of_fields_at_any_depth() -> None:
     def digest(text: str) -> str:
         return fingerprint_of(Record.model_validate_json(text))
 

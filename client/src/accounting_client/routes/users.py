@@ -1,4 +1,4 @@
-"""Users, as their tokens and the platform's own services describe them."""
+"""The profiles of users, which come from their tokens and from `sync_user`, and commands on users."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def me() -> Call[User]:
 
 
 def user(user_id: str) -> Call[User]:
-    """Return a user by id or e-mail address: oneself or, as an administrator, anybody. Raises UserNotFound."""
+    """Return a user by id or e-mail address. Only administrators can read other users. Raises UserNotFound."""
     return get(path("/api/users/{}", user_id), User)
 
 

@@ -13,8 +13,8 @@ MAX_DAYS = 400
 class Series(NamedTuple):
     """Credits by day.
 
-    ``names`` maps each name to its credits by day; the name with the most credits comes first. ``other`` has the
-    remaining credits: the credits of names that are not shown separately, and the credits without a name.
+    ``names`` maps each service, model or user to its credits by day; the one with the most credits comes first.
+    ``other`` has the remaining credits: those of names that are not shown separately, and those without a name.
 
     A day is a text like 2026-11-30. Days without credits are left out.
     """

@@ -22,12 +22,12 @@ keys a special meaning."""
 
 
 def digest(*names: str | None) -> str:
-    """Names as 16 characters (96 bits of SHA-256), because the names themselves can be too long for an item's key."""
+    """96 bits of the SHA-256 of names, as 16 characters. The names themselves can be too long for an item's key."""
     return urlsafe_b64encode(sha256(json.dumps(names).encode()).digest()[:12]).decode()
 
 
 class NameId(NamedTuple):
-    """A name in the keys of the table. A digest has the same length for every name."""
+    """A `Name` as the keys of the table contain it: with a digest of its text. All digests have the same length."""
 
     kind: Literal["service", "model"]
     digest: str

@@ -1,4 +1,4 @@
-"""Verifies access tokens of the platform, and of the issuers that the operator's document lists.
+"""Verifies access tokens of the platform, and of other issuers, which are listed in a document of the operator.
 
 The token's ``iss`` selects the issuer. Only the document says which algorithms are accepted from the issuer, and where
 the issuer's keys are. Keys or addresses of keys in a token's header (``jku``, ``x5u``, ``jwk``, ``x5c``) are ignored.

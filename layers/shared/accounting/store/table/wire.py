@@ -118,7 +118,7 @@ class Wire:
         return headers
 
     def _cost_of_a_repeat(self, error: Exception, repeats: int) -> int:
-        """Take the cost of a retry from the quota, and return the cost; 0 if the request must not be retried."""
+        """Take the cost of a retry from the quota, and return the cost. Return 0 if the request must not be retried."""
         from botocore import exceptions
         from botocore.retries.quota import RetryQuota
 
@@ -138,7 +138,7 @@ class Wire:
 
 
 def _answer(operation: str, reply: Reply, url: str) -> dict[str, Any]:
-    """DynamoDB's answer. Raises ClientError if it is an error, and ConnectionClosedError if it cannot be read."""
+    """DynamoDB's answer. Raises ClientError for an error, and ConnectionClosedError if the answer cannot be read."""
     try:
         found = orjson.loads(reply.content)
     except orjson.JSONDecodeError:
