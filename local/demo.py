@@ -208,7 +208,7 @@ def _estimate(output_tokens: int) -> dict[str, int]:
 
 
 def _open(user: Caller, output_tokens: int) -> str:
-    """Open a session, and return the id that we chose for it."""
+    """Open a session, and return its id."""
     session_id = new_session_id()
     session = {"sessionId": session_id, "modelId": MODEL, "estimatedUsage": _estimate(output_tokens)}
     opened = user.post("/api/streaming-sessions/initialize", session, expect=201)

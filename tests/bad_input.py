@@ -212,6 +212,7 @@ COMMANDS = [ALLOCATE, SET, REMOVE, ADJUST]
 REPORTS = [HEARTBEAT, FINALIZE, ABORT]
 QUESTIONS = [CHECK, CALCULATE, VALIDATE_KEY]
 STRICT = [*(route for route in WITH_BODIES if route not in (*REPORTS, *QUESTIONS)), ROTATE_SERVICE, CLOSE]
+"""The routes that refuse unknown fields."""
 
 type Route = tuple[str, str, dict[str, Any]]
 
@@ -304,21 +305,22 @@ BAD_BODIES = [
 
 
 def one_quick_case_per_function[*Case](cases: Sequence[tuple[*Case]], path_of: Callable[[Any], str]) -> list[Any]:
-    """Return the cases as parameters of a test. It is slow for all but the first case of each Lambda function.
+    """Return the cases as parameters of a test. All but the first case of each Lambda function are marked as slow.
 
-    The functions read every body, query and path with the same code. The first part of a path names the function.
+    They add little, because a function reads every body, query and path with the same code. A path's first part tells
+    which function it belongs to.
     """
     first = {path_of(case).partition("/")[0]: case for case in reversed(cases)}.values()
     return [pytest.param(*case, marks=() if case in first else pytest.mark.slow) for case in cases]
 
 
 def by_function(routes: Sequence[tuple[str, str, Any]]) -> list[Any]:
-    """Return ``one_quick_case_per_function`` of tests with one parameter, a route."""
+    """Call ``one_quick_case_per_function`` for a test whose only parameter is a route."""
     return one_quick_case_per_function([(route,) for route in routes], lambda case: case[0][1])
 
 
 def text_of(body: dict[str, Any], names: dict[str, str]) -> bytes:
-    """Return a body as JSON. Raw texts stay as they are, and ``names`` has the values of placeholders."""
+    """Return a body as JSON. Raw texts stay as they are. ``names`` maps placeholders, such as ``{self}``, to values."""
     fields = []
     for field, value in body.items():
         if value is MISSING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Slow:
-    """A slow `Accountant`: it waits ``seconds`` before it handles a request, and again before it answers."""
+    """A slow `Accountant`, the fake service. It waits ``seconds`` before it handles a request and before it answers."""
 
     def __init__(self, accountant: Accountant, seconds: float = 0.03) -> None:
         self._accountant = accountant
@@ -106,7 +106,7 @@ def test_a_hold_is_released_if_the_task_is_cancelled_while_the_session_opens() -
     async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
         async def stream() -> None:
             async with client.streaming_session("m", 100):
-                pytest.fail("entered")
+                pytest.fail("the session opened although its task was cancelled")
 
         task = asyncio.create_task(stream())
         await slow.request_arrived.wait()

@@ -1,4 +1,4 @@
-"""Links lead to existing files and headings, targets of make exist, and figures and examples match their sources."""
+"""The documentation's links and make targets exist, and its figures and examples match their sources."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.template import resources
 README = (ROOT / "README.md").read_text()
 
 
-def test_a_comment_is_no_command() -> None:
+def test_a_comment_is_not_taken_for_a_command() -> None:
     page = "```\n# First, look\nls -l  # a comment\ncat <<END\n# a heading\nEND\n```\n```python\nprint(1)\n```\n"
 
     assert commands_in(page) == ["ls -l", "cat <<END\n# a heading\nEND"]

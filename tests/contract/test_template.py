@@ -144,7 +144,7 @@ SETTINGS = {
 }
 
 
-def test_every_setting_is_listed_in_this_test() -> None:
+def test_every_setting_is_listed_above() -> None:
     assert set(SETTINGS) == set(Settings._fields)
 
 
@@ -234,7 +234,7 @@ def test_the_gateways_own_answers_have_the_common_error_shape(kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", gateway_answers())
-def test_a_code_has_the_same_status_from_the_gateway_and_from_the_functions(kind: str) -> None:
+def test_an_error_code_has_the_same_status_from_the_gateway_and_from_the_functions(kind: str) -> None:
     text = next(iter(gateway_answers()[kind]["ResponseTemplates"].values()))
     (code,) = re.findall(r'"code":"([^"]+)"', text)
 
@@ -341,13 +341,13 @@ def only_with_an_origin(value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("limit", "accepted"), [("0", True), ("10", True), ("2000", True), ("1", False), ("9", False)])
-def test_a_limit_per_address_is_0_or_accepted_by_waf(limit: str, accepted: bool) -> None:
+def test_a_limit_per_ip_address_is_0_or_accepted_by_waf(limit: str, accepted: bool) -> None:
     pattern = template()["Parameters"]["RateLimitPerAddress"]["AllowedPattern"]
 
     assert bool(re.search(pattern, limit)) is accepted
 
 
-def test_the_web_acl_refuses_with_the_answer_of_a_throttled_request() -> None:
+def test_the_web_acl_refuses_with_the_same_answer_as_throttling() -> None:
     acl = properties("AWS::WAFv2::WebACL")
     (rule,) = acl["Rules"]
     response = rule["Action"]["Block"]["CustomResponse"]
@@ -437,7 +437,7 @@ def test_an_alarm_is_documented_and_its_metric_is_reported(name: str) -> None:
     assert alarm["AlarmDescription"]
     assert is_reported(alarm["Namespace"], alarm["MetricName"])
     slug = alarm["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
-    assert f"| `{slug}` |" in OPERATIONS, "the page must explain the alarm"
+    assert f"| `{slug}` |" in OPERATIONS, "docs/operations.md must explain the alarm"
 
 
 def test_the_dashboard_shows_every_alarm_and_only_metrics_that_are_reported() -> None:

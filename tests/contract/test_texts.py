@@ -46,10 +46,10 @@ def accepts(kind: Any, text: str) -> bool:
 
 
 def pattern_accepts(kind: Any, text: str) -> bool:
-    """Whether the pattern in the document accepts a text.
+    """Whether the pattern in the OpenAPI document accepts a text.
 
-    JSON Schema's ``$`` matches only at the end. Python's ``$`` also matches before a final line break, so the
-    function uses ``fullmatch``.
+    JSON Schema's ``$`` matches only at the end. Python's ``$`` also matches before a final line break, hence
+    ``fullmatch``.
     """
     return re.fullmatch(TypeAdapter(kind).json_schema()["pattern"], text) is not None
 

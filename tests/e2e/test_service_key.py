@@ -1,4 +1,7 @@
-"""``RequireServiceKey``: reports of usage must come from a service of the platform, not from the end user."""
+"""With ``RequireServiceKey``, end users cannot report usage: a report needs the platform's internal key.
+
+These tests call it the service key. A service credential replaces it.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ def test_a_service_credential_needs_no_service_key(people: People, admin: Person
     assert_refused(acting.post("usage/record", REPORTS[-1][1]), 403, "RIGHT_MISSING")
 
 
-def test_the_service_key_alone_is_no_identity(http: httpx.Client, service: Stack) -> None:
+def test_the_service_key_alone_does_not_authenticate_a_caller(http: httpx.Client, service: Stack) -> None:
     headers = {"X-Internal-Api-Key": service.internal_api_key}
 
     assert_refused(http.post("/api/usage/record", json={}, headers=headers), 401, "TOKEN_REQUIRED")

@@ -55,7 +55,7 @@ class Later(CustomLogger):
                 yield chunk
         except BaseException:
             with anyio.CancelScope(shield=True):
-                # During this pause, LiteLLM reports the stream's end. It marks only later that the caller has left.
+                # LiteLLM reports the stream's end during this pause, and marks only after it that the caller has left.
                 await anyio.sleep(1)
             raise
 
@@ -150,7 +150,7 @@ def test_a_request_is_shortened_to_what_its_user_can_pay_for(
     assert answer.is_success, answer.text
     ((_, asked),) = provider.asked
     assert asked["max_completion_tokens"] == 100, (
-        "100 tokens of output cost 1 credit, the input costs 1, and the hold of 2.4 is rounded up to 3"
+        "the input costs 1 credit, 100 tokens of output cost 1, and the buffer of 20 % makes this a hold of 3"
     )
     record, books = wait_for_settlement(service, person)
     assert (record["credits"], books.balance["totalCredits"]) == (2, 1)
@@ -184,7 +184,7 @@ def test_a_request_passes_during_an_outage_of_the_service_and_is_settled_later(
     assert (Usage.from_text(record["usage"]), record["credits"]) == (Usage(2_000, 300), 5)
 
 
-def test_a_request_that_begins_again_with_another_model_releases_its_first_hold(
+def test_a_fallback_to_another_model_releases_the_hold_of_the_first_attempt(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     """LiteLLM runs the callbacks again for the fallback model, and does not report that the first attempt is over."""
@@ -202,7 +202,7 @@ def test_a_request_that_begins_again_with_another_model_releases_its_first_hold(
     assert sorted(books.kinds()) == ["grant", "hold", "hold", "release", "settle"]
 
 
-def test_a_further_call_for_the_same_request_is_charged_too(
+def test_a_call_that_a_callback_makes_for_the_same_request_is_charged_too(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
@@ -216,6 +216,6 @@ def test_a_further_call_for_the_same_request_is_charged_too(
     while person.balance()["totalCredits"] != 90 or person.balance()["heldCredits"]:
         assert time.monotonic() < deadline, person.balance()
         time.sleep(0.1)
-    books = balanced(service, person)  # `audited` would refuse the further call's usage record
+    books = balanced(service, person)  # `audited` allows only the usage records of sessions
     assert [record["credits"] for record in books.usage] == [5, 5]
     assert {record["service"] for record in books.usage} == {"chat-streaming"}

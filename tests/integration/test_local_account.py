@@ -1,4 +1,4 @@
-"""This machine's settings for an AWS account, even broken ones, do not affect programs that use the local AWS."""
+"""A machine's own AWS settings, even broken ones, do not affect programs that use the local AWS."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def broken_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("broken_account")
-def test_a_client_of_the_local_aws_ignores_this_machines_account(aws: Emulator, table_name: str) -> None:
+def test_a_client_of_the_local_aws_ignores_the_machines_settings(aws: Emulator, table_name: str) -> None:
     emulator._session.cache_clear()
     try:
         for service in SERVICES:
@@ -57,7 +57,7 @@ def test_a_client_of_the_local_aws_ignores_this_machines_account(aws: Emulator, 
 
 
 @pytest.mark.usefixtures("broken_account")
-def test_the_environment_for_sam_has_nothing_of_this_machines_account() -> None:
+def test_the_environment_for_sam_has_none_of_the_machines_settings() -> None:
     environ = account.without_proxies(sam_environment())
     program = "import boto3; print(boto3.client('cloudformation', aws_access_key_id='a', aws_secret_access_key='b'))"
 
@@ -66,16 +66,16 @@ def test_the_environment_for_sam_has_nothing_of_this_machines_account() -> None:
     )
 
     assert result.returncode == 0, result.stderr
-    of_the_account = {name for name in environ if name.startswith(("AWS_", "SAM_")) and environ[name] == "nope"}
-    assert of_the_account == set()
+    nonsense = {name for name in environ if name.startswith(("AWS_", "SAM_")) and environ[name] == "nope"}
+    assert nonsense == set()
     assert not {name for name in environ if name.lower().endswith("_proxy")}
 
 
 @pytest.mark.usefixtures("broken_account")
-def test_a_program_can_forget_this_machines_account(aws: Emulator, table_name: str) -> None:
-    """The benchmark, the simulation and these tests call `forget_account`.
+def test_a_program_that_calls_forget_account_ignores_the_machines_settings(aws: Emulator, table_name: str) -> None:
+    """The benchmark, the simulation and these tests call it.
 
-    They run the service's code, which creates boto3 clients that read the account from the environment.
+    They run the service's code, whose boto3 clients read their settings from the environment.
     """
     program = (
         "from local.account import forget_account; forget_account()\n"
@@ -90,6 +90,6 @@ def test_a_program_can_forget_this_machines_account(aws: Emulator, table_name: s
     assert table_name in result.stdout, result.stderr
 
 
-def test_these_tests_run_without_this_machines_account() -> None:
+def test_these_tests_run_without_the_machines_settings() -> None:
     assert os.environ["AWS_CONFIG_FILE"] == os.devnull
     assert "AWS_PROFILE" not in os.environ

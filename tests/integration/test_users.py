@@ -1,4 +1,7 @@
-"""Users, as their tokens describe them, and which user an address means."""
+"""Users as their tokens describe them, and which user an e-mail address means.
+
+A token claims its address for its user. Usually the newest claim holds the address.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -66,7 +69,7 @@ def test_a_newer_token_without_new_information_causes_one_small_write(calls: Cal
     assert (calls.operations, calls.write_units) == (["BatchGetItem", "TransactWriteItems"], 2)
     user, _ = sync("u1", "b@example.com", 3, role="admin")
 
-    assert (user.email, user.role) == ("a@example.com", "user"), "a token issued at 3 does not undo a token issued at 5"
+    assert (user.email, user.role) == ("a@example.com", "user"), "a token issued at 3 must not undo a token issued at 5"
 
 
 def test_a_newer_token_updates_the_user() -> None:
@@ -162,7 +165,7 @@ def test_an_address_that_is_already_another_users_id_cannot_be_claimed() -> None
 
     assert meaning("x@example.com") == "x@example.com"
     assert meaning("x%40example.com") == "x@example.com"
-    assert meaning("u1") == "u1", "u1 can still be found by id"
+    assert meaning("u1") == "u1", "u1 must still be found by id"
 
 
 def test_a_user_can_claim_an_address_that_is_their_own_id() -> None:
@@ -306,7 +309,7 @@ def test_a_disabled_user_cannot_claim_an_address() -> None:
     assert meaning("two@example.com") == "u2"
     sync("u2", "two@example.com", 9)
     sync("u1", "two@example.com", 5)
-    assert meaning("two@example.com") == "u1", "the claims of a disabled holder do not count"
+    assert meaning("two@example.com") == "u1", "the claims of a disabled holder must not count"
     operations.enable("u2", now=NOW)
     sync("u2", "free@example.com", 10)
     assert meaning("free@example.com") == "u2"

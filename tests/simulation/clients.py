@@ -29,9 +29,9 @@ STALE_SECONDS = 3600
 RETRY_SECONDS = (0.1, 1, 30, 900, 4500)
 APPOINTMENT_SECONDS = 900
 LATENESS_SECONDS = 0.3
-"""A pause of ``APPOINTMENT_SECONDS`` or more ends at a multiple of this time, or up to ``LATENESS_SECONDS`` later.
+"""A pause of at least ``APPOINTMENT_SECONDS`` ends at a multiple of them, or up to ``LATENESS_SECONDS`` later.
 
-Sweeps begin at such times, too, so clients and sweeps often act at the same time.
+Sweeps begin at multiples, too, so clients and sweeps often act at the same time.
 """
 LARGEST_SKEW_MILLISECONDS = 3000
 

@@ -49,17 +49,19 @@ def test_a_restored_table_equals_the_source_and_its_books_balance(
 
     found = restore.restore(dynamodb, backup, table_name, apply=False)
 
-    assert items(dynamodb, table_name) == spoiled, "without apply, nothing is written"
+    assert items(dynamodb, table_name) == spoiled, "without apply, nothing must be written"
     assert restore.restore(dynamodb, backup, table_name, apply=True) == found
     assert found.missing == 1, "u3's wallet"
     assert items(dynamodb, table_name) == before
     assert restore.restore(dynamodb, backup, table_name, apply=True) == Differences(), (
-        "a second restore changes nothing"
+        "a second restore must change nothing"
     )
     assert [assert_books_balance(f"u{number}").available for number in (1, 2, 3)] == [98, 100, 100]
 
 
-def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_names_a_missing_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("FROM", raising=False)
 
     assert restore.main() == 1
@@ -118,7 +120,9 @@ def test_users_erased_since_the_backup_are_listed_and_can_be_erased_again(
     again = erasures.get("since")
     assert again is not None
     assert again.at == NOW + DAY
-    assert restore.restore(dynamodb, backup, table_name, apply=False).erased == ["since"], "every run lists them"
+    assert restore.restore(dynamodb, backup, table_name, apply=False).erased == ["since"], (
+        "every restore must list the user"
+    )
 
 
 def test_a_restore_keeps_the_newer_of_two_erasures_and_lists_the_user(
@@ -134,12 +138,14 @@ def test_a_restore_keeps_the_newer_of_two_erasures_and_lists_the_user(
     erasing.erase("again", by="boss", now=NOW + DAY)
 
     for _ in range(2):
-        assert restore.restore(dynamodb, backup, table_name, apply=True).erased == ["again"], "every run lists them"
+        assert restore.restore(dynamodb, backup, table_name, apply=True).erased == ["again"], (
+            "every restore must list the user"
+        )
     kept = erasures.get("again")
     assert kept is not None
     assert kept.at == NOW + DAY
     assert restore.restore(dynamodb, table_name, backup, apply=True) == Differences(changed=1), (
-        "the newer erasure replaces the older one"
+        "the newer erasure must replace the older one"
     )
     newer = dynamodb.get_item(TableName=backup, Key={"pk": {"S": "USER#again"}, "sk": {"S": "ERASURE"}})["Item"]
     assert newer["begun_at"] == {"N": str(NOW + DAY)}
@@ -199,7 +205,7 @@ def test_a_throttled_table_is_asked_again_after_growing_pauses(
 
     assert items(dynamodb, backup) == made[:10]
     for waited, number in ((reading, len(made) - 1), (pauses, 9)):
-        assert len(waited) == number, "one pause before each repetition"
+        assert len(waited) == number, "each repetition must follow one pause"
         assert all(
             limit / 2 <= pause <= limit
             for pause, limit in zip(
@@ -208,4 +214,4 @@ def test_a_throttled_table_is_asked_again_after_growing_pauses(
                 strict=True,
             )
         )
-        assert len(set(waited)) == number, "pauses are random"
+        assert len(set(waited)) == number, "pauses must be random"

@@ -1,4 +1,4 @@
-"""Cursors are opaque and checked, page numbers are limited, and end dates include their day."""
+"""Cursors, which say where a page begins, are checked. Page numbers are limited. End dates are inclusive."""
 
 import base64
 from typing import Any

@@ -19,7 +19,7 @@ MAX_CURSOR_LENGTH = 4096
 
 
 class Misread(ValueError):
-    """The answer is not JSON, or does not have the form of the dataclass."""
+    """The answer is not JSON, or does not fit the dataclass."""
 
 
 def json_in(content: bytes) -> Any:
@@ -50,7 +50,7 @@ def read(kind: type[T], value: object) -> T:
 
 
 def next_cursor_after(seen: Container[str | None], following: str | None) -> str | None:
-    """Return ``following``, the next page's cursor. Raises Misread if it is invalid or was ``seen`` before."""
+    """Return ``following``, the next page's cursor. Raises Misread if the cursor is invalid or in ``seen``."""
     if following is not None and (following == "" or following in seen or len(following) > MAX_CURSOR_LENGTH):
         raise Misread("the next page's cursor leads nowhere")
     return following

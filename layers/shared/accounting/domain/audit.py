@@ -19,8 +19,8 @@ MAX_FINDINGS = 20
 Problem = Literal["altered", "missing", "inserted", "sums", "wallet"]
 """``altered``: the entry cannot be read, its hash does not match its content and the previous hash, or its reason was
 changed. ``missing``: the ledger has a gap, or ends before the wallet's newest entry. ``inserted``: an entry has no
-number, or its number is not above that of the entry before it. ``sums``: the balances that the entry states do not
-follow from the entry before it, or a sum is negative. ``wallet``: the wallet does not match the sums of its ledger, or
+number, or a number that is not higher than the previous entry's. ``sums``: the balances that the entry states do not
+follow from the previous entry, or a sum is negative. ``wallet``: the wallet does not match the sums of its ledger, or
 cannot be read."""
 
 
@@ -83,7 +83,7 @@ class LedgerSums(NamedTuple):
 
 @dataclass(slots=True)
 class KindSums:
-    """How many entries are of one kind, and their sums of credits and charges."""
+    """The number of entries of one kind, the sum of their credits, and the sum of their charges."""
 
     entries: int = 0
     credits: int = 0
@@ -141,9 +141,9 @@ class Proof:
     def drift(self, wallet: Wallet) -> int:
         """The largest error in credits, without its sign.
 
-        There are two kinds of error: a number of the wallet differs from the ledger's sum, and numbers contradict each
-        other (``LedgerSums.drift``), within the wallet or within the ledger's sums. If part of the ledger is
-        ``unread``, the result is 0, because the wallet includes entries that the sums lack.
+        An error is the difference between a number of the wallet and the ledger's sum, or the ``LedgerSums.drift`` of
+        either. If part of the ledger is ``unread``, the result is 0, because the wallet includes entries that the sums
+        lack.
         """
         if self.unread:
             return 0

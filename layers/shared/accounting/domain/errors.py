@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Self
 
 
 class AccountingError(Exception):
-    """A refusal with a stable ``code``; only ``web/api.py`` knows the HTTP status of a code.
+    """A refusal with a stable ``code``. Only ``web/api.py`` knows the HTTP status of a code.
 
     ``details`` has what a client needs to react, as JSON values with camelCase names.
     """
@@ -18,7 +18,7 @@ class AccountingError(Exception):
 
 
 class Invalid(AccountingError):
-    """The request is not valid. If fields are wrong, ``details.errors`` names them and their problems."""
+    """The request is not valid. If fields are wrong, ``details.errors`` lists each of them and its problem."""
 
     code = "VALIDATION_ERROR"
 
@@ -96,7 +96,7 @@ class RightMissing(AccountingError):
 
 
 class UserDisabled(AccountingError):
-    """An administrator has disabled the user. The user can only end sessions that are open."""
+    """An administrator has disabled the user. The user can only end their open sessions."""
 
     code = "USER_DISABLED"
 
@@ -253,7 +253,7 @@ class BudgetExceeded(AccountingError):
 
 
 class BudgetNotFound(AccountingError):
-    """The account has no budget for this subject."""
+    """The account has no budget for this member or API key, or for all members."""
 
     code = "BUDGET_NOT_FOUND"
 
@@ -277,15 +277,16 @@ class RunExists(AccountingError):
 
 
 class RunEnded(AccountingError):
-    """The run is stopped or has expired, as ``details.status`` says: it admits nothing new."""
+    """The run was stopped or has expired (``details.status``). It takes no new session, usage record or larger hold."""
 
     code = "RUN_ENDED"
 
 
 class TooManyAllocations(AccountingError):
-    """The wallet has the maximum number of live lots, and none can be merged.
+    """The wallet has the maximum number of lots (grants that have not expired), and none can be merged.
 
-    Two lots can be merged only if no other lot expires between them, and if both or neither have had grace.
+    Two lots can be merged only if no other lot expires between them, and if both or neither were already kept beyond
+    their expiry.
     """
 
     code = "TOO_MANY_ALLOCATIONS"

@@ -46,8 +46,8 @@ def preview(
         return Preview(spender, estimate.credits, buffered, refusal=refused)
     snapshot = spending.read(spender)
     try:
-        # The snapshot may have old counters, but a preview needs the current ones. `room_for` reads them only if more
-        # credits are wanted than the snapshot leaves. UNLIMITED is more than any snapshot leaves.
+        # A preview needs the current counters of budgets. `room_for` reads them only if the snapshot leaves fewer
+        # credits than wanted, so this wants more than any snapshot can leave.
         room = spending.room_for(UNLIMITED, snapshot, now=now)
     except Invalid:
         raise

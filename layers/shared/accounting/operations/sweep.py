@@ -1,4 +1,4 @@
-"""The sweep: ends everything that is due, in bounded batches, until nothing is due or time is up."""
+"""The sweep handles the sessions, wallets and erasures that are due, in batches, until nothing is due or time is up."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

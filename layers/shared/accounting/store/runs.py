@@ -1,4 +1,4 @@
-"""Runs. A run's partition has an item with the limit and the sums of the run, and an item with sums for each model."""
+"""Runs, each the budget of one task. A run's partition has an item for the run, and one with the sums of each model."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -102,7 +102,7 @@ def settle(spender: Spender, record: UsageRecord, more: int) -> list[Write]:
     """Count a usage record, and add ``more`` to ``committed``. ``more`` is negative if a hold gives credits back.
 
     The writes have no condition, so they are never refused. If the run was deleted after its expiry, they make an
-    item that has only sums. That item is kept for a day, and does not count as a run.
+    item with only the sums. It is kept for a day, and does not count as a run.
     """
     if spender.run_id is None:
         return []

@@ -12,8 +12,7 @@ from accounting.web.caller import Caller
 def named_by(caller: Caller, reference: str) -> Reference:
     """The user that a caller means by an id or an e-mail address.
 
-    If the caller sends their own id or address, they mean themselves, even if another user now has the same address, or
-    has it as an id.
+    A caller who sends their own id or address means themselves, even if it is now another user's address or id.
     """
     return ById(caller.user_id) if caller.is_self(reference) else reference
 
