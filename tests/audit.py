@@ -84,6 +84,7 @@ def _assert_allocations_are_numbered(account_id: AccountId, wallet: Wallet) -> N
 
 
 def _assert_usage_records_match_charges_and_day_sums(account_id: AccountId, ledger: list[Entry]) -> None:
+    # Items with ``paid_by`` show a user what another account paid for the user.
     stored = _items(keys.wallet(account_id), "USAGE#")
     records = [usage.from_item(account_id, item) for item in stored if "paid_by" not in item]
     # A settlement can also write a ``repay`` entry, which names the same usage record but charges nothing.

@@ -113,7 +113,7 @@ async def refused(_request: Request, error: AccountingError) -> JSONResponse:
 
 @app.exception_handler(openai.APIError)
 async def unanswered(_request: Request, error: openai.APIError) -> JSONResponse:
-    """Answer 502. If the model timed out or its answer was invalid, the estimated input was charged; else nothing."""
+    """Answer 502. The estimated input was charged only if the model timed out or its answer was invalid."""
     logger.error("the model gave no answer", exc_info=error)
     content = {"message": "The model gave no answer", "code": "MODEL_UNAVAILABLE", "details": {}}
     return JSONResponse(content, status_code=502)

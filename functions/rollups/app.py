@@ -43,7 +43,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 
 
 def _records(event: dict[str, Any]) -> tuple[dict[str, str | None], dict[str, UsageRecord]]:
-    """The sequence numbers and the usage records of a batch, by the record's id, without repeats."""
+    """By id, each usage record's sequence number in the stream, and the record. Repeats in the batch are left out."""
     sequence_numbers: dict[str, str | None] = {}
     fresh: dict[str, UsageRecord] = {}
     for record in DynamoDBStreamEvent(event).records:

@@ -62,7 +62,7 @@ def test_the_console_shows_why_a_token_is_refused(console: Console, token: Mint)
 
 
 @pytest.mark.parametrize("break_", [" ", "\n", "\r\n  "])
-def test_sign_in_accepts_a_token_with_spaces_or_line_breaks_and_refuses_what_is_not_a_token(
+def test_sign_in_accepts_a_token_with_spaces_or_line_breaks_and_refuses_other_text(
     console: Console, people: People, break_: str
 ) -> None:
     person, page = people(), console.page
@@ -157,7 +157,7 @@ def test_the_console_reports_an_unreachable_service_and_can_try_again(console: C
     console.watched.errors.clear()
 
 
-def test_the_console_ignores_an_answer_that_comes_after_navigation(console: Console, people: People) -> None:
+def test_an_answer_that_arrives_after_the_user_left_its_tab_is_ignored(console: Console, people: People) -> None:
     person = people(credits=7)
     waiting: list[Route] = []
 
@@ -179,7 +179,7 @@ def test_the_console_ignores_an_answer_that_comes_after_navigation(console: Cons
 # --- the keyboard ---
 
 
-def test_the_keyboard_opens_screens_and_moves_to_the_search_and_the_content(console: Console, admin: Person) -> None:
+def test_keys_open_screens_and_move_the_focus_to_the_search_and_the_content(console: Console, admin: Person) -> None:
     console.sign_in(admin, "overview")
     console.expect_heading("Overview")
     page = console.page

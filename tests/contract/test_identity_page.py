@@ -1,4 +1,4 @@
-"""Each recipe in docs/identity.md accepts its provider's tokens, and the page's figures match the code."""
+"""Each recipe in docs/identity.md accepts its provider's tokens, and the page's numbers match the code."""
 
 import json
 import re
@@ -22,7 +22,7 @@ NOW = int(time.time())
 
 
 def recipe(provider: str) -> dict[str, Any]:
-    """The issuer of the recipe under this heading."""
+    """The issuer in the page's recipe for this provider."""
     section = PAGE.split(f"\n### {provider}\n")[1].split("\n## ")[0].split("\n### ")[0]
     found = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", section, re.DOTALL)]
     ((issuer,),) = [block for block in found if isinstance(block, list)]
@@ -185,7 +185,7 @@ def test_an_email_address_that_the_provider_did_not_verify_is_ignored(provider: 
     assert accepted(recipe(provider), TOKENS[provider] | {verified: False}).user.email is None
 
 
-def test_the_table_lists_every_name_of_the_issuers_document() -> None:
+def test_the_table_lists_every_field_of_the_issuers_document() -> None:
     named = re.findall(r"^\| `([\w.]+)` \|", PAGE, re.MULTILINE)
     of_claims = {f"claims.{field.alias}" for field in document.ClaimNames.model_fields.values()}
     of_issuers = {str(field.alias) for field in document.Issuer.model_fields.values()} - {"claims"}
@@ -201,7 +201,7 @@ def minutes(seconds: int) -> str:
     return {1: "a minute", 5: "five minutes", 10: "ten minutes"}[count]
 
 
-def test_the_page_has_the_numbers_of_the_code() -> None:
+def test_the_numbers_on_the_page_match_the_code() -> None:
     page = " ".join(PAGE.split())
 
     assert f"keeps a provider's keys for {minutes(keys.FRESH_SECONDS)}, and then fetches them again" in page

@@ -49,7 +49,7 @@ def people(user: MakeUser) -> list[str]:
     return [user(f"u{number}", credits_granted=10 + number) for number in range(12)]
 
 
-def test_nothing_is_shown_before_the_first_run() -> None:
+def test_no_sums_are_stored_before_the_first_run() -> None:
     assert audits.outstanding() is None
 
     audit_all(NOW, always)
@@ -83,7 +83,7 @@ def test_a_run_without_new_entries_adds_up_every_wallet_again(people: list[str])
     assert (stored_sums().available, stored_sums().ended_at) == (first.available, NOW + HOUR)
 
 
-def test_an_incomplete_run_shows_no_new_sums_and_the_next_run_continues_it(people: list[str]) -> None:
+def test_an_incomplete_run_stores_no_new_sums_and_is_continued_by_the_next_run(people: list[str]) -> None:
     total = sum(wallets.get(personal(name)).available for name in people)
     assert not audit_all(NOW, for_batches(1)).complete
     assert audits.outstanding() is None
@@ -94,7 +94,7 @@ def test_an_incomplete_run_shows_no_new_sums_and_the_next_run_continues_it(peopl
     grant("u3", 1_000)
     for number in range(2):
         assert not audit_all(NOW + (2 + number) * HOUR, for_batches(1)).complete
-        assert stored_sums().available == total, "still the total of the last complete run"
+        assert stored_sums().available == total, "must still be the total of the last complete run"
 
     audit_all(NOW + 5 * HOUR, always)
     assert (stored_sums().available, stored_sums().accounts) == (total + 1_000, len(people))
@@ -150,7 +150,7 @@ def test_damaged_accounts_are_named_and_accounts_whose_audit_failed_are_counted_
     audit_all(NOW, always)
 
     assert set(stored_sums().named) == {changed, unreadable}
-    assert (stored_sums().drifting, stored_sums().accounts) == (2, 11), "an unreadable wallet is not in `accounts`"
+    assert (stored_sums().drifting, stored_sums().accounts) == (2, 11), "`accounts` must not count an unreadable wallet"
 
     from accounting.operations import audit
 

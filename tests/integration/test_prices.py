@@ -124,7 +124,7 @@ def test_an_alias_has_its_models_newest_price_even_if_the_newest_rule_does_not_l
     assert price_e4(prices.card_since("latest", NOW - 2, None)[1]) == 10_000
 
 
-def test_a_model_that_was_once_an_alias_has_its_own_price() -> None:
+def test_an_alias_that_gets_a_rule_of_its_own_no_longer_has_its_models_price() -> None:
     put(PriceRule("m", per_thousand(10_000), NOW - DAY, aliases=("latest",)))
     put(PriceRule("latest", per_thousand(7), NOW - 1))
     put(PriceRule("m", per_thousand(50_000), NOW))
@@ -210,7 +210,7 @@ def test_a_rule_can_be_withdrawn_until_two_minutes_before_it_begins() -> None:
         operations.withdraw("m", NOW + 2 * MINUTE, NOW)
 
 
-def test_every_cache_forgets_a_withdrawn_rule_before_it_would_begin(clock: Clock) -> None:
+def test_every_cache_forgets_a_withdrawn_rule_before_the_rule_would_begin(clock: Clock) -> None:
     put(PriceRule("m", per_thousand(50_000), NOW + 2 * MINUTE))
     price()
     operations.withdraw("m", NOW + 2 * MINUTE, NOW)
@@ -321,7 +321,7 @@ def test_the_price_list_shows_a_rule_with_aliases_once() -> None:
     assert prices.in_force(NOW, after=None, limit=9) == ([FULL_RULE], None)
 
 
-def test_ending_or_withdrawing_a_rule_includes_its_aliases() -> None:
+def test_ending_or_withdrawing_a_rule_applies_to_the_model_and_all_aliases() -> None:
     put(FULL_RULE)
     put(FULL_RULE._replace(effective_from=NOW + DAY))
 
@@ -354,7 +354,7 @@ def test_two_rules_of_one_id_cannot_begin_at_the_same_time(
     assert prices.history("free", before=None, limit=9)[0] == []
 
 
-def test_an_alias_moves_to_another_model_with_a_newer_rule() -> None:
+def test_a_newer_rule_can_move_an_alias_to_another_model() -> None:
     put(FULL_RULE)
     put(PriceRule("m2", per_thousand(5), NOW, aliases=("m-latest",)))
 

@@ -32,7 +32,7 @@ The last is so short that even the few callers here get CONTENTION.
 NAMES_OF_USER = (1, 2, system_usage.MAX_NAMES_OF_USER)
 """In each simulation, ``system_usage.MAX_NAMES_OF_USER`` is one of these.
 
-The first two are so low that even the few names here exceed them.
+The first two are so low that users exceed them even with the few services and models here.
 """
 
 

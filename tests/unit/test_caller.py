@@ -55,7 +55,7 @@ def test_a_token_that_expires_in_the_gateways_cache_is_refused_after_the_leeway(
 
 
 @pytest.mark.parametrize("context", [{}, {"userId": ""}, {"role": "admin", "exp": str(EXP)}])
-def test_without_an_identity_there_is_no_caller(context: dict[str, str]) -> None:
+def test_a_context_without_an_identity_is_refused(context: dict[str, str]) -> None:
     with pytest.raises(TokenRequired):
         caller_of(context, 0)
 
@@ -107,7 +107,7 @@ def test_a_token_newer_than_the_stored_role_keeps_its_role(store_user: StoreUser
     store_user("user", role_at=5_001)
 
     assert allows(Caller("u1", "", "admin", issued_at=6).require_admin)
-    assert not allows(Caller("u1", "", "admin").require_admin), "a token without a time counts as the oldest"
+    assert not allows(Caller("u1", "", "admin").require_admin), "a token without an issue time must count as the oldest"
 
 
 def test_administrators_are_looked_up_each_time_and_plain_users_only_once(store_user: StoreUser) -> None:
@@ -172,7 +172,7 @@ def test_the_stored_address_counts_if_the_credential_has_none(store_user: StoreU
 
     assert caller.is_self("u1")
     assert not caller.is_self("u2")
-    assert looked_up == [], "an id costs no round trip"
+    assert looked_up == [], "comparing ids must not look up the user"
     assert caller.is_self("own%40xn--bcher-kva.example")
     assert not caller.is_self("other@example.com")
     assert looked_up == ["u1", "u1"]

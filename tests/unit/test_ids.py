@@ -1,4 +1,4 @@
-"""Identifiers: ULIDs, as their specification defines them."""
+"""New ids are ULIDs, in the form that the ULID specification defines."""
 
 import pytest
 

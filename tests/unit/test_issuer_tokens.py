@@ -81,7 +81,7 @@ def refusal(token: str) -> tuple[type[AccountingError], str] | None:
     else:
         return None
     assert json.dumps(refused.message) == f'"{refused.message}"', (
-        "the gateway inserts the message into JSON without escaping"
+        "the message must not need escaping, because the gateway inserts it into JSON unescaped"
     )
     return type(refused), refused.message
 
@@ -174,7 +174,7 @@ def test_a_genuine_signature_under_another_header_is_refused(header: dict[str, A
 
 def test_an_algorithm_that_the_issuer_does_not_list_is_refused_before_a_key_is_looked_for() -> None:
     def untouched(address: str) -> SigningKeys:
-        raise AssertionError("no key may be looked for")
+        raise AssertionError("a key was looked for")
 
     for algorithm in ("HS256", "none", "ES384"):
         with pytest.raises(TokenInvalid, match="not signed with an algorithm of its issuer"):
@@ -266,7 +266,7 @@ def test_the_user_gets_the_highest_of_the_tokens_mapped_roles(role_claims: dict[
     assert claims(RSA.sign(payload_with(**role_claims))).user.role == role
 
 
-def test_roles_addresses_and_names_come_only_from_the_claims_in_the_issuers_configuration() -> None:
+def test_a_users_role_address_and_name_come_only_from_the_claims_in_the_issuers_configuration() -> None:
     (theirs,) = KEYS["https://other.example/keys"]
     token = theirs.sign(claims_of(OTHER, aud=None, azp="the-app", role="admin", email="a@b.example", username="x"))
 
@@ -291,7 +291,9 @@ def test_a_subject_that_is_not_a_valid_id_is_refused(subject: Any) -> None:
     assert "sub" in refused[1]
 
 
-def test_a_bad_document_refuses_only_tokens_that_name_an_issuer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_an_invalid_document_of_issuers_only_tokens_that_name_an_issuer_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     logged = list[str]()
     monkeypatch.setattr(identity_tokens.logger, "error", lambda message, reason: logged.append(f"{message}: {reason}"))
     own = jwt.encode({"sub": "u1", "type": "access", "exp": NOW + DAY_SECONDS}, SECRET, "HS256")

@@ -50,7 +50,7 @@ def test_a_providers_object_that_is_too_large_is_priced_but_not_stored() -> None
         ({"modelId": "m", "usage": CANONICAL, "usageFormat": "openai"}, "usage.prompt_tokens"),
     ],
 )
-def test_a_refusal_names_the_field(more: dict[str, Any], field: str) -> None:
+def test_a_refusal_names_the_field_that_is_wrong(more: dict[str, Any], field: str) -> None:
     with pytest.raises(Invalid) as refused:
         cost(**more)
 

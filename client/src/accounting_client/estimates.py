@@ -1,4 +1,4 @@
-"""Estimates how many tokens a request to a model may use. Their cost is held before the request is sent."""
+"""Estimates how many tokens a request to a model may use. Their cost is held before the model gets the request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ The function returns the input tokens, or a usage in canonical form, such as
 def estimated_usage(
     request: Mapping[str, Any], inputs: Sequence[str], estimate: Estimate, output_tokens: int
 ) -> dict[str, Any]:
-    """The most that a request can use, in canonical form. ``inputs`` names the fields that the model reads."""
+    """The most that a request can use, in canonical form. ``inputs`` are the request's fields that the model reads."""
     if callable(estimate):
         found = estimate(request)
         if isinstance(found, Mapping):

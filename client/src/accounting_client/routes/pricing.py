@@ -57,7 +57,7 @@ class PriceTier:
 
 @dataclass(frozen=True)
 class PriceVariant:
-    """Rates of a variant such as ``batch``. A missing class keeps the model's rate; the model's tiers do not apply."""
+    """Rates of a variant such as ``batch``. A missing class keeps the model's rate. The model's tiers do not apply."""
 
     rates: Rates
     tiers: tuple[PriceTier, ...] = ()
@@ -83,7 +83,7 @@ class PriceFields:
 
 @dataclass(frozen=True)
 class PriceRule(PriceFields):
-    """A model's price from ``effective_from`` (inclusive) until ``effective_to`` (exclusive; None if it has no end).
+    """A model's price from ``effective_from`` until just before ``effective_to``, which is None if there is no end.
 
     ``price_per_thousand_tokens`` is the higher of the input and output prices. ``aliases`` are other ids of the model.
     """
@@ -152,8 +152,9 @@ def prices(*, page_size: int = 100) -> Listing[PriceRule]:
 
 
 def price(model_id: str, *, limit: int | None = None, cursor: str | None = None) -> Call[ModelPrice]:
-    """A model's price in force, and a page of its rules, newest first; ``limit`` is 1 to 100, by default 100.
+    """A model's price in force, and a page of the model's rules, newest first.
 
+    ``limit`` is the number of rules, 1 to 100, by default 100.
     Raises ModelUnknown if the service refuses models without a price, and the model has no built-in price and no
     rule (ended, in force, or future).
     """
@@ -206,7 +207,7 @@ def add_price(  # noqa: PLR0913 - the route's fields, by keyword
 def import_prices(
     rules: Sequence[Mapping[str, Any]], *, dry_run: bool | None = None, idempotency_key: str | None = None
 ) -> Call[PriceImport]:
-    """As an administrator, import a list of price rules: all of them or none. Each has the fields of `add_price`.
+    """As an administrator, import a list of price rules: all of them or none. Each rule has the fields of `add_price`.
 
     Rules that change no price are left out. With ``dry_run`` nothing is written. A list has at most 99 rules and
     aliases together. Raises IdempotencyConflict, and InvalidRequest with every problem of the list in

@@ -165,7 +165,7 @@ def _series_by_account(
 def _by_day[Id](
     ids: Sequence[Id], days: Sequence[Ranking[Id]], credits_at: Callable[[Sequence[tuple[int, Id]]], Sequence[int]]
 ) -> dict[Id, dict[str, int]]:
-    """The credits of each id on each day; ``credits_at`` reads the credits that a day's ranking does not show."""
+    """The credits of each id on each day. ``credits_at`` reads those that a day's ranking does not show."""
     found = {
         each: {day(ranking.day): ranking.standings[each].credits for ranking in days if each in ranking.standings}
         for each in ids

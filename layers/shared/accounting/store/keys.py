@@ -36,7 +36,10 @@ _RANK_ZERO = 10**23
 """Added to the credits in a ranking's key, so that negative sums sort correctly. No sum of a day is that large."""
 
 _RANKED_LAST = "0" * 24
-"""The rank of a name without merit (see ``domain/system_usage``): below all names with merit."""
+"""The rank of a service or model without merit, the number that decides its rank (see ``domain/system_usage``).
+
+It sorts below the ranks of all services and models with merit.
+"""
 
 BEFORE_ALL_MODELS = "!"
 BEFORE_ALL_ACCOUNTS = " "
@@ -306,7 +309,7 @@ def system_day(day: str, part: int) -> Key:
 
 
 def system_marks(slot: int) -> Range:
-    """The items that mark which records of a slot of time are already counted in the system's sums."""
+    """The items that mark which records of a slot (five minutes) are already counted in the system's sums."""
     return Range(f"COUNTED#{iso(slot)}", "MARKS#")
 
 
@@ -321,7 +324,7 @@ def system_user(day: str, user_id: str) -> Key:
 
 
 def system_user_rank(day: str, user_id: str, credits: int) -> Key:
-    """Where a day's users are found by their credits, which late usage can make negative."""
+    """Where a day's users are found by their credits. Refunds of earlier charges can make the credits negative."""
     return {"kind_pk": f"SYSTEMUSERS#{day}#{_shard(user_id)}", "kind_sk": f"{_rank(credits)}#{user_id}"}
 
 

@@ -43,7 +43,7 @@ def place_in_time(session_id: str) -> int:
     """Where an id is in the order of UUIDv7s, in epoch milliseconds.
 
     For a UUIDv7, this is the time in it. For any other id, it is the latest time whose ``prefix_at`` does not sort
-    after the id, or -1 without such a time.
+    after the id. If every ``prefix_at`` sorts after the id, it is -1.
     """
     at = made_at(session_id)
     return bisect_right(_TIMES, session_id, key=prefix_at) - 1 if at is None else at

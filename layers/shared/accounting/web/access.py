@@ -130,7 +130,7 @@ class Access(NamedTuple):
         return self_or(SELF_OR_OTHERS.get(self.who, Caller.require_supervisor), caller, self.subject(caller, arguments))
 
     def account(self, caller: Caller, arguments: Arguments) -> Account | None:
-        """The account that the request is about; None if the route takes none.
+        """The account that the request is about; None if the route takes no account.
 
         Raises AccountNotFound and Forbidden if the caller may not name the account.
         """
@@ -138,7 +138,7 @@ class Access(NamedTuple):
 
     @property
     def security(self) -> Security | None:
-        """The OpenAPI security of a route; None means the document's default: a token, an API key or a service."""
+        """The OpenAPI security of a route; None means the default: a token, an API key or a service."""
         if self.who in WITHOUT_CALLER:
             return [{"internalKey": []}] if self.who is Who.PLATFORM else []
         service: Security = [{"service": [], "onBehalfOf": []}] if self.right else []
