@@ -1,8 +1,8 @@
-"""Measures a function's import and first request, and prints the times as JSON. Run this file in a fresh process.
+"""Measures a function's import and first request, and writes the times to stderr as JSON.
 
-The arguments are the function's folder and the file of an event. Without arguments, this file measures the reference:
-`import boto3` and making a client of DynamoDB. A module that this file has imported before the measurement would take
-the function no time, so this file imports very little before.
+Run this file in a fresh process. The arguments are the function's folder and a file with an event. Without arguments,
+this file measures a reference: `import boto3` and creating a DynamoDB client. This file imports very little before the
+measurement, because a module that is already imported would take the function no time.
 """
 
 import resource

@@ -1,4 +1,4 @@
-"""Points the store and the operations of a local program to the table of the service that `make run` started."""
+"""Connects the store and the operations, used in a local program, to the table that `make run` started."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 type Services = dict[str, Callable[[], Any]]
-"""The functions that return the state of each service, by the name of its file."""
+"""For each service, the function that returns its state, by the name of the service's file."""
 type Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 SIGNATURES = {
@@ -89,7 +89,7 @@ class Saves:
         self._referenced: set[str] = set()
         self._one_at_a_time = asyncio.Lock()
         self._writer = 0
-        # MiniStack would remove the code that its functions no longer use. The save on disk may still need that code.
+        # MiniStack would remove code that its Lambda functions no longer use. The save on disk may still need it.
         lambda_svc._prune_orphan_code_blobs = self._remember_blobs
         persistence.STATE_DIR = str(self._newest())
 
@@ -139,7 +139,7 @@ class Saves:
         """
         done = False
         try:
-            gc.disable()  # a collection would write to all of the memory that the two processes share
+            gc.disable()  # a garbage collection would write to all of the memory that the two processes share
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
@@ -156,7 +156,7 @@ class Saves:
             logger.error("The state could not be saved; the last complete save still counts")
 
     def _attempt(self, services: Services) -> bool:
-        """Try to save once; return whether it worked. It fails if a background thread changes the state meanwhile."""
+        """Try to save once; return whether it worked. A save fails if a background thread changes the state."""
         before = self._newest()
         number = int(before.name) + 1 if before != self._state else 1
         unfinished = self._folder / f"{number}.unfinished"
@@ -192,7 +192,7 @@ class Saves:
         return True
 
     def _newest(self) -> Path:
-        """Return the newest save or, without a save, the state's own folder, where older launchers saved."""
+        """Return the newest save. If there is none, return the state's own folder, where older launchers saved."""
         numbers = [int(folder.name) for folder in self._folder.glob("*") if folder.name.isdecimal()]
         return self._folder / str(max(numbers)) if numbers else self._state
 
@@ -256,7 +256,7 @@ def deploying() -> bool:
 def may_change_something(scope: dict[str, Any]) -> bool:
     """Return whether a request may have changed the state.
 
-    It returns False for a call of a deployed API. The called function changes data by requests of its own, which are
+    A call of a deployed API does not count. The called Lambda function changes data by requests of its own, which are
     checked here, too.
     """
     if scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"].startswith(EXECUTE_API):
@@ -266,7 +266,7 @@ def may_change_something(scope: dict[str, Any]) -> bool:
 
 
 class QuickJson:
-    """Replaces the module `json` where saves are written, because only `json.dumps` has a fast encoder."""
+    """Replaces the module `json` where saves are written, because `json.dump` is slower than `json.dumps`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(json, name)

@@ -1,7 +1,7 @@
 """`make seed`: fills the running local service with users, organizations, prices, and 90 days of usage.
 
 The environment variables USERS (default 10000) and RECORDS (default 100000) set the numbers of users and usage records.
-The data is as the service itself would have stored it, and the auditor proves every wallet. A second run is refused.
+The data is as the service itself would have stored it, and the auditor checks every wallet. A second run is refused.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _add_counts(books: Books) -> None:
 
 
 def _organizations(books: Books) -> dict[str, AccountId]:
-    """Create organizations with an owner, an admin and members; return the account of each user's organization."""
+    """Create organizations with an owner, an admin and members; return each member's organization account."""
     rng = random.Random(3)
     names = NAMES["organizations"][: len(books.users) // USERS_BY_ORGANIZATION]
     candidates = iter(rng.sample(books.users, MEMBERS * len(names)))
@@ -170,7 +170,7 @@ def _activity(books: Books, members: dict[str, AccountId]) -> None:
 
 
 def _audited() -> str:
-    """Let the auditor prove every wallet, and return its result in words. Raises Refused if a wallet is not intact."""
+    """Let the auditor check every wallet, and return the result in words. Raises Refused if a wallet is not intact."""
     audited = audit_all(clock(), lambda: True)
     if audited.drifting or audited.failures or audited.unread:
         raise Refused(f"the auditor found problems: {audited}")

@@ -1,11 +1,12 @@
-"""Makes accounted calls in child processes, which tests kill: `python caller.py`.
+"""Makes accounted calls in child processes that tests kill: `python caller.py`.
 
-Each line of its input is a JSON object, for which this program forks a child. It prints the child's process id, and
-"ended" after the child has ended. There are two kinds of objects:
+An accounted call is a call of a provider's SDK whose usage the accounting client charges. For each line of its input,
+this program forks a child. The program prints the child's process id, and "ended" after the child has ended. A line is
+a JSON object of one of two kinds:
 
 - The arguments of `make_calls`. The child makes calls until it is killed, and prints the session id of each call whose
-  answer it has read, or whose stream it has left. With ``is_last``, it makes no calls: it waits until the outbox is
-  empty, and ends.
+  answer it has read, or whose stream it has left. With ``is_last``, the child makes no calls. It waits until no
+  settlement is left in the outbox, and ends.
 - The Python source of a ``program``, its ``args``, and a file for its ``stderr``. The child runs the program, and then
   the exit handlers. Children that make calls run no exit handlers.
 
@@ -54,9 +55,9 @@ def clients(accounting: Any, origin: str) -> dict[str, Any]:
 
 
 def next_call(sdks: dict[str, Any]) -> tuple[str, str, Any]:
-    """Make a random call. Return its act, the id of its session, and the answer or a coroutine that returns it.
+    """Make a random call. Return its act, its session id, and the answer (of an async client, a coroutine).
 
-    The provider gets the id as the name of the model.
+    The provider gets the session id as the name of the model.
     """
     api, act = random.choice(APIS), random.choice(ACTS)
     session_id = f"{act}-{api}-{uuid4()}"

@@ -122,7 +122,7 @@ def test_every_session_has_a_new_id_or_the_callers_id(stream: Run) -> None:
     assert stream(Accountant(), counting(), session_id="mine").session_id == "mine"
 
 
-def test_a_stream_that_fails_is_aborted_with_its_tokens_and_still_raises(stream: Run) -> None:
+def test_a_stream_that_fails_is_aborted_with_its_tokens_and_raises_its_error(stream: Run) -> None:
     service = Accountant()
 
     def fails(session: Any) -> Iterator[float]:
@@ -156,7 +156,7 @@ def test_the_total_number_of_tokens_can_be_set_at_the_end(stream: Run) -> None:
     assert service.outcome == ("finalize", 47)
 
 
-def test_heartbeats_are_sent_at_an_interval(stream: Run) -> None:
+def test_heartbeats_are_sent_at_the_given_interval(stream: Run) -> None:
     service, began = Accountant(), time.monotonic()
 
     stream(service, until(lambda: len(service.tokens_of("heartbeat")) >= 3), heartbeat_seconds=0.05)
@@ -324,7 +324,7 @@ def test_a_settlement_that_fails_for_good_is_logged_and_left_to_the_sweeper(
     assert f"session {session.session_id} could not be settled with 30 tokens" in caplog.text
 
 
-def test_an_error_of_the_token_function_does_not_hide_the_streams_own_error(
+def test_a_failing_access_token_function_does_not_hide_the_streams_own_error(
     stream: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     service, tokens = Accountant(), iter(["one"])
@@ -345,7 +345,7 @@ EXPIRED = refusal(401, "TOKEN_EXPIRED")
 
 @pytest.mark.parametrize("trouble", [refusal(500, "INTERNAL_ERROR"), UNREADABLE, EXPIRED], ids=repr)
 def test_a_settlement_that_may_succeed_later_is_repeated(stream: Run, trouble: httpx.Response) -> None:
-    """After a token is refused, the token function may return a valid token."""
+    """After an access token is refused, the function that returns access tokens may return a valid one."""
     service = Accountant()
     service.trouble["finalize"] = [trouble] * 4
 
@@ -355,7 +355,7 @@ def test_a_settlement_that_may_succeed_later_is_repeated(stream: Run, trouble: h
     assert session.result.status == "completed"
 
 
-def test_a_session_settles_after_its_token_function_fails_for_a_while(stream: Run) -> None:
+def test_a_session_settles_after_its_access_token_function_fails_for_a_while(stream: Run) -> None:
     service, failures = Accountant(), [OSError("the sign-in service is away")] * 2
     service.trouble["finalize"] = [EXPIRED] * 2
 
@@ -368,7 +368,7 @@ def test_a_session_settles_after_its_token_function_fails_for_a_while(stream: Ru
     assert failures == []
 
 
-def test_a_fixed_token_that_is_refused_is_not_sent_again(stream: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fixed_access_token_that_is_refused_is_not_sent_again(stream: Run, caplog: pytest.LogCaptureFixture) -> None:
     service = Accountant()
     service.trouble["finalize"] = [EXPIRED] * 2
 

@@ -53,7 +53,7 @@ def test_statistics_have_tokens_by_class(ask: Ask) -> None:
     assert (plain.usage, plain.provider_usage) == (None, None)
 
 
-def test_statistics_have_a_series_if_it_is_asked_for(ask: Ask) -> None:
+def test_statistics_have_a_series_if_the_caller_asks_for_one(ask: Ask) -> None:
     names, other = {"m": {"2026-11-21": 2}}, {"2026-11-20": 1}
     by_day = {"names": names, "other": other}
     of_user = Played(ok(SUMS | {"recentActivity": [], "series": {"by": "model"} | by_day}))

@@ -1,4 +1,4 @@
-"""The network between the client and the gateway. A test can cut this network."""
+"""A proxy in place of the network between the client and the gateway. Tests can make it lose requests or answers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Wire:
             thread.join()
 
     def cut(self, step: str, moment: Moment, times: int) -> None:
-        """Cut this many requests whose path ends with ``step``."""
+        """Lose the next ``times`` requests whose path ends with ``step``, or the answers of these requests."""
         left, lock = Counter({(step, moment): times}), threading.Lock()
 
         def is_cut(requested: str, when: Moment) -> bool:
@@ -60,7 +60,7 @@ class Wire:
         self.is_cut = is_cut
 
     def mend(self) -> None:
-        """Stop cutting requests."""
+        """Stop losing requests and answers."""
         self.is_cut = lambda _step, _moment: False
 
     def _carry(self, handler: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:

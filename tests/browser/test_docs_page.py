@@ -1,4 +1,4 @@
-"""The API's page in a real browser: what the page shows, and the requests that the page sends."""
+"""The page `/api/docs`, which documents the API, in a real browser: what it shows, and the requests that it sends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def opened(service: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Watched]]:
-    """Return the page in a browser, and the errors and calls of the page."""
+    """Return the page in a browser, and a record of its errors and calls."""
     with fresh_page(tmp_path_factory.mktemp("profile")) as (page, watched):
         page.goto(f"{service.base_url}/api/docs")
         page.locator(".opblock").first.wait_for()
@@ -34,7 +34,7 @@ def opened(service: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def page(service: Stack, opened: tuple[Page, Watched]) -> Iterator[Page]:
-    """Return the newly opened page. After the test, check that it reported no error and called only the service."""
+    """Return the newly opened page. Then check that the page reported no error and called only the service."""
     page, watched = opened
     page.goto("about:blank")
     page.goto(f"{service.base_url}/api/docs")
@@ -55,9 +55,9 @@ def _authorize(page: Page, scheme: str, value: str) -> None:
 
 
 def _execute(page: Page, operation: str) -> tuple[Locator, str, dict[str, object]]:
-    """Open an operation and send the request that the page fills in.
+    """Open an operation and send the example request that the page fills in.
 
-    Return the operation's block on the page, and the shown answer's status and body.
+    Return the operation's block on the page, and the status and body of the answer that the page shows.
     """
     block = page.locator(f"[id$='-{operation}']")
     block.locator(".opblock-summary").click()
@@ -69,7 +69,7 @@ def _execute(page: Page, operation: str) -> tuple[Locator, str, dict[str, object
     return block, status, shown
 
 
-def test_the_page_shows_every_route_of_the_document_and_who_may_call_a_route(page: Page) -> None:
+def test_the_page_shows_every_route_of_the_openapi_document_and_who_may_call_it(page: Page) -> None:
     paths = json.loads(DOCUMENT.read_text(encoding="utf-8"))["paths"]
     block = page.locator("[id$='-getApiCreditsBalance']")
     block.locator(".opblock-summary").click()
@@ -139,7 +139,9 @@ def test_a_pasted_api_key_may_do_only_what_its_permissions_allow(
     _authorize(page, "apiKey", f"ApiKey {key}")
 
     _, status, shown = _execute(page, "postApiCreditsCalculate")
-    assert (status, shown["tokens"], shown["credits"]) == ("200", 4000, 1), "the document's example, sent unchanged"
+    assert (status, shown["tokens"], shown["credits"]) == ("200", 4000, 1), (
+        "the page must send the OpenAPI document's example"
+    )
     _, status, shown = _execute(page, "getApiCreditsBalance")
     assert (status, shown["totalCredits"]) == ("200", 12)
     _, status, shown = _execute(page, "getApiUsageStats")
@@ -155,7 +157,7 @@ def test_an_internal_route_accepts_the_pasted_internal_key(service: Stack, page:
     assert (status, shown["userId"]) in (("201", "new-user"), ("200", "new-user"))
 
 
-def test_a_command_sent_from_the_page_moves_credits(page: Page, admin: Person, people: People) -> None:
+def test_an_allocation_sent_from_the_page_grants_credits(page: Page, admin: Person, people: People) -> None:
     person = people(credits=100)
     _authorize(page, "token", admin.token)
     block = page.locator("[id$='-postApiCreditsAllocate']")

@@ -1,11 +1,14 @@
-"""The statements in docs/scale.md about one busy user. `tests/documentation/test_bench.py` checks the page's table."""
+"""The simulation confirms what docs/scale.md says about one busy user.
+
+`tests/documentation/test_bench.py` checks the table of that page.
+"""
 
 import pytest
 
 from bench.queueing import SHAPE, run
 
 CONSTANT = 1e6
-"""A shape of the gamma distribution with which the times of DynamoDB hardly vary."""
+"""A shape of the gamma distribution that makes the simulated times of DynamoDB almost constant."""
 
 
 @pytest.mark.parametrize("shape", [SHAPE, CONSTANT])

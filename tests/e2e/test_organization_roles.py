@@ -1,4 +1,4 @@
-"""Who may do what in an organization. All its roles, and outsiders, call routes about organizations and accounts."""
+"""Who may do what in an organization. Callers in all its roles, and outsiders, call routes about it and its account."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ CELLS = [
 
 
 class Team(NamedTuple):
-    """An organization, somebody of each role, a member whom requests are about, and the id of a run of that member."""
+    """An organization, a caller in each role, another member whom requests are about, and that member's run id."""
 
     id: str
     people: dict[str, Person]
@@ -177,7 +177,7 @@ def test_only_managers_see_the_other_members(team: Team) -> None:
     assert team.people["outsider"].ok("GET", "organizations")["organizations"] == []
 
 
-def test_managers_preview_sessions_of_their_members_and_of_nobody_else(admin: Person, team: Team) -> None:
+def test_managers_can_preview_sessions_only_of_their_members(admin: Person, team: Team) -> None:
     owner, outsider = team.people["owner"], team.people["outsider"]
     request = {"modelId": MODEL, "estimatedTokens": 1, "accountId": f"org:{team.id}"}
     path = "streaming-sessions/preview"
@@ -216,7 +216,7 @@ def test_a_personal_account_is_seen_by_its_user_and_by_supervisors(team: Team) -
     )
 
 
-def test_a_key_is_for_its_account_only(team: Team) -> None:
+def test_an_api_key_for_one_account_cannot_read_another_account(team: Team) -> None:
     member, account = team.people["member"], f"org:{team.id}"
     permissions = ["credits:read", "usage:read"]
     made = member.ok("POST", "api-keys", {"name": "a key", "permissions": permissions, "accountId": account})
@@ -238,7 +238,9 @@ def test_a_key_is_for_its_account_only(team: Team) -> None:
     assert_refused(ask("credits/ledger"), 403, "FORBIDDEN")
 
 
-def test_a_key_for_one_account_reaches_no_session_of_another_account(admin: Person, people: People, team: Team) -> None:
+def test_an_api_key_for_one_account_reaches_no_session_of_another_account(
+    admin: Person, people: People, team: Team
+) -> None:
     member, account = people(credits=100), f"org:{team.id}"
     team.people["owner"].ok("PUT", f"organizations/{team.id}/members/{member.id}", {"role": "member"})
     admin.ok("POST", "credits/set", {"accountId": account, "credits": 100})
@@ -266,7 +268,7 @@ def test_a_key_for_one_account_reaches_no_session_of_another_account(admin: Pers
         assert ask("POST", "finalize", own, {"sessionId": opened[own], "actualTokens": 2_000}).json()["refund"] == 4
 
 
-def test_a_service_acts_in_the_accounts_of_its_user(admin: Person, team: Team) -> None:
+def test_a_service_sees_an_organization_only_if_the_user_it_acts_for_is_a_member(admin: Person, team: Team) -> None:
     credential = new_service(admin, "read")
     path = f"credits/balance?accountId=org:{team.id}"
 

@@ -1,4 +1,4 @@
-"""A LiteLLM proxy with the client's callback: no call without credits, and every call is settled."""
+"""A LiteLLM proxy with the client's callback: no model is called without credits, and every call is settled."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_an_answer_that_is_not_streamed_is_settled(
     ],
     ids=["responses", "responses of Anthropic", "messages", "messages of OpenAI", "chat of Anthropic"],
 )
-def test_every_format_is_settled(
+def test_a_call_in_any_api_format_is_settled(
     service: Stack, people: People, proxy: Proxy, provider: Provider, path: str, body: dict[str, Any], stream: bool
 ) -> None:
     person = people(credits=100)
@@ -164,7 +164,9 @@ def test_the_user_pays_for_what_was_sent_if_the_provider_breaks_off_the_stream(
     assert 1 <= len(received) <= metadata["tokens"] <= 30
 
 
-def test_a_model_that_the_proxy_lacks_leaves_nothing_held(people: People, proxy: Proxy, provider: Provider) -> None:
+def test_calling_a_model_that_the_proxy_lacks_leaves_nothing_held(
+    people: People, proxy: Proxy, provider: Provider
+) -> None:
     person = people(credits=100)
     provider.plans()
 
@@ -183,7 +185,7 @@ def test_a_fallback_costs_the_price_of_the_model_that_answered(
 
     assert answer.is_success, answer.text
     record, _ = wait_for_settlement(service, person)
-    assert record["credits"] == 1, "the model that answered has no price, so the default price applies"
+    assert record["credits"] == 1, "the model that answered has no price, so the default price must apply"
 
 
 def test_a_proxy_key_without_a_user_is_refused(proxy: Proxy, provider: Provider) -> None:

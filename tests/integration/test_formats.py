@@ -1,7 +1,7 @@
-"""Stored formats: a changed shape of an item is noticed, and a newer version's attributes are kept.
+"""Formats of stored items: a changed attribute or type is noticed, and a newer version's attributes are kept.
 
-``tests/samples`` has an item of each kind as this version writes it. ``WRITE_SAMPLES=1`` writes the samples that are
-missing.
+``tests/samples`` has one item of each kind, as this version writes it. If ``WRITE_SAMPLES`` is set, missing samples are
+written.
 """
 
 import json
@@ -173,7 +173,7 @@ def test_replacing_an_item_keeps_attributes_of_a_newer_version(
     assert written == newer
 
 
-def test_a_tokens_issue_time_in_the_future_is_stored() -> None:
+def test_a_future_issue_time_of_a_token_is_stored() -> None:
     synced = users.sync(Description("u1", role="admin", issued_at=NOW // 1000 + 25), NOW)[0]
 
     assert synced.ahead == NOW // 1000 + 25
@@ -202,7 +202,7 @@ def test_a_wallet_of_a_newer_version_is_used_and_keeps_its_attributes(
     assert assert_books_balance("u1").available == 99
 
 
-def test_a_ledger_that_continues_in_a_newer_format_counts_as_unread(
+def test_the_audit_counts_a_ledger_that_continues_in_a_newer_format_as_unread(
     user: MakeUser, dynamodb: Any, table_name: str
 ) -> None:
     user("u1", 100)
@@ -244,7 +244,7 @@ def test_an_idempotency_record_of_a_newer_version_raises_unavailable(
     assert assert_books_balance("u1").available == 7
 
 
-def test_metadata_is_stored_apart_from_its_session(user: MakeUser, calls: Any) -> None:
+def test_a_sessions_metadata_is_stored_in_an_item_of_its_own(user: MakeUser, calls: Any) -> None:
     user("u1", 100)
     metadata = {"prompt": "x" * 4_000}
     sessions.initialize("u1", "s1", "m", 1_000, now=NOW, metadata=metadata)

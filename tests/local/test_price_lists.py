@@ -1,8 +1,7 @@
-"""For random usages, a price rule made from the package genai-prices gives the same cost as genai-prices itself.
+"""A price rule made from the package genai-prices gives the same cost as genai-prices itself, for random usages.
 
-The models are those of four providers. Some models have tiers and variants. Costs are equal, unless a price has more
-decimals than a rate can have. The rate is then rounded, and a million tokens may cost up to half a millionth of a
-credit more or less.
+The models are those of four providers. Some models have tiers and variants. If a price has more decimals than a rate
+can have, the rate is rounded, and a million tokens may cost up to half a millionth of a credit more or less.
 
 Each usage here has one request and no audio from the cache. For several requests and for cached audio, rules differ
 from genai-prices on purpose (see `local.price_lists`).
@@ -89,7 +88,7 @@ def usages(draw: st.DrawFn) -> Usage:
 
 
 def theirs(usage: Usage) -> TheirUsage:
-    """The same usage for genai-prices, whose cache writes include those for an hour."""
+    """The same usage for genai-prices, where `cache_write_tokens` includes the cache writes for an hour."""
     return TheirUsage(
         input_tokens=usage.input,
         output_tokens=usage.output,
@@ -111,7 +110,7 @@ def their_credits(price: ModelPrice, usage: Usage) -> Fraction:
 
 
 def variants_of(model: ModelInfo) -> dict[str | None, dict[str, str] | None]:
-    """Map each variant's name to the context that selects the variant in genai-prices, and None to no context."""
+    """The context that selects each variant in genai-prices. None stands for the base prices, without a context."""
     return {None: None, **dict(price_lists._variants(model, AT))}
 
 
@@ -147,7 +146,7 @@ def test_a_rule_gives_the_same_cost_as_genai_prices(provider: str, model: ModelI
     for variant, context in variants_of(model).items():
         price = model.get_prices(AT, context)
         card, expected = ours.card_of(variant), their_credits(price, usage)
-        # A dollar is 1,000 credits, so nine decimals in dollars become six in credits. A rate can have six.
+        # A rate has at most six decimals. A dollar is 1,000 credits, so nine decimals in dollars become six in credits.
         if decimals(price) <= 9:
             assert Fraction(card.amount(usage), AMOUNT_SCALE) == expected
             assert card.cost(usage) == ceil(expected)
@@ -170,7 +169,7 @@ def test_a_cache_write_for_an_hour_costs_as_much_as_other_cache_writes() -> None
     assert ours.card.cost(usage) == 3500 == their_credits(price, usage)
 
 
-def test_a_class_without_a_price_has_the_price_of_the_class_that_contains_it() -> None:
+def test_a_token_class_without_a_price_has_the_price_of_the_class_that_contains_it() -> None:
     price = ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(2))
     usage = Usage(6, 3, cached_input=1, cache_write=1, cache_write_1h=1, input_audio=1, reasoning=1, output_audio=1)
 
@@ -223,7 +222,7 @@ def test_prices_that_begin_later_are_found() -> None:
     assert [len(changes_after(model, datetime(2024, 1, 1, tzinfo=UTC))) > 0 for _, model in PRICED].count(True) > 20
 
 
-def test_prices_that_a_rule_cannot_have_are_named() -> None:
+def test_prices_that_a_rule_cannot_have_are_left_out_or_refused() -> None:
     image = model_of(ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(1), input_image_mtok=Decimal(3)))
 
     assert left_out(image, AT) == ["input_image_mtok"]
@@ -249,7 +248,7 @@ def test_the_last_matching_pattern_decides_the_markup() -> None:
             Markup.read(wrong)
 
 
-def test_a_pattern_names_a_provider_or_a_model() -> None:
+def test_a_pattern_matches_a_provider_a_model_or_both() -> None:
     assert matches("openai", "openai", "gpt-5")
     assert matches("gpt-*", "openai", "gpt-5")
     assert matches("aws/*nova*", "aws", "amazon.nova-pro-v1:0")

@@ -94,8 +94,10 @@ def test_a_failed_sweep_sends_a_message_and_does_not_stop_the_next_sweep(service
     assert json.loads(swept["Payload"].read())["complete"] is True
 
 
-def test_uncounted_records_that_are_sent_twice_are_counted_once(service: Stack, people: People, admin: Person) -> None:
-    """Like an operator who follows docs/operations.md, the test invokes the function with records from the stream."""
+def test_uncounted_usage_records_that_are_sent_twice_are_counted_once(
+    service: Stack, people: People, admin: Person
+) -> None:
+    """As docs/operations.md tells operators, the test sends stream records to the function `rollups` again."""
     person = people()
     with without_permissions(service, "rollups"):
         person.ok("POST", "usage/record", {"service": "images", "operation": "render", "credits": 7})

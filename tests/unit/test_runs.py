@@ -1,4 +1,4 @@
-"""Runs: when they end, how many credits remain, and which request is a repeat."""
+"""Runs, the budgets of single tasks: when a run ends, how many credits remain, and which request is a repeat."""
 
 import pytest
 

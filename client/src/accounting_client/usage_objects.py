@@ -1,6 +1,6 @@
-"""Converts providers' usage objects to JSON, merges a stream's reports, and adds tokens that came after a report.
+"""Converts usage objects of providers to JSON, merges those of a stream, and adds tokens that came after the last one.
 
-The service interprets the counts. This module only knows where each format counts input and output.
+The service interprets the counts. This module only knows which fields of each format count input and output.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def in_json(value: object, name: str) -> InJson:
 
 
 def put_together(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return ``known``, updated by the stream's next report.
+    """Return ``known``, a stream's usage so far, updated by the stream's next usage object.
 
     Each count is a total since the stream began, so a newer count replaces the known count.
     """

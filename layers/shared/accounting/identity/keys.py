@@ -1,4 +1,4 @@
-"""An issuer's public keys, fetched over HTTP and kept in this process.
+"""The public keys of a token issuer, fetched over HTTP and kept in this process.
 
 This module replaces PyJWT's PyJWKClient, which waits for up to 30 seconds, forgets its keys if one fetch fails, and
 fetches again for every unknown key id. Any caller can make up such an id.
@@ -22,7 +22,7 @@ from accounting.domain.errors import TokenInvalid, Unavailable
 
 FRESH_SECONDS = 600
 USABLE_SECONDS = 12 * 3600
-"""How long keys can be used if the issuer does not answer."""
+"""How long fetched keys can be used while the issuer does not answer."""
 RETRY_SECONDS = 60
 """The shortest wait between two fetches for unknown key ids.
 
@@ -60,8 +60,8 @@ class SigningKeys:
     def find(self, key_id: str) -> Any:
         """The key with this id.
 
-        Raises TokenInvalid if the issuer has no such key. Raises Unavailable if fetching the keys fails, unless this
-        key was fetched less than ``USABLE_SECONDS`` ago.
+        Raises TokenInvalid if the issuer has no such key. If fetching the keys fails, a key that was fetched less than
+        ``USABLE_SECONDS`` ago is still returned. For any other key, raises Unavailable.
         """
         with self._lock:
             now = self._now()
@@ -79,7 +79,7 @@ class SigningKeys:
             raise TokenInvalid("The access token's issuer has no key with the token's key id (kid)")
 
     def _refresh(self, now: float) -> None:
-        """Fetch the keys, unless a fetch failed a moment ago. If this fetch fails, the keys stay as they are."""
+        """Fetch the keys, and keep the old keys if that fails. If a fetch failed a moment ago, do nothing."""
         wait = FIRST_RETRY_SECONDS if self._keys is None else RETRY_SECONDS
         if self._failure and now - self._attempted_at < wait:
             return
@@ -135,7 +135,7 @@ def _public_key(listed: dict[str, Any]) -> Any:
 def fetch_within_seconds(address: str) -> bytes:
     """Return the body at an address, within ``FETCH_SECONDS``. Raises FetchFailed.
 
-    A separate thread does the work, because the connection's timeout does not limit a name look-up, or a server that
+    A separate thread does the work, because a connection's timeout limits neither a name look-up nor a server that
     sends one byte a second.
     """
     answers: SimpleQueue[bytes | Exception] = SimpleQueue()

@@ -40,7 +40,7 @@ REMEMBERED_EVERY = 500
 def erase(reference: Reference, *, by: str, now: int) -> Erasure:
     """Begin to erase a user's personal data, or continue.
 
-    Raises UserNotFound, Contention, and Invalid if ``by`` is the user.
+    Raises UserNotFound, Contention, and Invalid if users would erase themselves.
     """
     deadline = time.monotonic() + REQUEST_SECONDS
     erasure = retry_conflicts(lambda: _begin(reference, by, now))
@@ -48,7 +48,7 @@ def erase(reference: Reference, *, by: str, now: int) -> Erasure:
 
 
 def resume(erasure: Erasure, now: int, time_left: Callable[[], bool]) -> Erasure:
-    """Erase as much as time allows, if the erasure is due, and return how far it got. Raises Contention."""
+    """If the erasure is due, erase as much as time allows. Return how far the erasure got. Raises Contention."""
     if erasure.finished_at is not None or now < erasure.due_at:
         return erasure
     try:

@@ -13,7 +13,7 @@ from accounting.times import iso
 
 
 class Added(NamedTuple):
-    """A rule as it was added; ``replayed`` if the request is a repeat."""
+    """The added rule. ``replayed`` is true if the request repeats an earlier one."""
 
     rule: PriceRule
     replayed: bool = False
@@ -27,8 +27,8 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
     try:
         require_order(rule.effective_from, rule.effective_to)
     except Invalid:
-        # If a request names no beginning, the rule begins when the request arrives. If a repeat of the request arrives
-        # after the rule's end, the beginning is after the end. The repeat must still get the first answer.
+        # If a request gives no beginning, the rule begins when the request arrives. So a repeat that arrives after the
+        # rule's end is out of order. It must still get the first answer.
         if key and (known := idempotency.find(key, now)):
             return _replayed(key, known)
         raise

@@ -1,4 +1,4 @@
-"""Users: found by id or e-mail address, listed, counted, and updated from tokens and syncs."""
+"""Users: found by id or e-mail address, listed, counted, and updated from tokens and `users/sync`."""
 
 import time
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class ById(NamedTuple):
 
 
 type Reference = str | ById
-"""Names a user. A text may be an id or an e-mail address; ``ById`` is always an id."""
+"""Identifies a user. A text may be an id or an e-mail address; ``ById`` is always an id."""
 
 
 class UserWithWallet(NamedTuple):

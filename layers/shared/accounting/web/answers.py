@@ -1,4 +1,4 @@
-"""Answers of the functions ``health`` and ``docs``. Imports no pydantic, so that these functions start fast."""
+"""Answers of the Lambda functions ``health`` and ``docs``. Imports no pydantic, so that these functions start fast."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -36,7 +36,7 @@ _deadline: ContextVar[float] = ContextVar("_deadline", default=float("inf"))
 
 @cache
 def client() -> "Wire | DynamoDBClient":
-    """The process's one client: a ``Wire``, which takes less processor time than boto3's client.
+    """The process's one client: a ``Wire``, which is our own and takes less processor time than boto3's client.
 
     If a ``Wire`` cannot be used, for example with a proxy, the client is boto3's. Both clients retry a throttled or
     lost call up to twice, with jitter.
@@ -57,7 +57,7 @@ def client() -> "Wire | DynamoDBClient":
 
 
 def sdk_client(session: "Session") -> "DynamoDBClient":
-    """boto3's client, with the same timeouts and retries as the wire."""
+    """boto3's client, with the same timeouts and retries as ``Wire``."""
     from botocore.config import Config
 
     from accounting.store.table import exchange, wire

@@ -35,7 +35,7 @@ class Conflict(Contention):
 
 
 class Throttled(Conflict):
-    """The table or one of its partitions got more requests than it takes. Nothing was written."""
+    """The table, or one of its partitions, got more requests than DynamoDB allows. Nothing was written."""
 
 
 class Write(NamedTuple):
@@ -70,7 +70,7 @@ def update(
 
 
 def add(key: Key, added: Mapping[str, int], *, if_absent: Item) -> Action:
-    """An Update without a condition. Adds ``added``, and sets those of ``if_absent`` that the item lacks."""
+    """An Update without a condition. Adds the numbers in ``added``, and sets what the item lacks of ``if_absent``."""
     adds = ", ".join(f"#{name} :{name}" for name in added)
     sets = ", ".join(f"#{name} = if_not_exists(#{name}, :{name})" for name in if_absent)
     values = {f":{name}": value for name, value in (*added.items(), *if_absent.items())}
@@ -150,7 +150,7 @@ def transact(writes: Sequence[Write]) -> None:
 
     If conditions fail, raises the error of the first failed write that has ``refused``. If no failed write has
     ``refused``, raises RuntimeError.
-    Raises Conflict if another transaction was in progress, Throttled if the table takes no more, Unavailable if the
+    Raises Conflict if another transaction was in progress, Throttled if the table is throttled, Unavailable if the
     outcome is unknown.
     """
     from botocore.exceptions import ClientError
@@ -181,8 +181,8 @@ def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> E
     """The error for a canceled transaction.
 
     Throttled and Conflict take precedence over a failed condition. They can mean that the same request is being carried
-    out twice at once, and the condition may fail only because of that. After Throttled or Conflict, the caller reads
-    again, and finds what the other execution wrote.
+    out twice at once, and the condition may fail only because of the other execution. After Throttled or Conflict, the
+    caller reads again, and finds what the other execution wrote.
     """
     codes = {str(reason.get("Code")) for reason in reasons}
     if codes & THROTTLES:
