@@ -2,8 +2,8 @@
 
 This module runs in MiniStack's own environment. For each item of a partition, the pinned MiniStack (1) parses the same
 expressions again, (2) walks through the key condition, (3) looks up which attributes the index has, and (4) checks the
-type of every value to add up the item's size. For a statistic over 90 days, which reads 100,000 index entries, that
-took two seconds.
+type of every value to add up the item's size. Without this module, a statistic over 90 days, which reads 100,000 index
+entries, takes two seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KEY_CONDITION = "#pk = :pk AND #sk BETWEEN :low AND :high"
 
 
 def answer_sooner() -> None:
-    """Make MiniStack call the faster functions below. They call MiniStack's functions for what they do not handle."""
+    """Replace functions of MiniStack with faster ones, which call the originals for what they do not handle."""
     parse_once()
     compare_keys_directly()
     copy_keys_directly()
@@ -70,7 +70,7 @@ def compare_keys_directly() -> None:
 
 
 def copy_keys_directly() -> None:
-    """For an index with only keys, copy the keys from the item, and skip its other attributes."""
+    """For an index that contains only keys, copy only the keys of the item."""
     project = dynamodb._apply_index_projection
 
     def project_directly(item: Any, table: Any, index_name: str | None) -> Any:

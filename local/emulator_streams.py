@@ -1,8 +1,8 @@
-"""Saves the records of the tables' streams with the other data of the local AWS.
+"""Makes the local AWS save the records of the tables' streams together with its other data.
 
-The local AWS is MiniStack. The version that we pin saves how many records each trigger has read from a stream, but not
-the records. After a restart, the stream is empty, so a trigger that had read five records would skip the first five new
-records.
+The local AWS is MiniStack. The version that we pin saves the position of each trigger (how many records of a stream the
+event source mapping has read), but not the records. After a restart, the stream is empty, so a trigger that had read
+five records would skip the first five new records.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIGNATURES = {
     lambda_svc._dynamodb_stream_table_from_arn_spec: "(spec) -> tuple[str, str] | None",
 }
 STREAMS = "accounting_streams"
-"""The key of the records in the saved state of DynamoDB."""
+"""The key of the stream records in DynamoDB's saved state."""
 
 
 def keep_unread_records() -> None:
@@ -63,7 +63,7 @@ class Uncopied:
 
 
 def unread_streams() -> dict[str, Any]:
-    """For each stream, return the records that its slowest trigger has not read, and the position of the first."""
+    """For each stream, return the records that its slowest trigger has not read, and the first one's position."""
     streams = AccountRegionScopedDict()
     for account, region, table in list(dynamodb._tables._data):
         where = {"account_id": account, "region": region}
@@ -99,7 +99,7 @@ def correct_positions() -> None:
 
 
 def positions_of(account: str, region: str, table: str) -> Iterator[tuple[str, int | None]]:
-    """Yield each trigger of a table's stream, and its position, which is None if the trigger has not begun to read."""
+    """Yield each trigger of a table's stream with its position, or with None if the trigger has not begun to read."""
     for (owner, owner_region, mapping), found in list(lambda_svc._esms._data.items()):
         try:
             source = parse_arn(found.get("EventSourceArn", ""))

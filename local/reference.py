@@ -1,7 +1,7 @@
-"""The reference pages, docs/reference/*.md; `make reference` writes them.
+"""The reference pages, docs/reference/*.md, which `make reference` writes.
 
-They are made from the OpenAPI document, the routes' declarations, the errors, and `template.yaml`. Everything that is
-not in the code is written by hand in `local/reference_texts.py`.
+The pages are made from the OpenAPI document, the routes' declarations, the errors, and `template.yaml`. Everything
+that is not in the code is written by hand in `local/reference_texts.py`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _routes(whole: Json) -> Iterator[str]:
 
 
 def _about(route: tuple[str, str], operation: Json, whole: Json) -> tuple[str, str, str]:
-    """Return who may call a route, the names in its query and body, and those in its successful answers."""
+    """Return who may call a route, the fields of its query and body, and the fields of its successful answers."""
     sent = {each["name"]: each["required"] for each in operation.get("parameters", []) if each.get("in") == "query"}
     for content in operation.get("requestBody", {}).get("content", {}).values():
         sent |= _fields(content["schema"], whole)
@@ -81,14 +81,14 @@ def _about(route: tuple[str, str], operation: Json, whole: Json) -> tuple[str, s
 
 
 def _answer(answer: Json, whole: Json) -> str:
-    """Return the names in an answer or, if the answer is a list, in each of its items."""
+    """Return the fields of an answer or, if the answer is a list, of its items."""
     schema = next(iter(answer["content"].values()))["schema"]
     items = schema.get("items")
     return f"a list, each with {_named(_fields(items, whole))}" if items else _named(_fields(schema, whole))
 
 
 def _fields(schema: Json, whole: Json) -> dict[str, bool]:
-    """Return the names of a schema's fields in order, each with whether it is always present."""
+    """Return the names of a schema's fields in order, and whether each field is always present."""
     if "anyOf" in schema:
         kinds = [_fields(kind, whole) for kind in schema["anyOf"] if kind != {"type": "null"}]
         return {name: all(kind.get(name) for kind in kinds) for name in dict.fromkeys(chain(*kinds))}
@@ -145,7 +145,7 @@ def _parameters() -> Iterator[str]:
 
 
 def _accepts(parameter: Json) -> str:
-    """Return the values that a parameter takes, as a cell of the table."""
+    """Return the text of the column `Takes`: which values a parameter accepts."""
     if "AllowedValues" in parameter:
         return ", ".join(f"`{value}`" for value in parameter["AllowedValues"])
     if parameter["Type"] == "Number":

@@ -1,4 +1,4 @@
-"""The commands in the documentation. The tests run them, and check that none was left out."""
+"""The commands in the documentation. Tests run these commands, and check that they left none out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 FOLDERS = ("bench", "client", "docs", "events", "examples", "functions", "tests")
 PAGES = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
 REPORTS = {"CHANGELOG.md", "bench/RESULTS.md", "bench/improved.md"}
-"""Pages that report what was done. Their commands are not run."""
+"""Pages that report past changes and measurements. Their commands are not run."""
 MENTIONED = {
     "sam local",
     "sam deploy",

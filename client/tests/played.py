@@ -1,4 +1,4 @@
-"""A stand-in for the service: it gives the answers that a test sets, and remembers the requests."""
+"""A stand-in for the service that gives the answers that a test chose, and records the requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GRANTED = {
 
 
 class Played:
-    """Gives the ``replies`` in turn, and then the last reply again and again."""
+    """Gives each of the ``replies`` once, in order, and then repeats the last one."""
 
     def __init__(self, *replies: Reply) -> None:
         self.requests: list[httpx.Request] = []

@@ -1,4 +1,7 @@
-"""Which credentials the client sends, and when it fetches a new token."""
+"""Which credentials the client sends, and when it fetches a new token.
+
+The service key is for internal routes and for reports of usage. With a service credential, a service acts for a user.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ HEARTBEAT = {"sessionId": "s", "tokensGenerated": 5, "allocatedCredits": 1, "exp
 
 
 class Tokens:
-    """Returns t1, t2, …, and counts the calls."""
+    """A token function that returns t1, t2, …, and counts its calls."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -87,7 +90,7 @@ def test_an_error_is_raised_if_the_new_token_is_refused_too(ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("code", "token"), [("TOKEN_EXPIRED", "jwt"), ("API_KEY_INVALID", Tokens()), ("TOKEN_TYPE_INVALID", Tokens())]
 )
-def test_a_refusal_that_no_new_token_can_fix_is_an_error_at_once(ask: Ask, code: str, token: Any) -> None:
+def test_a_refusal_that_no_new_token_can_fix_is_raised_without_a_retry(ask: Ask, code: str, token: Any) -> None:
     service = Played(refusal(401, code))
 
     with pytest.raises(Unauthorized):
@@ -221,7 +224,7 @@ def test_an_invalid_base_url_is_refused(kind: Any, url: str) -> None:
         kind(url)
 
 
-def test_a_service_names_the_user_that_it_acts_for(ask: Ask) -> None:
+def test_for_user_sends_the_user_that_a_service_acts_for(ask: Ask) -> None:
     service = Played(ok(BALANCE), ok(HEARTBEAT), ok(BALANCE))
 
     credential = ServiceCredential("svc_1_x")
@@ -234,12 +237,12 @@ def test_a_service_names_the_user_that_it_acts_for(ask: Ask) -> None:
     assert "svc_1" not in repr(credential)
 
 
-def test_an_empty_user_id_is_refused_for_a_service(ask: Ask) -> None:
+def test_for_user_with_an_empty_user_id_is_refused(ask: Ask) -> None:
     with pytest.raises(ValueError, match="the user id is empty"):
         ask(Played(ok(BALANCE)), lambda client: client.for_user("").balance(), token=ServiceCredential("svc_1_x"))
 
 
-def test_a_rotated_credential_is_fetched_again_from_its_function(ask: Ask) -> None:
+def test_a_refused_service_credential_is_fetched_again_from_its_function(ask: Ask) -> None:
     service = Played(refusal(401, "SERVICE_CREDENTIAL_INVALID"), ok(BALANCE))
     made = iter(("svc_1_old", "svc_1_new"))
 

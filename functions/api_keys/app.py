@@ -53,7 +53,7 @@ VALIDATED: dict[int, OpenAPIResponse] = {
 def _owner_of_key(caller: Caller, arguments: Arguments) -> ById:
     """The key's owner if the caller is an administrator, else the caller.
 
-    So only administrators can find out whether another user's key exists.
+    Therefore only administrators can find out whether another user's key exists.
     """
     key = api_keys.find(arguments["key_id"]) if caller.role == "admin" else None
     return ById(key.user_id if key else caller.user_id)
@@ -69,10 +69,10 @@ api = Api()
 
 
 class Create(RequestModel):
-    """A key to create. Without ``expiryDays`` it does not expire.
+    """A key to create. Without ``expiryDays``, the key does not expire.
 
-    With ``accountId``, the key is for this account only. A key for an organization works as long as its user is a
-    member.
+    With ``accountId``, the key is for this account only. A key for an organization works as long as the key's user is
+    a member.
     """
 
     name: KeyName

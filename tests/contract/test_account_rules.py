@@ -28,7 +28,7 @@ NAMES = {
     "AWS::SecretsManager::Secret": "Name",
     "AWS::WAFv2::WebACL": "Name",
 }
-"""Type → property that names the resource in its AWS account. Without it, CloudFormation makes a unique name."""
+"""For each type of resource, the property with its name. If it is not set, CloudFormation makes a unique name."""
 WITHOUT_A_NAME = {
     *("AWS::ApiGateway::Account", "AWS::ApiGateway::Deployment", "AWS::ApiGateway::Stage", "AWS::Lambda::Alias"),
     *("AWS::Lambda::EventInvokeConfig", "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission"),
@@ -42,7 +42,7 @@ def of_type(made: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
     return {name: each["Properties"] for name, each in made.items() if each["Type"] == kind}
 
 
-def test_two_stacks_of_one_aws_account_share_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_stacks_in_one_aws_account_share_no_resource_names(monkeypatch: pytest.MonkeyPatch) -> None:
     made = transformed(monkeypatch)
     names = {
         logical_id: each["Properties"].get(NAMES[each["Type"]])
@@ -102,13 +102,13 @@ def test_every_role_has_the_permissions_boundary(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_function_runs_in_the_vpc_of_the_parameters(function: str) -> None:
+def test_a_function_runs_in_the_vpc_that_the_parameters_set(function: str) -> None:
     subnets_and_groups = {"SubnetIds": {"Ref": "VpcSubnetIds"}, "SecurityGroupIds": {"Ref": "VpcSecurityGroupIds"}}
 
     assert functions()[function]["VpcConfig"] == {"Fn::If": ["RunsInVpc", subnets_and_groups, {"Ref": "AWS::NoValue"}]}
 
 
-def test_the_code_of_a_function_cannot_change_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_functions_code_cannot_use_the_network_permissions_of_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
     made = transformed(monkeypatch)
     attaching = {
         name

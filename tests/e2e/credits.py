@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "remove": ("DELETE", "credits/remove", {"credits": 5}),
     "adjust": ("PUT", "credits/adjust", {"adjustment": 5}),
 }
-"""Method, path and body of each command, without the user. Each changes a balance of 50 credits by 5."""
+"""Each command's method, path, and body without ``userId``. Each command changes a balance of 50 credits by 5."""
 
 each_command = pytest.mark.parametrize(("method", "path", "body"), COMMANDS.values(), ids=COMMANDS)
 

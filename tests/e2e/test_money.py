@@ -1,4 +1,4 @@
-"""Where credits go: overruns and debt, refunds with their lot's expiry, exact prices."""
+"""Where credits go: overruns and debt, refunds that keep the expiry of their lot, exact prices."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_refund_of_another_session_repays_the_debt(service: Stack, people: Peo
     assert books.kinds()[-2:] == ["release", "repay"]
 
 
-def test_setting_the_balance_ends_the_debt(service: Stack, people: People, admin: Person) -> None:
+def test_setting_the_balance_writes_off_the_debt(service: Stack, people: People, admin: Person) -> None:
     person = people(credits=20)
     assert person.finalize(person.open(3000), 60_000).json()["debt"] == 40
 
@@ -132,7 +132,9 @@ def test_refunded_credits_keep_their_expiry(
     assert audited(service, person).balance["totalCredits"] == 1000 - used
 
 
-def test_a_hold_from_two_lots_spends_the_lot_that_expires_first(service: Stack, people: People, admin: Person) -> None:
+def test_settling_a_hold_from_two_lots_charges_the_lot_that_expires_sooner_first(
+    service: Stack, people: People, admin: Person
+) -> None:
     person = people()
     for credits, days in ((100, 20), (40, 1)):
         admin.ok("POST", "credits/allocate", {"userId": person.id, "credits": credits, "expiryDays": days})
@@ -202,7 +204,7 @@ def test_a_refund_of_credits_that_expired_while_held_is_valid_for_one_day(servic
 
 
 def _price(service: Stack, price_e4: int, *, since: int = 0, until: int | None = None, model: str = "") -> str:
-    """Set the price of 1,000 tokens in ten-thousandths of a credit. Return the model's id, by default a new one."""
+    """Set a model's price of 1,000 tokens, in ten-thousandths of a credit, and return the id of the model."""
     model = model or new_id("model")
     item = pack(prices.to_item(PriceRule(model, per_thousand(price_e4), since, until)))
     dynamodb(service).put_item(TableName=service.table_name, Item=item)
@@ -270,7 +272,7 @@ def _wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def test_the_newest_rule_that_has_begun_and_not_ended_is_in_force(service: Stack, people: People) -> None:
+def test_the_price_rule_that_began_last_and_has_not_ended_applies(service: Stack, people: People) -> None:
     now, person = clock(), people()
     model = _price(service, 10_000, since=now - 9 * DAY)
     _price(service, 20_000, since=now - 5 * DAY, model=model)

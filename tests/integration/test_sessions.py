@@ -1,4 +1,7 @@
-"""Holds, heartbeats and settlements in the table."""
+"""Holds, heartbeats and settlements in the table.
+
+Grace is the day for which a refund of expired credits stays valid.
+"""
 
 import json
 from collections.abc import Callable
@@ -68,7 +71,7 @@ def test_an_uncovered_overrun_becomes_debt_that_the_next_grant_repays(user: Make
     assert assert_books_balance("u1").debt == 0
 
 
-def test_a_session_cannot_be_opened_in_debt(user: MakeUser) -> None:
+def test_a_user_in_debt_cannot_open_a_session(user: MakeUser) -> None:
     user("u1", 10)
     initialize()
     finalize(60_000)
@@ -182,7 +185,7 @@ def test_a_heartbeat_holds_all_that_is_left_if_the_buffer_does_not_fit(user: Mak
     assert heartbeat(11_000).allocated_credits == 11
 
 
-def test_if_the_hold_cannot_be_raised_the_heartbeat_is_refused_but_recorded(user: MakeUser) -> None:
+def test_a_heartbeat_is_refused_but_recorded_if_the_hold_cannot_be_raised(user: MakeUser) -> None:
     user("u1", 10)
     initialize()
 
@@ -195,7 +198,7 @@ def test_if_the_hold_cannot_be_raised_the_heartbeat_is_refused_but_recorded(user
     for unpaid in (20_000, 15_000):
         with pytest.raises(InsufficientCredits):
             heartbeat(unpaid, NOW + 8)
-    assert heartbeat(1_000, NOW + 8).tokens == 20_000, "a report that fits the hold is accepted"
+    assert heartbeat(1_000, NOW + 8).tokens == 20_000, "a heartbeat that fits into the hold should be accepted"
     assert settling.abort("u1", "s1", None, now=NOW + 8).session.settled.credits == 20
 
 
@@ -209,7 +212,9 @@ def test_a_heartbeat_with_fewer_tokens_is_a_sign_of_life_but_does_not_lower_the_
     assert (session.tokens, session.last_seen_at) == (2_000, NOW + 2)
 
 
-def test_raising_the_hold_does_not_undo_a_later_heartbeat(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raising_the_hold_does_not_undo_a_concurrent_later_heartbeat(
+    user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user("u1", 100)
     initialize()
     transact = table.transact
@@ -227,7 +232,7 @@ def test_raising_the_hold_does_not_undo_a_later_heartbeat(user: MakeUser, monkey
     assert (session.tokens, session.last_seen_at) == (30_000, NOW + 2)
 
 
-def test_if_an_abort_reports_no_tokens_it_charges_those_of_a_concurrent_heartbeat(
+def test_an_abort_without_tokens_charges_the_tokens_of_a_concurrent_heartbeat(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user("u1", 100)
@@ -255,7 +260,7 @@ def test_if_an_abort_reports_no_tokens_it_charges_those_of_a_concurrent_heartbea
         lambda: settling.abort("u1", "s1", None, now=NOW),
     ],
 )
-def test_an_unknown_session_is_not_active(call: Callable[[], object], user: MakeUser) -> None:
+def test_a_command_on_an_unknown_session_is_refused(call: Callable[[], object], user: MakeUser) -> None:
     user("u1", 100)
     sessions.initialize("u1", "other", "m", 1, now=NOW)
 
@@ -265,7 +270,7 @@ def test_an_unknown_session_is_not_active(call: Callable[[], object], user: Make
     assert refused.value.details == {"sessionId": "s1"}
 
 
-def test_a_session_belongs_to_its_user(user: MakeUser) -> None:
+def test_two_users_can_use_the_same_session_id_for_different_sessions(user: MakeUser) -> None:
     user("u1", 100)
     user("u2", 100)
     initialize()

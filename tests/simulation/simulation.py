@@ -1,4 +1,4 @@
-"""One simulated run: a seed, users and their clients, and the checks after every step and at the end."""
+"""One simulation: users and their clients, drawn from a seed, and the checks after every step and at the end."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ CARD = RateCard(
 """The price of the model ``m``: 1 credit for 1,000 tokens. Cached input costs a tenth of that, reasoning twice as much.
 If a request has more than 8,000 input tokens, its input costs twice as much."""
 RISKS = (0.0, 0.02, 0.08, 0.2)
-"""The probabilities that a call fails. Each run draws one of them."""
+"""Probabilities that a call to the database fails. Each simulation draws one of them."""
 
 
 @dataclass
 class RunCounts:
-    """Counts of what happened in one or more runs of the simulation."""
+    """Counts of what happened in one or more simulations."""
 
     calls: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -50,14 +50,14 @@ class RunCounts:
     background: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: RunCounts) -> None:
-        """Add the counts of another run."""
+        """Add the counts of another simulation."""
         self.calls += other.calls
         for name in ("faults", "outcomes", "background"):
             getattr(self, name).update(getattr(other, name))
 
 
 class Violation(Exception):
-    """A promise was broken. The message says which, and ``last_calls`` has the last calls to the database."""
+    """The service broke a promise. The message says which one. ``last_calls`` are the last calls to the database."""
 
     def __init__(self, broken: BaseException, last_calls: list[str]) -> None:
         where = traceback.extract_tb(broken.__traceback__)[-1]
@@ -66,7 +66,7 @@ class Violation(Exception):
 
 
 class Simulation:
-    """A run of one seed.
+    """The simulation of one seed.
 
     The first ``steps`` calls to the database may fail. The later calls never fail, so that everything can end.
     """
@@ -140,8 +140,8 @@ class Simulation:
 
     def _verify(self) -> None:
         now = self.clock() - 3000
-        assert not any(sessions.due(now)), "a stale session is left"
-        assert not any(wallets.due(now)), "an expired lot is left"
+        assert not any(sessions.due(now)), "the sweeper left a stale session"
+        assert not any(wallets.due(now)), "the sweeper left an expired lot"
         whole = Books(self.database)
         self.database.written = self.database.keys()
         whole.follow()
@@ -156,7 +156,7 @@ class Simulation:
         self._verify_system(whole)
 
     def _verify_list(self, user_id: str, now: int, whole: Books) -> None:
-        """Read the list of a user's sessions page by page. It must have each session of the retention period once."""
+        """Check that a user's session list, read page by page, has each session of the retention period once."""
         since, listed, before = now - settings().session_retention, [], None
         while True:
             page, before = session_lists.recent_of_user(user_id, now=now, before=before, limit=3)
@@ -165,7 +165,9 @@ class Simulation:
                 break
         begun = [session for books in whole.accounts.values() for session in books.sessions.values()]
         kept = [each.session_id for each in begun if each.user_id == user_id and each.started_at >= since]
-        assert sorted(listed) == sorted(kept), f"the list of {user_id} lacks sessions or has one twice"
+        assert sorted(listed) == sorted(kept), (
+            f"the session list of {user_id} lacks a session, has one too many, or has one twice"
+        )
 
     def _verify_system(self, whole: Books) -> None:
         stored = system_usage.statistics(BEGIN - DAY, self.clock() + DAY, top=10, now=self.clock())

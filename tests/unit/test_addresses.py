@@ -33,7 +33,7 @@ from accounting.domain.addresses import canonical
         ("a@FA\u1e9e.example", "a@xn--fa-hia.example"),
     ],
 )
-def test_spellings_of_one_address_have_one_form(spelled: str, form: str) -> None:
+def test_spellings_of_one_address_have_the_same_canonical_form(spelled: str, form: str) -> None:
     assert canonical(spelled) == form
 
 
@@ -98,7 +98,7 @@ def test_no_character_of_a_domain_becomes_ascii_or_vanishes() -> None:
         "\u043f\u0440\u0438\u043c\u0435\u0440",
     ],
 )
-def test_a_valid_domain_has_the_form_of_idna_2008(label: str) -> None:
+def test_a_valid_domain_is_encoded_as_in_idna_2008(label: str) -> None:
     assert canonical(f"a@{label}.example") == f"a@{idna.encode(label).decode()}.example"
 
 

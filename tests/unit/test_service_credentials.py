@@ -1,4 +1,7 @@
-"""Service credentials: which of their secrets are valid, and which user a service's request is about."""
+"""Service credentials: which of their secrets are valid, and which user a service acts for.
+
+The secrets of a credential are numbered from 1. A secret's number is its generation.
+"""
 
 from urllib.parse import quote
 
@@ -76,13 +79,13 @@ def test_rights_are_put_in_the_documented_order_without_repeats() -> None:
     assert in_documented_order(RIGHTS) == RIGHTS
 
 
-def test_an_acting_service_is_a_service_that_acts_for_another_user() -> None:
+def test_a_service_is_an_acting_service_only_if_it_acts_for_a_user() -> None:
     assert ONE.actor == "service:id"
     assert acting_service("service:id", "u1") == "service:id"
     for actor in ("u1", "system", "boss"):
         assert acting_service(actor, "u1") is None
     assert acting_service("service:x", "service:x") is None, (
-        "here the actor is the user, whose id looks like a service's"
+        "a user whose id looks like a service's is not an acting service"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which usage objects are refused, and which field the refusal names."""
+"""Which usage objects (a provider's token counts) are refused, and which field the refusal names."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -26,11 +26,11 @@ UNREAD = {
     *("cost", "upstream_inference_cost", "num_sources_used", "cost_in_usd_ticks", "num_server_side_tools_used"),
     *("textCount", "cacheReadInputTokenCount", "gen_ai.usage.text.input_tokens"),
 }
-"""The names, in the samples, of numbers that are not billed."""
+"""The names of those numbers in the samples that are not billed."""
 
 
 def refusal(usage_format: str, sent: Sent) -> tuple[str, str]:
-    """The refused field, and the reason."""
+    """The field that ``read`` refuses, and the reason."""
     with pytest.raises(Invalid) as refused:
         read(usage_format, sent)
     (problem,) = refused.value.details["errors"]
@@ -118,7 +118,7 @@ def test_required_names_of_a_format_must_be_present(usage_format: str, null: boo
         ("openai", {}, "prompt_tokens"),
     ],
 )
-def test_objects_with_foreign_names_or_without_required_ones_are_refused(
+def test_an_object_with_a_foreign_field_or_without_a_required_field_is_refused(
     usage_format: str, sent: Sent, field: str
 ) -> None:
     assert refusal(usage_format, sent)[0] == f"usage.{field}"
@@ -209,7 +209,7 @@ def test_the_refusal_of_an_unknown_format_lists_the_known_ones(usage_format: str
             11,
         ),
         (
-            "anthropic",  # the only total is 6, in the compaction, but the parts are 5 and 6
+            "anthropic",  # the only total is 6 (in the compaction), but the parts add up to 11
             {
                 "cache_creation": {"ephemeral_5m_input_tokens": 5},
                 "iterations": [

@@ -1,4 +1,8 @@
-"""The rules of the wallet, with one example each."""
+"""The rules of the wallet, with one example each.
+
+If credits expired while they were held, their refund is valid for a day, the grace. Late usage is reported after the
+sweeper has already charged the session.
+"""
 
 from collections.abc import Callable
 
@@ -122,7 +126,7 @@ def test_the_actor_of_an_expiry_is_the_system() -> None:
     assert (grant.actor, grant.reason, grant.allocation_id) == ("boss", "why", allocation_id(ACCOUNT, 2))
 
 
-def test_credits_live_until_their_expiry_and_not_a_millisecond_longer() -> None:
+def test_credits_can_be_spent_until_their_expiry_and_not_a_millisecond_longer() -> None:
     book = Book(("a", 10, NOW + HOUR))
 
     assert book.wallet.spendable(NOW + HOUR - 1) == 10
@@ -293,7 +297,7 @@ def test_a_raised_hold_is_settled_as_one_hold() -> None:
     assert book.lots == {"a": 5, "b": 10}
 
 
-def test_an_overrun_is_drawn_from_the_live_lots() -> None:
+def test_an_overrun_is_taken_from_the_lots() -> None:
     book = Book(("a", 100, NOW + DAY))
 
     settlement = book.settle(book.hold(4), 60)
@@ -433,7 +437,7 @@ def late(book: Book, difference: int, at: int = NOW) -> decisions.Settlement:
     return book.apply(decisions.settle_late(book.wallet, difference, grace_milliseconds=GRACE, cause=cause))
 
 
-def test_late_usage_is_charged_although_its_hold_has_ended() -> None:
+def test_late_usage_above_the_charge_is_taken_from_the_lots() -> None:
     book = Book(("a", 10, NOW + DAY))
     book.settle(book.hold(5), 2)
 
@@ -445,14 +449,14 @@ def test_late_usage_is_charged_although_its_hold_has_ended() -> None:
     assert (book.wallet.charged, book.wallet.available) == (5, 5)
 
 
-def test_late_usage_that_is_not_covered_becomes_debt() -> None:
+def test_late_usage_that_the_lots_cannot_cover_becomes_debt() -> None:
     book = Book(("a", 2, NOW + DAY))
 
     assert late(book, 5).debt == 3
     assert (book.wallet.debt, book.wallet.available) == (3, 0)
 
 
-def test_overcharged_credits_return_as_a_lot_with_the_grace() -> None:
+def test_late_usage_below_the_charge_is_refunded_as_a_lot_with_grace() -> None:
     book = Book(("a", 10, NOW + DAY))
     book.settle(book.hold(9), 9)
 

@@ -11,7 +11,7 @@ DEFAULT_HOLD_BUFFER_PERCENT = 20
 
 
 class Settings(NamedTuple):
-    """The settings that the stack's parameters decide. Durations are in milliseconds."""
+    """The settings, most of which are parameters of the stack. Durations are in milliseconds."""
 
     table_name: str
     session_timeout: int

@@ -1,6 +1,6 @@
-"""Instants. The code computes with epoch milliseconds.
+"""Instants: epoch milliseconds in the code, and ISO 8601 texts in the API and in the table's keys.
 
-The API and the table's keys contain ISO 8601 texts in UTC, with milliseconds and ``Z``.
+The texts are in UTC, with milliseconds and ``Z``.
 """
 
 import re

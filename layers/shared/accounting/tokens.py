@@ -45,7 +45,7 @@ class Claims(NamedTuple):
 def verify(token: str, secrets: Callable[..., list[bytes]]) -> Claims:
     """The claims of a genuine access token.
 
-    It must be signed with HS256 and one of the secrets, and have ``sub`` (a user's id), ``exp`` and ``type`` =
+    The token must be signed with HS256 and one of the secrets, and have ``sub`` (a user's id), ``exp`` and ``type`` =
     ``access``. If no secret fits, the secrets are read again, because a new secret may just have been added. Raises
     TokenExpired, TokenTypeInvalid, TokenInvalid.
     """
@@ -89,8 +89,8 @@ def _payload(token: str, secrets: list[bytes]) -> dict[str, Any] | None:
 def valid_until(claims: dict[str, Any], leeway: int) -> int:
     """When the token expires (epoch seconds).
 
-    Raises TokenExpired. Raises TokenInvalid if the token has no ``exp``, is not valid yet, or one of its times is not a
-    number. ``leeway`` is in seconds.
+    ``leeway`` is in seconds. Raises TokenExpired, or TokenInvalid if ``exp`` is missing, a time is not a number, or the
+    token is not valid yet.
     """
     now = time.time()
     expires_at = _time(claims, "exp")
@@ -162,6 +162,6 @@ def _role(claims: dict[str, Any]) -> str | None:
 
 
 def text(value: Any, longest: int) -> str | None:
-    """The claim if it is a plain text (``is_plain``), not blank and at most ``longest`` characters long; else None."""
+    """The claim, or None if it is not a plain text (``is_plain``), is blank or exceeds ``longest`` characters."""
     usable = isinstance(value, str) and len(value) <= longest and is_plain(value) and bool(value.strip())
     return str(value) if usable else None

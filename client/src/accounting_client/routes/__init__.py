@@ -1,6 +1,6 @@
-"""Every route of the service: for each, a function that returns a `Call`, and the dataclass of the result.
+"""For each route of the service, a function that returns a `Call`, and the dataclass of the result.
 
-A function's documentation names the errors that are particular to it. Any call may also raise `Unauthorized`,
+A function's docstring names the errors that are specific to its route. Any call may also raise `Unauthorized`,
 `Forbidden`, `InvalidRequest`, `PayloadTooLarge`, `RateLimited`, `Unavailable`, `InternalError` and `UnexpectedAnswer`.
 """
 

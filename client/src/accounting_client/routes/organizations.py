@@ -13,9 +13,10 @@ Role = Literal["owner", "admin", "member"]
 
 @dataclass(frozen=True)
 class Organization:
-    """An organization. ``role`` is the caller's, None if they are not a member.
+    """An organization. ``role`` is the caller's role, or None if the caller is not a member.
 
-    ``closed_at`` is None while it is open. ``transfer_to`` is the account that gets a closed organization's credits.
+    ``closed_at`` is None while the organization is open. ``transfer_to`` is the account that gets a closed
+    organization's credits.
     """
 
     organization_id: str
@@ -81,7 +82,7 @@ def create_organization(name: str, owner_id: str, *, idempotency_key: str | None
 
 
 def organizations_page(*, limit: int | None = None, cursor: str | None = None) -> Call[Page[Organization]]:
-    """A page of the organizations that the caller is a member of. The one that they joined last comes first.
+    """A page of the caller's organizations. The one that the caller joined last comes first.
 
     An administrator gets all organizations, newest first. ``limit`` is 1 to 100, by default 100.
     """
@@ -90,7 +91,7 @@ def organizations_page(*, limit: int | None = None, cursor: str | None = None) -
 
 
 def organizations(*, page_size: int = 100) -> Listing[Organization]:
-    """The organizations that the caller is a member of. The one that they joined last comes first.
+    """The caller's organizations. The one that the caller joined last comes first.
 
     An administrator gets all organizations, newest first.
     """
@@ -111,7 +112,7 @@ def rename_organization(organization_id: str, name: str) -> Call[Organization]:
 def close_organization(organization_id: str, *, transfer_to: str | None = None) -> Call[ClosedOrganization]:
     """As an administrator, close an organization. Its credits go to the account ``transfer_to``, or are removed.
 
-    Raises AccountNotFound. Raises OrganizationClosed if it was closed before with another ``transfer_to``.
+    Raises AccountNotFound. Raises OrganizationClosed if it was already closed with another ``transfer_to``.
     """
     target = path("/api/organizations/{}/close", identifier(organization_id))
     return Call("POST", target, as_(ClosedOrganization), body=json_fields(transfer_to=transfer_to), repeatable=True)
@@ -135,8 +136,9 @@ def members(organization_id: str, *, page_size: int = 100) -> Listing[Member]:
 def set_member(organization_id: str, user_id: str, role: Role) -> Call[Member]:
     """Add a user to an organization, or change a member's role.
 
-    Owners, admins and the platform's administrators may do this. Admins can't make a member an
-    owner, or take the role of owner away.
+    Owners, admins and the platform's administrators may do this. Admins can't make a member an owner, or take the
+    role of owner away.
+
     Raises AccountNotFound, UserNotFound, UserErased, LastOwner, TooManyMembers, OrganizationClosed.
     """
     target = path("/api/organizations/{}/members/{}", identifier(organization_id), user_id)
@@ -147,6 +149,7 @@ def remove_member(organization_id: str, user_id: str) -> Call[Done]:
     """Remove a member from an organization.
 
     Owners, admins and the platform's administrators may do this. Every member may remove themselves.
+
     Raises AccountNotFound, MemberNotFound, LastOwner, OrganizationClosed.
     """
     return Call("DELETE", path("/api/organizations/{}/members/{}", identifier(organization_id), user_id), as_(Done))

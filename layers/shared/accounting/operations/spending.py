@@ -1,7 +1,8 @@
 """How many credits a command may **commit** (hold or charge), and the writes that count them in budgets and runs.
 
 A command writes the wallet, the budgets' counters and the run in one transaction. The values that the command has read
-may be old, so only the conditions of these writes guarantee that the credits fit.
+may be old, so only the conditions of these writes guarantee that the credits fit. A **bound** is the limit of one
+budget or of the run, and **room** is what the balance and all bounds allow.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -74,8 +75,8 @@ def room_for(
 ) -> Room:
     """How many credits can be committed now. ``at`` is when the session or usage record began; None means now.
 
-    The snapshot may have old values of counters. If they leave less than ``wanted``, the current values are read, so
-    that a refusal names exactly the limits that ``wanted`` exceeds. ``stored`` is as in ``Allowance.bounds``. Raises
+    The counters in the snapshot may be old. If they leave less than ``wanted``, the current counters are read, so that
+    a refusal names exactly the limits that ``wanted`` exceeds. ``stored`` is as in ``Allowance.bounds``. Raises
     what ``admit`` raises.
     """
     admit(snapshot, now)
@@ -89,7 +90,7 @@ def room_for(
 
 
 def refusal(room: Room, required: int, **details: Any) -> InsufficientCredits | BudgetExceeded:
-    """The error to raise if ``required`` credits exceed the room. It names each limit that they exceed."""
+    """The error to raise if ``required`` exceeds the room. The error names each limit that ``required`` exceeds."""
     failed = [
         {"limit": bound.name, "remainingCredits": bound.remaining, "requiredCredits": required}
         | ({} if bound.ends_at is None else {"resetsAt": iso(bound.ends_at)})
@@ -123,9 +124,9 @@ def commitments(
 ) -> list[Write]:
     """The writes that count ``credits`` in the counter of each bound, and in the run.
 
-    ``stored`` are the counters that the session stores. If one of them no longer belongs to a bound, the credits are
-    added to it without a condition. A run also counts its sessions, records and tokens: ``in_run`` has what to add. A
-    refused write raises StaleRead with the allowance as it is now.
+    ``stored`` are the counters that the session stores. The credits are also added to each of these that no longer
+    belongs to a bound, without a condition. ``in_run`` has what to add to the run's counts of sessions, records and
+    tokens. A refused write raises StaleRead with the allowance as it is now.
     """
     spender, writes = allowance.spender, list[Write]()
     for bound in bounds:

@@ -1,12 +1,13 @@
 """The lots of a wallet or a session, stored as one text.
 
-One text is enough, because no write has a condition on a single lot.
+A lot is credits that were granted together and expire together. One text is enough, because no write has a condition on
+a single lot.
 
 ``granted,credits,life,number,grace,more…;…`` has a row for each lot, in the order of the lots' numbers. Integers are in
 base 36, and times in seconds. ``granted`` and ``number`` are stored as differences from the previous row, or from 0 in
-the first row. ``life`` is the time from grant to expiry. ``grace`` is 0 or 1. ``more`` are fields that a newer version
-of the service added; this version keeps them. A row has only its first three fields if the difference of ``number`` is
-1, ``grace`` is 0, and there is no ``more``.
+the first row. ``life`` is the time from grant to expiry. ``grace`` is 1 if a refund has extended the lot's life, else
+0. ``more`` are fields that a newer version of the service added; this version keeps them. A row has only its first
+three fields if the difference of ``number`` is 1, ``grace`` is 0, and there is no ``more``.
 """
 
 from collections.abc import Iterable
@@ -36,7 +37,7 @@ def to_text(lots: Iterable[Lot]) -> str:
 
 
 def from_text(text: str) -> tuple[Lot, ...]:
-    """The lots in a text, soonest expiry first, then oldest. Raises ValueError or AttributeError if it is malformed."""
+    """The lots in a text, soonest expiry first, then oldest. Raises ValueError or AttributeError for invalid texts."""
     lots = []
     number = granted_at = 0
     for row in text.split(";") if text else ():

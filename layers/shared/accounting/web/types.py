@@ -1,4 +1,4 @@
-"""The field types of requests and responses, with the contract's limits.
+"""The field types of requests and responses, with the limits of the API.
 
 Integers in a body are strict: a boolean, a text or a fraction is refused.
 """
@@ -62,7 +62,7 @@ _UNRESERVED = _InSchema({"not": {"enum": sorted(RESERVED_NAMES)}})
 _UNRESERVED_USER = _InSchema({"not": {"enum": sorted(RESERVED_USER_IDS)}})
 _PLAIN = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
 _LINES = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
-"""The validators also refuse half of a surrogate pair. The patterns need not: no valid Unicode text has one."""
+"""The validators also refuse unpaired surrogates. The patterns need not, because valid Unicode text has none."""
 _DATED = _InSchema({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
 
 
@@ -108,7 +108,7 @@ def _plain_json(value: object) -> object:
 
 
 def require_depth(value: object) -> None:
-    """Raise ValueError beyond ``MAX_METADATA_DEPTH`` levels. Not recursive, because nesting can be extremely deep."""
+    """Raise ValueError beyond ``MAX_METADATA_DEPTH`` levels. Nesting can be too deep for a recursive function."""
     level = [value]
     for _ in range(MAX_METADATA_DEPTH):
         level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]
@@ -234,7 +234,7 @@ EstimatedTokens = Annotated[int, Field(strict=True, ge=1, le=MAX_TOKENS)]
 ONLY_DIGITS = BeforeValidator(_digits)
 """For every integer in the query. In ``Annotated``, put it after the ``Field`` with the limits.
 
-Before the ``Field``, it would keep the limits out of the OpenAPI document.
+If it came before the ``Field``, the limits would be missing in the OpenAPI document.
 """
 QueryCredits = Annotated[int, ONLY_DIGITS, _InSchema({"minimum": 1, "maximum": MAX_CREDITS})]
 """Credits in the query of a removal; the model ``Remove`` checks their limits."""
