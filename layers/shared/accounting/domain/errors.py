@@ -283,10 +283,7 @@ class RunEnded(AccountingError):
 
 
 class TooManyAllocations(AccountingError):
-    """The wallet has the maximum number of live lots, and none can be merged.
-
-    Two lots can be merged only if no other lot expires between them, and if both or neither have had grace.
-    """
+    """The wallet has the maximum number of lots that have not expired, and no two of them can be merged."""
 
     code = "TOO_MANY_ALLOCATIONS"
 
