@@ -43,12 +43,12 @@ def _routes(whole: Json) -> Iterator[str]:
     header = ("Route", "What it does", "Who may call it", "Request", "Answer")
     for tag in whole["tags"]:
         rows = [
-            (f"`{method.upper()} {path}`", _line(operation["summary"]), *_about((method, path), operation, whole))
+            _row(method, path, operation, whole)
             for path, item in whole["paths"].items()
             for method, operation in item.items()
             if tag["name"] in operation["tags"]
         ]
-        yield f"## {tag['name']}\n\n{tag['description']}\n\n{_table(header, rows)}"
+        yield f"## {tag['name']}\n\n{tag['description']}\n\n{_table(header, _without_repeats(rows))}"
     routes = declared()
     permissions = sorted({about.access.permission for about in routes.values() if about.access.permission})
     allowed = [
@@ -65,6 +65,18 @@ def _routes(whole: Json) -> Iterator[str]:
     yield "## Routes that need the internal key under `RequireServiceKey`\n\n" + _names(
         key for key, about in routes.items() if about.access.service_key
     )
+
+
+def _row(method: str, path: str, operation: Json, whole: Json) -> tuple[str, ...]:
+    return f"`{method.upper()} {path}`", _line(operation["summary"]), *_about((method, path), operation, whole)
+
+
+def _without_repeats(rows: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows. A row that equals an earlier one, except for the route, only refers to the earlier route."""
+    first: dict[tuple[str, ...], str] = {}
+    for route, *cells in rows:
+        same = first.setdefault(tuple(cells), route)
+        yield (route, *cells) if same == route else (route, f"The same as {same}.", *("" for _ in cells[1:]))
 
 
 def _about(route: tuple[str, str], operation: Json, whole: Json) -> tuple[str, str, str]:

@@ -373,8 +373,8 @@ def statistics_of(
     return StatisticsView.of(operations.statistics(users.resolve(api.subject).user.id, since, until, by=by), by)
 
 
-@api.get("/api/usage/system-stats", access=ADMINS)
 @api.get("/api/usage/system", access=ADMINS)
+@api.get("/api/usage/system-stats", access=ADMINS)
 def system_statistics(
     start_date: StartDate = None,
     end_date: EndDate = None,

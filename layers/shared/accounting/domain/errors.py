@@ -283,11 +283,7 @@ class RunEnded(AccountingError):
 
 
 class TooManyAllocations(AccountingError):
-    """The wallet has the maximum number of lots (grants that have not expired), and none can be merged.
-
-    Two lots can be merged only if no other lot expires between them, and if both or neither were already kept beyond
-    their expiry.
-    """
+    """The wallet has the maximum number of lots that have not expired, and no two of them can be merged."""
 
     code = "TOO_MANY_ALLOCATIONS"
 
