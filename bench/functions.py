@@ -1,4 +1,4 @@
-"""Measures a function's real handler in this process, one request after another."""
+"""Measures the real handler of a Lambda function in this process, one request after another."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ CONTEXT = SimpleNamespace(
 class Figures:
     """What one request of an operation costs.
 
-    ``cpu`` is a median. Times are in seconds. Round trips, units, items and bytes are the maximum of a few requests.
+    ``cpu`` is the median CPU time in seconds, ``cpu_least`` the least. The other figures are the maximum of a few
+    requests.
     """
 
     cpu: float
@@ -51,7 +52,7 @@ class Figures:
 
 
 class Function:
-    """A function whose module was imported in the same way as on Lambda."""
+    """A Lambda function of the service, imported in the same way as on Lambda."""
 
     def __init__(self, name: str, *, patient: bool = False) -> None:
         sys.path.insert(0, str(FUNCTIONS / name))

@@ -1,4 +1,4 @@
-"""Describes the machine, the date, and how busy the machine was. Without this, figures mean nothing."""
+"""Describes the machine, the date, and how busy the machine was. Without these, a benchmark's figures mean nothing."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ LOCK = ROOT / "requirements/litellm.txt"
 
 
 def install() -> None:
-    """Make the environment, or bring it up to date. Raises Refused."""
+    """Make or update the Python environment. Raises Refused if that fails."""
     bootstrap.make_environments({ENVIRONMENT: LOCK})
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 ROUTES = """
 # Routes
 
-Every route: what it does, who may call it, the names in its request and its answer. `?` marks a name that may be
+Every route: what it does, who may call it, the fields of its request and its answer. `?` marks a field that may be
 absent. [Requests](requests.md) has the rules that all routes share, and [errors.md](errors.md) the refusals.
 
-The [OpenAPI document](../../functions/docs/openapi.json) has the type, the limits and an example of each name. The
+The [OpenAPI document](../../functions/docs/openapi.json) has the type, the limits and an example of each field. The
 service returns it at `GET /api/openapi.json`. `GET /api/docs` is a page where you can try every route.
 """
 ERRORS = """
 # Errors
 
-Every error code: its status, what it means, and the names in `details` that help a program to act on it.
+Every error code: its status, what it means, and the fields of `details` that help a program to act on it.
 
 Each refusal has one shape: `{"message": "…", "code": "…", "details": {…}, "requestId": "…"}`. A program should decide
 by `code`; `message` is for people and may change. A 429 and a 503 carry `Retry-After`, in seconds. After a 429, 503 or

@@ -73,7 +73,7 @@ def never_arrives(error: Callable[..., Exception] = ReadTimeoutError) -> Fault:
 
 
 def late() -> tuple[Fault, Fault]:
-    """The first request times out. It reaches the database later, just before the second request."""
+    """Two faults: the first request times out, and reaches the database only just before the second request."""
     held: list[tuple[str, bytes]] = []
 
     def withheld(operation: str, body: bytes, _send: Send) -> Reply:

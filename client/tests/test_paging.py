@@ -117,7 +117,7 @@ def rule(number: int) -> dict[str, Any]:
 
 
 def prices(request: httpx.Request) -> httpx.Response:
-    """Four rules in pages of two. The answer suits the list of prices and a model's history."""
+    """Four rules in pages of two. The answer fits both the list of prices and a model's price history."""
     first = int(request.url.params.get("cursor", 0))
     more = {"nextCursor": str(first + 2)} if first == 0 else {}
     found = [rule(first), rule(first + 1)]
@@ -207,7 +207,7 @@ def test_an_error_on_the_second_page_is_raised_after_the_items_of_the_first() ->
             next(found)
 
 
-def test_pages_that_nobody_wants_are_not_fetched() -> None:
+def test_pages_after_the_last_item_that_is_read_are_not_fetched() -> None:
     service = Played(users)
 
     async def run() -> None:

@@ -60,7 +60,7 @@ def test_initialize_holds_the_estimate_plus_20_percent(
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (200 - allocated, allocated)
 
 
-def test_a_repeated_initialize_answers_the_same_and_holds_once(service: Stack, people: People) -> None:
+def test_a_repeated_initialize_gets_the_same_answer_and_holds_no_more_credits(service: Stack, people: People) -> None:
     person = people(credits=100)
     request: dict[str, Any] = {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": 50_000}
     first = person.post("streaming-sessions/initialize", request)
@@ -89,7 +89,7 @@ def test_a_repeated_initialize_gets_the_first_answer_even_after_the_hold_was_rai
 
 
 @pytest.mark.parametrize("other", [{"estimatedTokens": 50_001}, {"modelId": "another-model"}])
-def test_the_id_of_an_active_session_is_refused_with_other_values(
+def test_initialize_refuses_the_id_of_an_active_session_with_other_values(
     service: Stack, people: People, other: dict[str, Any]
 ) -> None:
     person = people(credits=100)
@@ -330,7 +330,7 @@ def test_another_users_session_is_not_found(people: People) -> None:
         ("abort", {}),
     ],
 )
-def test_a_body_too_large_is_refused(service: Stack, people: People, path: str, body: dict[str, Any]) -> None:
+def test_a_body_that_is_too_large_is_refused(service: Stack, people: People, path: str, body: dict[str, Any]) -> None:
     person = people(credits=100)
     session = person.open()
     before = items_of(service, person.id)
@@ -446,7 +446,7 @@ def test_recent_shows_a_users_sessions_in_pages(busy: Person, people: People) ->
     assert [_numbers(page, busy) for page in pages] == [[5, 4], [3, 2], [1]]
 
 
-def test_recent_shows_sessions_newest_first_if_only_some_ids_are_uuid7s(people: People) -> None:
+def test_recent_shows_sessions_newest_first_even_if_only_some_ids_are_uuid7s(people: People) -> None:
     person, supervisor = people(credits=100), people("supervisor")
     ids = [person.open(session_id=uuid7(clock()) if number % 2 else None) for number in range(6)]
     assert person.finalize(ids[1], 0).is_success
@@ -473,7 +473,7 @@ def test_recent_shows_everybodys_sessions_newest_first_in_pages(busy: Person, pe
     )
 
 
-def test_a_session_that_ends_between_two_pages_is_listed_once(people: People, admin: Person) -> None:
+def test_a_session_that_ends_between_the_requests_for_two_pages_is_listed_once(people: People, admin: Person) -> None:
     person = people(credits=100)
     sessions = [person.open() for _ in range(4)]
     path = f"streaming-sessions/recent/{person.id}"

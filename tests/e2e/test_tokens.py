@@ -174,7 +174,9 @@ def test_a_request_without_a_token_is_refused(http: httpx.Client) -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_header_without_a_bearer_token_is_refused(http: httpx.Client, forger: Forger) -> None:
+def test_an_authorization_header_without_exactly_one_bearer_token_is_refused(
+    http: httpx.Client, forger: Forger
+) -> None:
     genuine = forger.genuine
     for authorization in (
         *("Bearer", "Basic dXNlcjpwYXNz", "Digest x", f"Token {genuine}", genuine, f"Bearer{genuine}"),
@@ -186,7 +188,7 @@ def test_a_header_without_a_bearer_token_is_refused(http: httpx.Client, forger: 
         assert answer.json()["code"] in ("TOKEN_INVALID", "TOKEN_REQUIRED")
 
 
-def test_the_scheme_may_be_in_upper_or_lower_case(http: httpx.Client, token: Mint) -> None:
+def test_the_scheme_bearer_may_be_in_upper_or_lower_case(http: httpx.Client, token: Mint) -> None:
     for scheme in ("bearer", "BEARER", "Bearer "):
         user_id = new_id("user")
         answer = http.get("/api/credits/balance", headers={"Authorization": f"{scheme} {token(user_id)}"})

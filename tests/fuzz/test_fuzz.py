@@ -149,7 +149,7 @@ class Caller:
     def send(self, case: Case[Any]) -> None:
         """Send a request, and assert that the answer is documented. A failure prints how to repeat the request."""
         if "%0A" in case.formatted_path:
-            return  # the emulator refuses line breaks in paths: the wildcards in its policies do not match them
+            return  # in the emulator, wildcards in the authorizer's policy match no line breaks
         if OF_A_RULE.search(_description(case)):
             return
         place = _place_of_wrong_type(case)
@@ -201,8 +201,8 @@ def _is_a_removal_by_query(case: Case[Any]) -> bool:
 
 
 def _refuses_what_the_document_forbids(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
-    # The service may accept two kinds of requests that the document forbids: requests with a parameter that no route
-    # has, and removals of credits with a query.
+    # The service may accept two kinds of requests that the document forbids: those with a query parameter that no
+    # route has, and removals of credits that have a query.
     if UNKNOWN_PARAMETER not in case.query and not (case.path == REMOVE and case.query):
         openapi_checks.negative_data_rejection(ctx, response, case)
 
@@ -336,5 +336,5 @@ def test_the_platform_gets_only_documented_answers(case: Case[Any], callers: dic
 def test_every_ledger_adds_up_after_all_requests(service: Stack, callers: dict[str, Caller]) -> None:
     ledgers = [balanced(service, caller.owner).ledger for caller in callers.values()]
 
-    assert all(ledgers), "each ledger must begin with a grant"
+    assert all(ledgers), "no ledger may be empty, because each begins with a grant"
     assert max(map(len, ledgers)) > 100, "many requests of at least one caller must change the wallet"

@@ -46,7 +46,7 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 @contextmanager
 def new_table(aws: Emulator, dynamodb: Any, patch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Make an empty table, and delete it after the block. The environment names the table until ``patch`` is undone."""
+    """Make an empty table, and delete it after the block. Environment variables point the store to it."""
     name = f"test-{uuid4()}"
     create_table(dynamodb, name)
     patch.setenv("TABLE_NAME", name)

@@ -1,4 +1,4 @@
-"""Every request that is answered with 503 CONTENTION is counted once, no matter which operation gave up."""
+"""The metric Contention counts every request that is answered with 503 CONTENTION once, whatever its route."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""A few seeds of the simulation; ``make simulate`` runs more."""
+"""Runs the simulation with a few seeds. ``make simulate`` runs it with more."""
 
 import pytest
 

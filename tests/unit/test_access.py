@@ -41,7 +41,7 @@ class Nothing(RequestModel):
 def disabled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Store every user as an admin, so that no stored role lowers a token's role.
 
-    Return an empty set. A test disables a user by adding the user's id to it.
+    Return the ids of the disabled users, an empty set. A test disables a user by adding an id.
     """
     ids: set[str] = set()
 
@@ -54,7 +54,10 @@ def disabled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 class OneRoute:
-    """A Lambda function with one route. ``served`` has the caller and the subject of each call that was served."""
+    """A Lambda function with one route.
+
+    ``served`` has, for each call that reached the handler, the caller and the subject: the user whom the call is about.
+    """
 
     def __init__(self, access: Access, *, any_query: bool = False) -> None:
         self.api, self.served = Api(), list[tuple[str, Reference]]()
@@ -140,7 +143,9 @@ def test_a_route_of_the_platform_has_no_caller() -> None:
         "requestContext": {"stage": "v1", "path": "/v1/api/things/sync", "requestId": "r"},
     }
     answer = api.resolve(event, SimpleNamespace())  # type: ignore[arg-type]
-    assert (answer["statusCode"], len(served)) == (500, 1), "there is no caller to fall back to"
+    assert (answer["statusCode"], len(served)) == (500, 1), (
+        "the handler must run, and must fail when it asks for the caller"
+    )
 
 
 @pytest.mark.parametrize("permission", [None, "usage:read"])
@@ -181,7 +186,7 @@ def test_the_service_key_is_read_from_the_headers_of_the_request() -> None:
     assert route.ask(token("user"), headers={"X-Internal-Api-Key": "right"}) == (200, None)
 
 
-def test_a_route_may_find_its_subject_without_a_user_id() -> None:
+def test_a_route_may_derive_its_subject_from_an_id_of_another_kind() -> None:
     def owner(caller: Caller, arguments: Arguments) -> ById:
         return ById(arguments["user_id"].removeprefix("thing-of-"))
 
@@ -194,7 +199,7 @@ def test_a_route_may_find_its_subject_without_a_user_id() -> None:
     assert route.served == [("me", ById("else"))]
 
 
-def test_an_unknown_name_in_the_query_is_refused_before_the_handler_runs() -> None:
+def test_an_unknown_query_parameter_is_refused_before_the_handler_runs() -> None:
     strict, lenient = OneRoute(USERS), OneRoute(USERS, any_query=True)
 
     assert strict.ask(token("user"), query={"aNote": "n"}) == (200, None)
@@ -204,7 +209,7 @@ def test_an_unknown_name_in_the_query_is_refused_before_the_handler_runs() -> No
     assert len(strict.served) == 1
 
 
-def test_a_route_needs_a_declaration() -> None:
+def test_a_route_must_declare_its_access() -> None:
     api = Api()
 
     with pytest.raises(TypeError, match="access"):
@@ -219,7 +224,7 @@ def test_a_route_about_oneself_or_others_must_name_the_user() -> None:
         Api().get("/api/things", access=SELF_OR_ADMINS)(lambda: None)
 
 
-def test_no_caller_remains_after_its_request() -> None:
+def test_the_caller_is_forgotten_after_the_request() -> None:
     route = OneRoute(SUPERVISORS)
     route.ask(token("admin", "boss"))
 

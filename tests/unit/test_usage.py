@@ -1,4 +1,4 @@
-"""Usage: which names and accounts a record counts for, what sums contain, and how a range of time splits into days."""
+"""Which services, models and accounts a usage record counts for, what sums contain, and how a time range is split."""
 
 from collections import Counter
 
@@ -33,7 +33,7 @@ def test_a_record_counts_for_the_account_that_pays_and_for_the_users_own_account
     assert (paid_by_other.other_payer(own), paid_by_other.other_payer(other)) == (other, None)
 
 
-def test_digests_have_one_length_and_differ_for_different_names() -> None:
+def test_digests_have_the_same_length_and_differ_for_different_names() -> None:
     names = [("a", "b"), ("a", "b", None), ("ab",), ("a", None), ("a",), ("\U0001f600" * 256,), (" ",), ("",)]
 
     digests = {digest(*each) for each in names}
@@ -41,12 +41,12 @@ def test_digests_have_one_length_and_differ_for_different_names() -> None:
     assert len(digests) == len(names)
     assert {len(each) for each in digests} == {16}
     assert not any({"#", " "} & set(each) for each in digests), (
-        "digests are separated by # in keys, and by blanks in lists"
+        "no digest may contain # or a blank, which separate digests in keys and lists"
     )
 
 
 def test_digests_never_change() -> None:
-    """The digest is part of keys: if it changed, a day's sums would be split between two items."""
+    """Keys contain digests: if a digest changed, a day's sums would be split between two items."""
     assert digest("chat-streaming", "m") == "Pk6qnZZbmpF9bXcs"
 
 

@@ -33,7 +33,7 @@ PASSED = st.sampled_from([0, 0, 0, 1, 3, 22, 25, -5])
 
 @dataclass(frozen=True)
 class Coin:
-    """One credit."""
+    """One credit. ``graced``: it expired while it was held, and its refund made it valid for ``GRACE`` more, once."""
 
     expires_at: int
     lot: int

@@ -1,7 +1,7 @@
 """The canonical form of what a model call used: tokens, requests and searches.
 
-``input`` counts every input token, ``output`` every output token. The other token counts are parts of one of the two
-and do not overlap. ``requests`` and ``web_searches`` are not tokens.
+``input`` counts every input token, ``output`` every output token. Every other token count is a part of ``input`` or of
+``output``; the parts do not overlap. ``requests`` and ``web_searches`` are not tokens.
 """
 
 from collections.abc import Mapping
@@ -92,8 +92,8 @@ OUTPUT_PARTS = ("reasoning", "output_audio")
 def checked(usage: Usage, field: str, names: Mapping[str, str] = JSON_NAMES) -> Usage:
     """The usage itself, if a call can have these counts.
 
-    Raises Invalid if a count in ``names`` is below 0 or above ``MAX_COUNT``, or if parts together exceed their whole.
-    The message names the count as ``field``, a dot, and the count's key in ``names``.
+    Raises Invalid if a count in ``names`` is below 0 or above ``MAX_COUNT``, or if ``input`` or ``output`` is less than
+    the sum of its parts. The message names the count as ``field``, a dot, and the count's key in ``names``.
     """
     json_names = {attribute: f"{field}.{name}" for name, attribute in names.items()}
     for attribute, name in json_names.items():

@@ -19,7 +19,7 @@ from accounting.store.table import Conflict, Write
 from accounting.telemetry import count
 
 CONTENTION_SECONDS = 8.0
-"""How long a command retries; well below a function's timeout."""
+"""How long a command retries. This must be well below a function's timeout."""
 
 
 NO_LIMITS = Allowance(Spender("", stored("")))
@@ -58,7 +58,7 @@ def retry_until_committed[T](
             pause = turns.pause(refusal, time.monotonic() - started)
             if isinstance(refusal, StaleRead):
                 newer = snapshot._replace(**refusal.current)
-                # If members or budgets have changed, the wallet has new terms, and the allowance must be read again.
+                # ``terms`` counts changes to members and budgets. After a change, the allowance must be read again.
                 snapshot = newer if newer.wallet.terms == snapshot.wallet.terms or pause else _read_again(read, newer)
         count("ConflictsRetried")
         if time.monotonic() + pause > deadline:
@@ -69,10 +69,9 @@ def retry_until_committed[T](
 
 
 def _read_again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
-    """The snapshot that ``read`` returns, with the values from ``known`` for budget counters that ``read`` leaves out.
+    """Read a new snapshot, but keep the budget counters from ``known`` that ``read`` leaves out.
 
-    A value from ``known`` may show that a budget is full. Without this value, the next attempt would repeat the write
-    that was refused.
+    Such a counter may show that a budget is full. Without it, the next attempt would repeat the refused write.
     """
     snapshot = read()
     read_again = snapshot.allowance

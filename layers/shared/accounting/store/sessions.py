@@ -91,9 +91,11 @@ def metadata_of(session: Session) -> dict[str, Any]:
 def replace(before: Session, after: Session, *, untouched: bool = False) -> Write:
     """Replace an active session.
 
-    Refused with StaleRead and the newer ``session`` if the session has ended or its ``revision`` has changed, and with
-    SessionNotActive if there is no such session. A new heartbeat that fits the hold does not change the ``revision``:
-    it causes a refusal only if ``untouched`` is set.
+    Refused with StaleRead, which carries the newer ``session``, if the session has ended or its ``revision`` has
+    changed. Refused with SessionNotActive if there is no such session.
+
+    A heartbeat that fits the hold does not change the ``revision``. With ``untouched``, such a heartbeat since
+    ``before`` was read also causes StaleRead.
     """
     still_active = "#status = :active"
     same_hold = "revision = :revision"
@@ -112,10 +114,10 @@ def replace(before: Session, after: Session, *, untouched: bool = False) -> Writ
 
 
 def settle_late(after: Session) -> Write:
-    """Store the late settlement of a swept session.
+    """Store the late settlement of a session that the sweeper or a supervisor has ended.
 
-    Refused with StaleRead and the newer ``session`` if another late settlement came first, and with SessionNotActive if
-    the session is gone.
+    Refused with StaleRead, which carries the newer ``session``, if another late settlement came first. Refused with
+    SessionNotActive if the session is gone.
     """
     swept = "settled_outcome = :swept"
     first = "attribute_not_exists(late_outcome)"
@@ -153,7 +155,7 @@ def beat(user_id: str, session_id: str, report: Report, now: int) -> tuple[bool,
 
 
 def note_tokens(user_id: str, session_id: str, tokens: int, now: int) -> Session | None:
-    """Store that an active session has reached ``tokens``, unless it has more; return the session as it is now."""
+    """Store that an active session has reached ``tokens``, unless it reported more; return the session as it is now."""
     clauses = ("#status = :active", "tokens <= :tokens")
     _, session = _touch(user_id, session_id, clauses, "tokens = :tokens, last_seen_at = :now", {":tokens": tokens}, now)
     return session
@@ -179,10 +181,9 @@ def _touch(
 
 
 def due(now: int) -> Iterator[list[Session]]:
-    """The active sessions that the index says are due for the sweeper by ``now``, read from the table in batches.
+    """The active sessions that are due for the sweeper by ``now`` according to the index, in batches.
 
-    The index sorts its keys by user, so that a user's sessions are one range. It does not sort them by due time, so
-    this reads the keys of all active sessions.
+    The index is sorted by user and not by due time, so this reads the keys of all active sessions.
     """
     for part in keys.active_of_all():
         for batch in table.forward(keys.DUE, part.pk, part.low, part.high, page_size=None):

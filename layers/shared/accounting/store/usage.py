@@ -31,7 +31,7 @@ def put_pointer(record: UsageRecord) -> Write:
 
 
 type Wanted = Callable[[Item], bool]
-"""A test that selects items: usage records, pointers to usage records, or daily sums."""
+"""Whether to select an item: a usage record, a pointer to one, or a daily sum."""
 
 
 def every(_: Item) -> bool:
@@ -45,15 +45,12 @@ def paid(item: Item) -> bool:
 
 
 def paid_by(payer: AccountId) -> Wanted:
-    """A test that selects only what ``payer``, another account, paid for the account's user."""
+    """Select only what another account, ``payer``, paid for the account's user."""
     return lambda item: item.get("paid_by") == payer
 
 
 def with_key(key_id: str | None, wanted: Wanted) -> Wanted:
-    """A test that selects what is ``wanted`` and was recorded with this API key.
-
-    If ``key_id`` is None, the test is ``wanted`` itself.
-    """
+    """Select what is ``wanted`` and was recorded with this API key; if ``key_id`` is None, all that is ``wanted``."""
     return wanted if key_id is None else lambda item: item.get("key_id") == key_id and wanted(item)
 
 
@@ -76,7 +73,7 @@ def countable(item: Item) -> Countable:
 def newest(
     account_id: AccountId, since: int | None, until: int | None, limit: int, wanted: Wanted = every
 ) -> list[UsageRecord]:
-    """The newest ``limit`` of the ``wanted`` records with ``since <= at < until``, newest first."""
+    """The newest ``wanted`` records with ``since <= at < until``, at most ``limit``, newest first."""
     low = keys.usage(account_id, since or 0, "")
     high = keys.usage(account_id, until, "")["sk"] if until is not None else f"USAGE#{keys.AFTER_ALL_TIMES}"
     if wanted is every:
@@ -95,7 +92,7 @@ def records(account_id: AccountId, since: int, until: int) -> Iterator[UsageReco
 
 
 def _followed(items: list[Item]) -> list[Item]:
-    """The items, with each pointer replaced by its record. If the record is gone, the pointer stays in its place."""
+    """The items, with each pointer replaced by its record. A pointer whose record is gone is kept."""
     pointers = [item for item in items if "paid_by" in item]
     if not pointers:
         return items

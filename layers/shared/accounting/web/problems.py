@@ -1,4 +1,4 @@
-"""Refusals of a request because of its fields."""
+"""Refusals of requests with unknown or invalid fields."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,5 +23,5 @@ def invalid(problems: list[dict[str, str]]) -> Invalid:
 
 
 def unknown(names: list[str]) -> Invalid:
-    """The refusal of a request that has fields with these names, which its route does not know."""
+    """The refusal of a request that has these fields, which its route does not know."""
     return invalid([{"field": name, "problem": UNKNOWN_FIELD} for name in names])

@@ -32,8 +32,8 @@ class Initialize(RequestModel):
     """A stream to hold credits for. The client chooses ``sessionId``, the idempotency key of the session's calls.
 
     Any id works. A lower-case UUIDv7 that is made when the stream begins saves a DynamoDB write unit.
-    The estimate is the most that the request can use: a number in ``estimatedTokens``, or the usage by class in
-    ``estimatedUsage``.
+    The estimate is the most that the stream can use: a number of tokens in ``estimatedTokens``, or the usage by class
+    in ``estimatedUsage``.
     """
 
     session_id: Identifier
@@ -114,7 +114,7 @@ class InitializeView(ResponseModel):
 
 
 class HeartbeatView(ResponseModel):
-    """The session after the heartbeat. ``expiresAt`` is when the sweeper may end it if no other heartbeat arrives."""
+    """The session after the heartbeat. If no other arrives, the sweeper may end the session at ``expiresAt``."""
 
     session_id: str
     tokens_generated: int
