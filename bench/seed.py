@@ -1,4 +1,4 @@
-"""Creates what must exist before a measurement: users, credits, keys, and past sessions."""
+"""Creates what must exist before a measurement: users, credits, API keys and past sessions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SERVICES = ("chat-streaming", "chat-streaming-failed", "images", "search")
 
 
 def user(user_id: str, granted: int = GRANT) -> None:
-    """Create a user, with one lot of ``granted`` credits, or without lots if this is 0."""
+    """Create a user, and grant them ``granted`` credits if this is not 0."""
     now = clock()
     users.sync(Description(user_id, f"{user_id}@example.com", user_id, "user"), now)
     if granted:
@@ -48,13 +48,13 @@ def api_key(user_id: str) -> dict[str, str]:
     from accounting.store.api_keys import note_use
 
     # The service stores the time of a key's last use at most once a minute. The call below stores a time a day ahead,
-    # so the measured requests store none.
+    # so the measured requests do not write it.
     note_use(made.key, now + DAY)
     return {"keyId": made.key.id, "keyText": str(made.text)}
 
 
 def whole_days() -> dict[str, str]:
-    """Return the last ``DAYS`` days before today as a query's range, from midnight to midnight."""
+    """Return query parameters for the last ``DAYS`` days before today, from midnight to midnight."""
     begin, end = first_instant(), first_instant() + DAYS * DAY
     return {"startDate": _plain(begin), "endDate": _plain(end)}
 
@@ -97,7 +97,7 @@ def write_records(made: Sequence[UsageRecord]) -> None:
 
 
 def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
-    """Return the items of each day's sums. The sums of a model in a service are spread over several items."""
+    """Return the items of each day's sums. Those of each service and model are spread over several items."""
     items: dict[tuple[str, str], Item] = {}
     for place, record in enumerate(made):
         key = rollups.key_of(record, record.account_id, place % rollups.PARTS)
@@ -109,7 +109,7 @@ def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
 
 
 def lots(user_id: str, count: int) -> None:
-    """Give a user lots with different expiries, each with its allocation and its ledger entry."""
+    """Create a user with ``count`` lots that expire on different days, each with its allocation and ledger entry."""
     user(user_id, 0)
     now = clock()
     wallet = Wallet(personal(user_id))
@@ -124,7 +124,7 @@ def lots(user_id: str, count: int) -> None:
 
 
 def past_sessions(user_id: str, sessions: int) -> None:
-    """Give a user credits and ended sessions of the last days, with ledger entries, usage records and daily sums.
+    """Create a user with credits and ended sessions, and with their ledger entries, usage records and daily sums.
 
     The domain's functions compute the wallet, the sessions and the ledger entries. All items are written directly to
     the table.
@@ -174,11 +174,11 @@ def _session(
 
 
 def check_day_sums(user_id: str, made: Sequence[UsageRecord]) -> None:
-    """Raise ValueError unless the days' sums, read as the service reads them, equal a recount of the records."""
+    """Read the daily sums as the service reads them. Raises ValueError if a recount of the records has other sums."""
     found, counted = Sums(), Sums()
     for _, sums in rollups.between(personal(user_id), None, None):
         found.merge(sums)
     for record in made:
         counted.add(record)
     if found != counted:
-        raise ValueError(f"seeded sums {found} are not {counted}")
+        raise ValueError(f"the seeded sums are {found}, but a recount gives {counted}")

@@ -1,7 +1,7 @@
 """Makes functions start and answer sooner in the local AWS (MiniStack). `emulator_launcher.py` calls `start_sooner`.
 
 This module runs in MiniStack's own environment. A worker is a process in which MiniStack runs one function. In the
-pinned MiniStack, calls of functions wait for six reasons:
+pinned MiniStack, calls of functions are slow for six reasons:
 
 1. Each new worker unpacks the layer again, and only one worker at a time can unpack. It also unpacks the function's
    code again, and compiles it.
@@ -57,7 +57,7 @@ END_OF_LOG = "\x00end of the log\x00"
 LOG_END_SECONDS, DEAD_WORKERS_LOG_END_SECONDS = 5, 0.05
 FORKER = Path(__file__).with_name("emulator_forker.py")
 UNPACKED = "python/unpacked"
-"""A file in the layers that `pointer_to` makes. The file contains the path of the unpacked layer."""
+"""A file in each layer that `pointer_to` returns. The file contains the path of the unpacked layer."""
 MAX_ANSWER = 64
 
 
@@ -158,7 +158,7 @@ def change_workers_program(old: str, new: str) -> None:
 
 
 def wait_for_free_workers() -> None:
-    """If a function has ENOUGH_WORKERS, let a call wait some seconds for one of them before it starts a new worker."""
+    """If a function has ENOUGH_WORKERS, let a call wait some seconds for a free one before it starts another."""
     acquire = lambda_svc.acquire_worker
 
     def acquire_soon(func_name: str, config: dict[str, Any], code_zip: bytes, qualifier: str = "$LATEST") -> Any:
@@ -174,7 +174,7 @@ def wait_for_free_workers() -> None:
 
 
 def fork_workers() -> None:
-    """Fork the workers of Python functions that have a layer; start other processes as before."""
+    """Make MiniStack fork the workers of Python functions that have a layer. Other processes start as before."""
     forkers: dict[str, Forker] = {}
     lock = threading.Lock()
 
@@ -245,11 +245,11 @@ class Forked:
             os.close(self._process)
 
     def poll(self) -> int | None:
-        """Return None while it runs, then 0, whatever its exit status was."""
+        """Return None while the worker runs, then 0, whatever its exit status was."""
         return 0 if self._ended(0) else None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until it has ended. Raises TimeoutExpired after `timeout` seconds."""
+        """Wait until the worker has ended. Raises TimeoutExpired after `timeout` seconds."""
         if not self._ended(timeout):
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
         return 0
@@ -262,11 +262,11 @@ class Forked:
         return bool(watch.poll(None if seconds is None else seconds * 1000))
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Ask the worker to end."""
         self._send(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it."""
+        """End the worker."""
         self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""Shows a step of a command while the step runs, and then how long the step took.
+"""Shows each step of a command, and how long the step took.
 
 This module uses only the standard library, because the bootstrap imports it before anything is installed.
 """

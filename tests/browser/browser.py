@@ -1,4 +1,4 @@
-"""A page in a real browser without a window, and a record of the page's errors and of the hosts that the page calls."""
+"""Opens a page in a headless browser, and records the page's errors and the hosts that the page calls."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Watched:
 
 @contextmanager
 def fresh_page(profile: Path) -> Iterator[tuple[Page, Watched]]:
-    """Open an empty page in a browser without stored data, and watch it. Skips the test if there is no browser."""
+    """Open and watch an empty page in a browser without stored data. Skips the test if there is no browser."""
     try:
         found = chromium()
     except Missing as missing:

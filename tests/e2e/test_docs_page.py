@@ -1,4 +1,4 @@
-"""The API's page: all of its files come from this service. Tests in `tests/browser` open the page."""
+"""The page that documents the API, and its files, over HTTP. Tests in `tests/browser` open the page in a browser."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_served_openapi_document_is_the_committed_file(http: httpx.Client) -
     assert urljoin(str(answer.url), server["url"]).rstrip("/") == str(http.base_url).rstrip("/")
 
 
-def test_the_policy_of_the_page_allows_only_this_service(http: httpx.Client) -> None:
+def test_the_content_security_policy_of_the_page_allows_only_this_service(http: httpx.Client) -> None:
     answer = http.get("/api/docs")
 
     assert answer.status_code == 200, described(answer)
@@ -67,7 +67,7 @@ def test_the_policy_of_the_page_allows_only_this_service(http: httpx.Client) -> 
     directives = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
     assert directives == ONLY_THIS_SERVICE
     assert answer.headers["referrer-policy"] == "no-referrer"
-    assert _addresses_in(answer.text).inline == [], "the policy forbids inline scripts and styles"
+    assert _addresses_in(answer.text).inline == [], "the policy forbids these inline scripts and styles"
 
 
 def test_every_file_of_the_page_has_a_relative_address_and_its_content_type(http: httpx.Client) -> None:
@@ -91,9 +91,7 @@ def test_every_file_of_the_page_has_a_relative_address_and_its_content_type(http
     assert asked == set(ASSETS)
 
 
-def test_files_cached_for_a_year_have_their_version_in_their_address(
-    http: httpx.Client,
-) -> None:
+def test_files_cached_for_a_year_have_their_version_in_their_address(http: httpx.Client) -> None:
     versioned = [urlsplit(address) for address in _addresses_in(http.get("/api/docs").text).found if "?" in address]
 
     assert {address.path.removeprefix("docs/") for address in versioned} == {

@@ -1,4 +1,4 @@
-"""Sessions with a usage by class, over HTTP: reports that are accepted, and refusals that change nothing."""
+"""Sessions that report their usage by class of tokens, such as input and output, over HTTP."""
 
 from __future__ import annotations
 
@@ -85,9 +85,7 @@ REJECTED = {
 
 
 @pytest.mark.parametrize("step", ["heartbeat", "finalize", "abort"])
-def test_after_a_rejected_usage_the_session_accepts_a_corrected_usage(
-    step: str, service: Stack, people: People
-) -> None:
+def test_a_session_accepts_a_corrected_usage_after_rejected_ones(step: str, service: Stack, people: People) -> None:
     person = people(credits=100)
     session = _open(person)
     before = audited(service, person).balance

@@ -1,4 +1,4 @@
-"""Who may spend from an account, and who may see and change its budgets."""
+"""Who may spend from an account, and who may see and change the budgets that limit its spending."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def _acme(table_name: str) -> None:
     acme.make_organization()
 
 
-def test_a_user_who_is_not_a_member_can_only_use_what_is_already_held(user: MakeUser) -> None:
+def test_a_user_who_is_not_a_member_can_only_spend_credits_that_are_already_held(user: MakeUser) -> None:
     user("u1")
     stream("s1")
     stream("fits")
@@ -78,7 +78,7 @@ def test_a_stranger_learns_nothing_about_the_state_of_an_account(user: MakeUser)
             usage.record(Event("u1", "images", "draw", 1, {}, deduct, ACME), now=NOW, key=None)
 
 
-def test_a_disabled_member_can_only_use_what_is_already_held(user: MakeUser) -> None:
+def test_a_disabled_member_can_only_spend_credits_that_are_already_held(user: MakeUser) -> None:
     user("u1")
     stream("s1")
     people.disable("u1", by="boss", reason="", now=NOW)

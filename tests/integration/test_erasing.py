@@ -1,4 +1,7 @@
-"""Erasing a user's personal data: all texts about them are erased, and all numbers stay."""
+"""Erasing a user's personal data: all texts about the user are erased, and all numbers stay.
+
+The name and the address are erased at once. A later request, or a sweep (a scheduled job), erases the rest.
+"""
 
 import json
 from collections.abc import Callable
@@ -158,7 +161,7 @@ def test_erasing_removes_every_text_about_a_user_and_keeps_every_number(
     first = ask(users_app, "POST", "users/{userId}/erase", as_="boss")
 
     assert (first["http"], "finishedAt" in first) == (202, False)
-    assert f"{TEXT}2@x.org".lower() not in stored(dynamodb, table_name).lower(), "name and address are erased at once"
+    assert f"{TEXT}2@x.org".lower() not in stored(dynamodb, table_name).lower(), "the address was not erased at once"
     later = clock() + erasing.WAIT
     monkeypatch.setattr(users_app, "clock", lambda: later)
     for again in (1, 2):
@@ -218,12 +221,12 @@ def test_an_administrator_can_erase_neither_themselves_nor_an_unknown_user(user:
         erasing.erase("stranger", by="boss", now=NOW)
 
 
-def test_an_erased_user_gives_up_an_address_to_the_newest_other_claimant() -> None:
+def test_the_address_of_an_erased_user_goes_to_the_newest_other_claimant() -> None:
     first = NOW // 1000
     for number, user_id in enumerate(("u1", "u2", "u3")):
         users.sync(Description(user_id, "team@x.org", user_id, issued_at=first + number), NOW + number * 1000)
     users.sync(Description("u2", "two@x.org", issued_at=first + 9), NOW + 9_000)
-    assert pointer("team@x.org")["former"] == '["u1"]', "u2 has another address now"
+    assert pointer("team@x.org")["former"] == '["u1"]', "u2 is still listed, although u2 has another address now"
 
     erase(NOW + 10_000)
     assert (pointer("team@x.org")["user_id"], pointer("team@x.org")["former"]) == ("u3", "[]")

@@ -1,6 +1,6 @@
-"""If a service loses its credential or a right, or its user is disabled, its requests are refused within 30 seconds.
+"""A service is refused at most 30 seconds after it loses its credential or a right, or its user is disabled.
 
-Until then, the gateway and the functions may still use the credential, the rights and the user that they have cached.
+Until then, the gateway and the functions may use the credential, the rights and the user that they have cached.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def test_a_disabled_user_is_refused_and_their_open_session_can_be_settled(
 
 
 @pytest.mark.waits
-def test_a_service_loses_a_right_and_its_credentials_although_the_gateway_remembers_them(
+def test_old_and_deleted_credentials_and_removed_rights_are_refused_although_the_gateway_cached_them(
     http: httpx.Client, admin: Person, people: People
 ) -> None:
     person, made = people(), issue_credential(admin, *RIGHTS_OF_A_PROXY)

@@ -39,7 +39,7 @@ REPEATED = {
 class Connection(Wire):
     """Each attempt fails with the probability ``risk``, or twice ``risk`` if its operation is in `WRITES`.
 
-    ``trace`` hashes a line for each call, with its time, task, keys and outcome. ``last_calls`` has the last lines.
+    ``trace`` hashes a line for each attempt, with its time, task, keys and outcome. ``last_calls`` has the last lines.
     """
 
     def __init__(self, scheduler: Scheduler, database: Database, risk: float) -> None:
@@ -55,7 +55,7 @@ class Connection(Wire):
         self._seen_indexes: dict[str, Answer] = {}
 
     def attempt(self, operation: str, body: bytes) -> Reply:
-        """Return the reply to an attempt. If a fault leaves no reply, raises a timeout as `Wire` does, or Killed."""
+        """Return the reply. Raises a timeout of `Wire` if the reply is lost, and Killed if the process dies."""
         self._scheduler.pause(0)
         self.steps += 1
         request = orjson.loads(body)
@@ -166,7 +166,7 @@ class Connection(Wire):
         return answer | {"Items": [item for item in answer["Items"] if self._scheduler.random.random() < 0.5]}
 
     def _carry_out(self, operation: str, request: dict[str, Any]) -> None:
-        """Carry out the call; a refusal is lost."""
+        """Perform a request whose reply is lost, even if the reply is a refusal."""
         try:
             self._database.perform(operation, request)
         except ClientError:
@@ -185,7 +185,7 @@ def _name(fault: Callable[..., Any]) -> str:
 
 
 def _what(request: dict[str, Any]) -> str:
-    """Return the keys of the items that a call concerns or, for a query, the partition."""
+    """Return the keys of the items in a request or, for a query, the partition."""
     if "TransactItems" in request:
         writes = [write for action in request["TransactItems"] for write in action.values()]
         keys = [write.get("Key") or write["Item"] for write in writes]

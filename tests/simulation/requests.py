@@ -65,9 +65,9 @@ class Answer:
 class Request:
     """A request of a client, delivered once or more often.
 
-    ``send`` carries the request out at the time that a worker's clock shows. ``agrees`` returns whether an answer
-    matches the table. ``effects`` counts how often the request took effect in the table. ``effects`` is None where
-    this is not checked: a heartbeat, for example, may take effect any number of times.
+    ``send`` gets the time on a worker's clock, and carries out the request. ``agrees`` returns whether an answer
+    matches the table. ``effects`` counts how often the request took effect in the table. It is None if this is not
+    checked. A heartbeat, for example, may take effect any number of times.
     """
 
     name: str
@@ -92,7 +92,9 @@ class Request:
             assert least <= done <= most, f"{self.name} ({self.kind}) was answered {codes} and done {done} times"
         for answer in self.answers:
             if answer.code == OK:
-                assert self.agrees(books, answer.value), f"{self.name} ({self.kind}) was answered {answer.value}"
+                assert self.agrees(books, answer.value), (
+                    f"the table contradicts the answer to {self.name} ({self.kind}): {answer.value}"
+                )
 
 
 def command(name: str, kind: str, account_id: AccountId, amount: int, days: int, key: str | None) -> Request:
@@ -150,7 +152,7 @@ def api_key(name: str, user_id: str, key: str | None) -> Request:
 
 
 def switch(name: str, user_id: str, *, off: bool) -> Request:
-    """Disabling or enabling a user; both may happen any number of times."""
+    """A supervisor disables or enables a user. This may take effect any number of times."""
 
     def send(now: int) -> User:
         if off:
@@ -310,7 +312,7 @@ def _report(used: int | Usage) -> Report:
 
 
 def force_end(who: Who, session_id: str) -> Request:
-    """A forced end by a supervisor; a sweep has the same effect."""
+    """A supervisor ends a session. The sweeper may end it instead, with the same outcome."""
 
     def send(now: int) -> sessions.Answer:
         return settling.force_end(who.user_id, session_id, actor=SUPERVISOR, reason="stuck", now=now)

@@ -1,4 +1,4 @@
-"""A token is accepted if it is genuine; otherwise it is refused with a reason."""
+"""Which access tokens are accepted, what is read from them, and why others are refused."""
 
 import base64
 import hmac
@@ -61,7 +61,7 @@ def refused_with(text: str) -> AccountingError | None:
         return None
     assert refused.message.isascii()
     assert json.dumps(refused.message) == f'"{refused.message}"', (
-        "the gateway inserts the message into JSON without escaping"
+        "the message needs escaping, but the gateway inserts it into JSON as it is"
     )
     return refused
 
@@ -277,7 +277,7 @@ def test_an_address_is_accepted_if_email_verified_is_true_or_absent(verified: An
     assert verify(token(email_verified=verified), both_secrets).user.email == "u1@example.com"
 
 
-def test_a_token_need_not_describe_its_user() -> None:
+def test_a_token_may_omit_email_username_role_and_iat() -> None:
     user = verify(token(email=..., username=..., role=..., iat=...), both_secrets).user
 
     assert user == Description("u1")

@@ -54,7 +54,7 @@ LEAST_TIMEOUT_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings that all calls of a client share. `checked_settings` makes them."""
+    """The settings that all calls of a client share. Use `checked_settings` to create them."""
 
     base_url: str
     service_key: str | None = field(repr=False)
@@ -64,7 +64,7 @@ class Settings:
 
 
 def checked_settings(base_url: str, service_key: str | None, timeout_seconds: float, retries: Retries) -> Settings:
-    """The settings of a new client. Raises ValueError for an address, a key or a number that can't be used."""
+    """The settings of a new client. Raises ValueError if the address, the key or the number is invalid."""
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
@@ -94,7 +94,7 @@ class Again:
 class Exchange(Generic[T]):
     """A call in progress. Send ``request`` and pass the outcome to ``judge``, until it returns `Succeeded` or raises.
 
-    If the service refuses the authorization and the client may get a new one, ``refused`` is the refused authorization.
+    ``refused`` is the authorization that the service refused, if the client may get a new one.
     ``may_be_done`` says whether the service may have carried out the call in any attempt so far.
     """
 
@@ -165,7 +165,7 @@ class Exchange(Generic[T]):
         return Again(pause)
 
     def _may_be_repeated(self, error: AccountingError, outcome: httpx.Response | Fault) -> bool:
-        """Whether a repeat may succeed and cannot do the same thing twice."""
+        """Whether a repeat may succeed, and cannot carry out the call twice."""
         if not isinstance(error, RateLimited | Unavailable) or isinstance(outcome, PERMANENT):
             return False
         return self._call.repeatable or not _may_be_done(outcome)

@@ -66,8 +66,8 @@ class Progress:
 class Meter:
     """Counts a stream's tokens. If the service refuses a heartbeat, ``refusal`` is set, and the stream must stop.
 
-    The hold was made for ``estimated_tokens``. If the estimate is by class, these are its output tokens, and
-    ``estimated_inputs`` are its input tokens.
+    The hold is the credits that the service reserves for the stream. It was made for ``estimated_tokens``. If the
+    estimate is by class, these are its output tokens, and ``estimated_inputs`` are its input tokens.
     """
 
     def __init__(self, estimated_tokens: int, opened: Initialized, estimated_inputs: int = 0) -> None:
@@ -128,8 +128,8 @@ class Meter:
           after the report. The next heartbeat is due when the tokens after the report are more than the buffer surely
           pays for.
         - If the report has more tokens than the hold surely pays for, but the service did not raise the hold, the
-          client underestimated the hold. It does not know by how much. The next heartbeat is due when the tokens after
-          the report are more than the buffer surely pays for, and more than half of ``tokens_generated``.
+          client underestimated the hold, by an unknown number of tokens. The next heartbeat is due when the tokens
+          after the report are more than the buffer surely pays for, and more than half of ``tokens_generated``.
         """
         tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
         weight = tokens + self._beyond_estimate(report)

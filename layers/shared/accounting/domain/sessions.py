@@ -1,9 +1,9 @@
-"""A streaming session: what it holds, and how it ends exactly once.
+"""A streaming session: the credits that it holds, and how it ends exactly once.
 
 A session counts tokens in one of two ways: as a **number** of all tokens, priced at one rate, or as **output** tokens,
-priced by class together with the known inputs. A session that began with ``estimated_usage`` counts output tokens. A
-session that began with ``estimated_tokens`` counts a number until a heartbeat reports a usage, and output tokens from
-then on.
+priced together with the known input tokens, each class of tokens at its own rate. A session that began with
+``estimated_usage`` counts output tokens. A session that began with ``estimated_tokens`` counts a number until a
+heartbeat reports a usage, and output tokens from then on.
 """
 
 from collections.abc import Mapping
@@ -67,7 +67,8 @@ class Settled(NamedTuple):
 
     ``usage`` has the session's tokens by class, if they are known. ``model_id`` is the model that served, if it is not
     the session's model. ``refund`` is the credits that came back. ``overrun`` is the credits used beyond the hold or,
-    for late usage, beyond the sweep's charge. ``debt`` is the part of the overrun that the wallet could not cover.
+    for late usage (reported after a sweep), beyond the sweep's charge. ``debt`` is the part of the overrun that the
+    wallet could not cover.
     """
 
     outcome: Outcome
@@ -88,12 +89,12 @@ class Settled(NamedTuple):
 
 
 class Session(NamedTuple):
-    """A stream of ``user_id`` and its hold on the credits of ``account_id``.
+    """A stream of ``user_id``, and the credits of ``account_id`` that the stream holds.
 
-    Times are epoch milliseconds; ``card`` has the rates with which the session began. ``parts`` are the parts of lots
+    Times are epoch milliseconds. ``card`` has the rates with which the session began. ``parts`` are the parts of lots
     that the session holds. ``initial_credits`` and ``initial_expires_at`` are what initialize answered, so that a
-    repeat answers the same. ``key_id`` is the API key that opened the session, if any. ``run_id`` is the run that the
-    session counts for, if any. ``counters`` are the budgets' counters that include the session's credits.
+    repeat gets the same answer. ``key_id`` is the API key that opened the session, if any. ``run_id`` is the run that
+    the session counts for, if any. ``counters`` are the budgets' counters that include the session's credits.
 
     ``tokens`` is what the heartbeats reported: output tokens if there is a ``usage``, else the number of all tokens.
     ``usage`` is the newest reported usage or, before the first, the estimate's inputs. The session's output is
@@ -217,7 +218,7 @@ class Session(NamedTuple):
 
     @property
     def unsettled_credits(self) -> int:
-        """How many credits the heartbeats' reports cost beyond what the ended session was charged; never below 0."""
+        """The credits that the heartbeats' reports cost beyond the ended session's charge, or 0."""
         return max(0, self.reported_credits - self.settled.credits)
 
     def expires_at(self, timeout: int, max_life: int) -> int:

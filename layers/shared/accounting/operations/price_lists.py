@@ -1,4 +1,4 @@
-"""Importing a list of price rules: all of them or none, and only once if the request is repeated."""
+"""Imports a list of price rules: either all or none of them, and only once if the request is repeated."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from accounting.store.table import Conflict, Item, compact, transact
 
 
 class Imported(NamedTuple):
-    """How a list differed from the stored rules; ``replayed`` if the request is a repeat."""
+    """How a list differed from the stored rules, and whether this is the ``replayed`` answer to an earlier request."""
 
     difference: Difference
     replayed: bool = False
@@ -43,7 +43,7 @@ def import_rules(
     now: int,
     key: IdempotencyKey | None,
 ) -> Imported:
-    """Write the new and the changed rules of a list, but no unchanged rule. With ``dry_run``, write nothing.
+    """Write the rules of a list that are new or changed. With ``dry_run``, write nothing.
 
     ``rules`` has the list's valid rules by their index. ``problems`` says what is wrong with the other rules. If there
     are problems, or the valid rules have further problems, this writes nothing and raises Invalid with all of them.
@@ -105,6 +105,6 @@ def _to_text(found: Difference) -> str:
 
 
 def _attributes(rule: PriceRule) -> Item:
-    """A rule's item without keys and empty attributes, to save space: one idempotency record holds many rules."""
+    """A rule's item without its keys and null attributes, so that an idempotency record can hold many rules."""
     keys = ("pk", "sk", "kind_pk", "kind_sk")
     return {name: value for name, value in prices.to_item(rule).items() if value is not None and name not in keys}

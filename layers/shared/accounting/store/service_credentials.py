@@ -33,7 +33,7 @@ def find(credential_id: str) -> ServiceCredential | None:
 def find_cached(credential_id: str, generation: int) -> ServiceCredential | None:
     """Like ``find``, but what it returns may be up to ``CACHE_SECONDS`` old.
 
-    If the cached credential's generation is lower than ``generation``, the credential is read again.
+    If ``generation``, the number of a secret, is higher than the cached credential's, the credential is read again.
     """
     known = _cache.get(credential_id)
     if known is not None and known.generation >= generation:
@@ -46,7 +46,7 @@ _cache = Cache(find, CACHE_SECONDS)
 
 
 def newest(*, before: str | None, limit: int) -> tuple[list[ServiceCredential], str | None]:
-    """A page of the credentials, newest first, and ``before`` for the next page, None on the last page."""
+    """A page of the credentials, newest first, and ``before`` for the next page, or None on the last page."""
     found, position = table.newest(keys.BY_KIND, keys.service_credentials_of_all(), before=before, limit=limit)
     items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
     return [from_item(item) for item in items if item], position
@@ -55,7 +55,7 @@ def newest(*, before: str | None, limit: int) -> tuple[list[ServiceCredential], 
 def change(
     credential_id: str, *, name: str | None, rights: tuple[str, ...] | None, end_previous: bool
 ) -> ServiceCredential:
-    """Change the given attributes of a credential; with ``end_previous``, also end its previous secret.
+    """Change the given attributes of a credential. With ``end_previous``, also end its previous secret.
 
     At least one change must be given. Raises ServiceCredentialNotFound.
     """

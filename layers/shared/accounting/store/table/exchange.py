@@ -1,8 +1,8 @@
 """One request and its reply over HTTP, on connections that are kept open.
 
 A GetItem takes 0.72 ms of processor time with boto3's client, 0.23 ms with urllib3, and 0.14 ms with http.client. Most
-of the 0.14 ms goes into reading the head of the reply. This module reads DynamoDB's usual head itself, which
-shortens a GetItem to 0.05 ms. http.client reads any other head.
+of the 0.14 ms goes into reading the head of the reply, its status line and headers. This module reads DynamoDB's usual
+head itself, which shortens a GetItem to 0.05 ms. http.client reads any other head.
 """
 
 import re
@@ -44,7 +44,7 @@ class Exchange:
         self._idle: list[HTTPConnection] = []
 
     def reply_to(self, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Send a request once. Raises an error of botocore (see ``lost``) if there is no reply."""
+        """Send a request once. If there is no reply, raises the exception that ``lost`` returns."""
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         connection = self._connection()
         try:
@@ -65,7 +65,7 @@ class Exchange:
     def _connection(self) -> HTTPConnection:
         """An open connection: an idle one, or a new one.
 
-        If the server closed an idle connection, poll reports something to read. Such a connection is not used.
+        Poll reports something to read if the server closed an idle connection. Such a connection is not used.
         """
         while True:
             try:
@@ -93,7 +93,7 @@ class Exchange:
 
 
 def _usual_reply(file: BufferedReader) -> tuple[Reply, bool] | None:
-    """The reply, and whether the connection stays open; None, with nothing read, if the head is not a usual one.
+    """The reply, and True because the connection stays open. If the head is unusual, returns None and reads nothing.
 
     A usual head arrives in one piece, has one content length and no transfer encoding, and does not end the connection.
     """
@@ -119,7 +119,7 @@ def _any_reply(file: BufferedReader) -> tuple[Reply, bool]:
 
 
 def lost(error: Exception, url: str, *, connected: bool) -> Exception:
-    """The exception of botocore for a network error."""
+    """The exception that botocore would raise for a network error."""
     from botocore import exceptions
 
     kind: Any
