@@ -31,7 +31,9 @@ PROCESSES = (1, 8, 32)
 SECONDS = 15
 HEAD_START_SECONDS = 1.0
 HELD = 6
+"""The credits that each session holds."""
 LEAST_SHARE = 0.6
+"""The target: the most processes together reach at least this share of the rate of one process."""
 ABOUT = """\
 Each process calls `initialize` for the same user for {seconds:g} seconds, one call after another. Each call is a
 transaction on the user's wallet, and only one can succeed at a time. **Attempts** and **units** are the transactions
@@ -55,7 +57,7 @@ HEADER = [
 
 @dataclass(frozen=True)
 class Writer:
-    """What one process did. ``in_time`` counts the successes that came before the time was up."""
+    """What one process did. ``times`` has the seconds of each success, ``in_time`` the number before time was up."""
 
     times: list[float]
     in_time: int
@@ -94,7 +96,7 @@ def _row(found: dict[str, Any], one: float) -> list[str]:
 
 
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
-    """Open sessions with all processes until time is up."""
+    """Call `initialize` in all processes until the time is up."""
     telemetry.metrics = Uncounted()  # type: ignore[assignment]  # outside Lambda, nothing writes the metrics
     be_patient()  # this also drops the cached client, so each process makes its own connection
     user, seconds = asked["user"], asked["seconds"]

@@ -1,12 +1,13 @@
-"""Starts the local AWS (MiniStack), and makes it serve the gateway responses of REST APIs as AWS does.
+"""Starts the local AWS (MiniStack), and makes it serve gateway responses as AWS does.
 
 Run it with the Python of MiniStack's virtual environment: `<python> local/emulator_launcher.py [--die-with-parent]`.
 
-AWS reads gateway responses from the OpenAPI document that SAM makes from the template. AWS also fills in
-`$context.authorizer.*`, which contains the code of every 401 (TOKEN_EXPIRED, ...). MiniStack does neither, so the
-launcher adds both. It also replaces MiniStack's web server with a faster one. `emulator_workers.py` starts functions
-sooner, `emulator_queries.py` answers queries sooner, and `emulator_state.py` changes how data is saved. All this
-changes internal functions of MiniStack, so the launcher refuses to run with any version but ``MINISTACK_VERSION``.
+Gateway responses are the errors that API Gateway itself answers, such as the 401 for an invalid token. AWS reads them
+from the OpenAPI document that SAM makes from the template, and fills in `$context.authorizer.*`, which contains the
+401's code (TOKEN_EXPIRED, ...). MiniStack does neither, so the launcher adds both. The launcher also replaces
+MiniStack's web server with a faster one. `emulator_workers.py` starts functions sooner, `emulator_queries.py` answers
+queries sooner, and `emulator_state.py` changes how data is saved. All this changes internal functions of MiniStack, so
+the launcher refuses to run with any version but ``MINISTACK_VERSION``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from hypercorn.config import Config as Settings
 from ministack import app
 from ministack.services import apigateway_v1 as gateway
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # it is started as a file, outside the package
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # this program is started as a file, outside the package
 from local import emulator_queries, emulator_state, emulator_workers  # noqa: E402
 
 MINISTACK_VERSION = "1.5.33"

@@ -1,4 +1,7 @@
-"""Reads the document of issuers from the file that ISSUERS names, for `make run` and `make check-token`."""
+"""Reads the file that the variable ISSUERS names, for `make run` and `make check-token`.
+
+The file describes the issuers: the identity providers whose tokens the service accepts (docs/identity.md).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def from_environment(environ: Mapping[str, str]) -> str:
-    """Return the document, or an empty text if no file is named. Raises Refused for an unreadable or invalid file."""
+    """Return the file's text, or an empty text without ISSUERS. Raises Refused for an unreadable or invalid file."""
     name = environ.get("ISSUERS")
     if not name:
         return ""

@@ -1,6 +1,6 @@
-"""`make screenshots`: writes the pictures of docs/images from the console of the service that `make run` started.
+"""`make screenshots` takes the pictures in docs/images.
 
-The pictures show the data in the service, so run `make seed` before.
+They show the console of the service that `make run` started. Run `make seed` first, so that there is data to show.
 """
 
 from __future__ import annotations

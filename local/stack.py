@@ -152,7 +152,7 @@ def _describe(aws: Emulator) -> dict[str, Any] | None:
 
 
 def _deployed_parameters(aws: Emulator) -> dict[str, str]:
-    """Return the parameters of the stack, or none if it is not completely deployed."""
+    """Return the parameters of the stack, or an empty dict if the stack is not completely deployed."""
     stack = _describe(aws)
     if stack is None or stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         return {}
@@ -181,7 +181,7 @@ def _put_jwt_secret(aws: Emulator, arn: str, jwt_secret: str) -> None:
 
 
 def _put_issuers(aws: Emulator, document: str) -> str:
-    """Store the document of the issuers, as an operator does on AWS, and return the secret's ARN."""
+    """Store the description of the identity providers as a secret, as operators do on AWS. Return the secret's ARN."""
     manager = aws.client("secretsmanager")
     try:
         stored = manager.create_secret(Name=ISSUERS_NAME, SecretString=document)

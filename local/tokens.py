@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def accepted_token(sub: str, role: str) -> str:
-    """Return a token for `sub`, after the running service accepted a request with it. This request creates the user.
+    """Return a token for `sub` with which the running service has accepted a request. This request creates the user.
 
     Raises Refused if an argument is invalid, the service is not running, or the service does not accept the token.
     """

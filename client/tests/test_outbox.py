@@ -1,4 +1,4 @@
-"""Settlements are stored on disk. If a process is killed at any moment, a later process settles its sessions."""
+"""The outbox keeps settlements on disk. Whenever a process is killed, a later process settles its sessions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def worker(kind: str, url: str, file: Path, *last: str) -> subprocess.Popen[str]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_processes_that_are_killed_at_any_moment_leave_nothing_unsettled_and_settle_nothing_twice(
+def test_every_session_is_settled_exactly_once_even_if_processes_are_killed_at_any_moment(
     kind: str, tmp_path: Path
 ) -> None:
     file, bank, chance, ended = tmp_path / "outbox", Bank(), random.Random(4), dict[str, int]()
@@ -113,7 +113,7 @@ def test_a_session_takes_two_transactions(tmp_path: Path) -> None:
         box._database.set_trace_callback(None)
     renewals = sum(statement.strip().startswith(("UPDATE", "SELECT")) for statement in statements)
     assert sum(statement.startswith("INSERT") for statement in statements) == 60
-    assert statements.count("BEGIN IMMEDIATE") - renewals <= 1, "settled sessions are deleted together"
+    assert statements.count("BEGIN IMMEDIATE") - renewals <= 1, "settled sessions were not deleted together"
     assert rows(tmp_path / "outbox") == []
 
 
@@ -156,7 +156,7 @@ def test_a_settled_session_is_deleted_by_the_next_write_that_succeeds(tmp_path: 
     assert rows(file) == []
 
 
-def test_exactly_one_process_takes_over_a_settlement_whose_process_has_ended(
+def test_exactly_one_process_takes_over_the_settlement_of_a_process_that_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "outbox"
@@ -182,7 +182,7 @@ def test_an_open_stream_of_a_killed_process_is_aborted_without_a_count_of_tokens
 
 
 @pytest.mark.parametrize(("service", "caller"), [("https://b", KEY.sender), ("https://a", "Service svc_02")])
-def test_nobody_sends_the_settlements_of_another_service_or_another_caller(
+def test_settlements_are_sent_only_to_the_same_service_and_only_by_the_same_caller(
     tmp_path: Path, service: str, caller: str
 ) -> None:
     mine = Outbox(tmp_path / "outbox", "https://a")
@@ -246,7 +246,7 @@ def test_the_next_client_sends_a_settlement_that_the_closed_client_could_not_sen
     assert rows(tmp_path / "outbox") == []
 
 
-def test_a_credential_that_is_refused_leaves_the_settlement_in_the_outbox(tmp_path: Path) -> None:
+def test_a_settlement_stays_in_the_outbox_if_the_credential_is_refused(tmp_path: Path) -> None:
     bank = Bank()
     bank.trouble["finalize"] = [refusal(401, "SERVICE_CREDENTIAL_INVALID")]
     with (

@@ -76,10 +76,10 @@ def test_the_client_knows_the_formats_of_the_service() -> None:
 
 @pytest.mark.parametrize("usage_format", list(SAMPLES))
 def test_input_and_output_are_read_as_the_service_reads_them(usage_format: UsageFormat) -> None:
-    meant = usage_formats.read(usage_format, SAMPLES[usage_format])
+    by_service = usage_formats.read(usage_format, SAMPLES[usage_format])
 
     assert (input_of(SAMPLES[usage_format], usage_format), output_of(SAMPLES[usage_format], usage_format)) == (900, 50)
-    assert (meant.input, meant.output) == (900, 50)
+    assert (by_service.input, by_service.output) == (900, 50)
 
 
 @pytest.mark.parametrize(("usage_format", "usage"), list(samples()), ids=str)
@@ -152,7 +152,7 @@ class Plain:
     ],
     ids=["mapping", "pydantic", "to_dict", "dict", "fields"],
 )
-def test_an_object_of_an_sdk_is_accepted(usage: object, fields: dict[str, Any]) -> None:
+def test_usage_objects_of_sdks_are_accepted(usage: object, fields: dict[str, Any]) -> None:
     assert in_json(usage, "the usage") == fields
 
 
@@ -161,7 +161,7 @@ def test_an_object_of_an_sdk_is_accepted(usage: object, fields: dict[str, Any]) 
     [None, 7, "7", [], object(), Plain, {"a": Decimal(1)}, {"a": {1, 2}}],
     ids=lambda each: str(each).partition(" at ")[0],
 )
-def test_a_value_is_a_usage_only_if_it_has_fields_of_json_types(usage: object) -> None:
+def test_a_usage_object_must_have_fields_and_json_types(usage: object) -> None:
     with pytest.raises(TypeError, match="the usage can't be sent as JSON"):
         in_json(usage, "the usage")
 

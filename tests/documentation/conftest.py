@@ -1,4 +1,4 @@
-"""The documentation's commands are run in a copy of the project; at the end, all of them must have been run."""
+"""The tests run the documentation's commands in a copy of the project. The last test checks that all were run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def service(project: Project, documentation: Documentation) -> Iterator[Running]:
-    """Start the service with `make run`, without old data and on a free port, and stop it afterward with Ctrl-C."""
+    """Start the service with `make run` on a free port, without old data. Afterward, stop it with Ctrl-C."""
     earlier = project.folder / ".local/state/earlier"
     earlier.parent.mkdir(exist_ok=True)
     earlier.touch()

@@ -34,13 +34,13 @@ class Mint(Protocol):
 
 
 class People(Protocol):
-    """Creates a user, with ``credits`` if given; ``claims`` are as for Mint."""
+    """Creates a user, and grants them ``credits``. ``claims`` are for their token, as in Mint."""
 
     def __call__(self, role: str = "user", credits: int = 0, **claims: Any) -> Person: ...
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run ``test_contract.py`` last: it checks the answers that all other tests got."""
+    """Run ``test_contract.py`` last, because it checks the answers that all other tests got."""
     items.sort(key=lambda item: item.nodeid.startswith("tests/e2e/test_contract.py"))
 
 

@@ -123,6 +123,7 @@ def test_a_user_id_in_the_body_or_a_header_does_not_change_who_the_caller_is(
 
 
 def test_a_user_who_asks_by_their_own_address_sees_only_their_own_data(people: People) -> None:
+    """The address now belongs to a newer user."""
     now = int(time.time())
     address = f"{new_id('moved')}@example.com"
     old = people(email=address, iat=now - 100)

@@ -76,7 +76,7 @@ def test_a_refusal_takes_nothing_and_names_every_exceeded_limit() -> None:
 
 
 @pytest.mark.parametrize("tightest", ["balance", "member:u1", "members", "key:", "run:r1"])
-def test_each_limit_alone_refuses(tightest: str, user: MakeUser) -> None:
+def test_one_exceeded_limit_is_enough_to_refuse_a_hold(tightest: str, user: MakeUser) -> None:
     user("u1")
     key_id = make_key()
     runs.begin(Spender("u1", ACME), "r1", 9 if tightest == "run:r1" else 900, expires_at=None, metadata={}, now=NOW)
@@ -168,7 +168,7 @@ def test_a_new_limit_keeps_the_count_and_a_new_window_begins_at_zero() -> None:
         budget("member:u1", 5, window=window, zone=zone)
         assert committed("member:u1") == 0
     finalize("s2", 1)
-    assert committed("member:u1") == 0, "s2 settles in the old counter, which counted its hold"
+    assert committed("member:u1") == 0, "s2 is settled in the old counter, where its hold was counted"
 
 
 def test_setting_a_budget_to_the_same_values_writes_nothing(calls: Calls) -> None:
@@ -253,7 +253,7 @@ def test_a_hold_with_a_reducible_buffer_takes_at_most_what_the_tightest_limit_ha
     assert stream("s3", 4_000).allocated_credits == 4
 
 
-def test_a_record_with_a_deduction_counts_at_once() -> None:
+def test_a_usage_record_that_is_charged_counts_at_once() -> None:
     budget("member:u1", 10)
     runs.begin(Spender("u1", ACME), "r1", 8, expires_at=None, metadata={}, now=NOW)
 
@@ -280,7 +280,7 @@ def test_a_record_with_a_deduction_counts_at_once() -> None:
     assert_books_balance("u1", ACME)
 
 
-def test_a_record_that_costs_nothing_is_admitted_beyond_every_limit() -> None:
+def test_a_usage_record_that_costs_nothing_is_accepted_even_if_every_limit_is_exceeded() -> None:
     budget("member:u1", 10)
     runs.begin(Spender("u1", ACME), "r1", 10, expires_at=None, metadata={}, now=NOW)
     stream("s1", run_id="r1")

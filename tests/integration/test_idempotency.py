@@ -180,7 +180,7 @@ ENDS: dict[str, Callable[[], object]] = {
 def test_the_id_of_an_ended_session_cannot_be_used_again(
     outcome: str, model: str, tokens: int, left: int, user: MakeUser
 ) -> None:
-    """A repeat is refused, because the first answer says that credits are held, and they no longer are."""
+    """A repeat is refused too, because the first answer says that credits are held, which is no longer true."""
     user("u1", 6 + left)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     ENDS[outcome]()
@@ -227,7 +227,7 @@ def test_a_repeated_finalize_gets_the_first_answer(user: MakeUser) -> None:
     assert assert_books_balance("u1").charged == 2
 
 
-def test_after_a_finalize_an_abort_or_a_different_finalize_is_refused(user: MakeUser) -> None:
+def test_an_abort_or_a_different_finalize_is_refused_after_a_finalize(user: MakeUser) -> None:
     user("u1", 60)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     settling.finalize("u1", "s1", 2_000, success=False, now=NOW)

@@ -1,7 +1,7 @@
-"""30 seconds after a member left or was disabled, or an API key was revoked, the caller cannot begin anything new.
+"""A caller loses access if they leave the organization or are disabled, or if their API key is revoked.
 
-The caller's open sessions are still settled on the organization's account. The organization's statistics keep the
-members' usage.
+30 seconds later, the caller cannot begin anything new. Their open sessions are still settled on the organization's
+account, and the organization's statistics keep their usage.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 CONCURRENT_CALLS = 6
 """Enough calls at once to reach several processes of each function. Every process has its own cache of callers."""
 ONE_BURST = threading.Lock()
-"""Held during a burst of CONCURRENT_CALLS requests. The tests run in parallel. Overlapping bursts would start more
-processes of a function than a single burst reaches, and a test would then not ask every process."""
+"""Held during a burst of CONCURRENT_CALLS requests, because the tests run in parallel. Overlapping bursts would start
+more processes of a function than a single burst reaches."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _burst(spend: Callable[[], httpx.Response]) -> tuple[float, list[httpx.Respo
 
 
 def _wait_until_refused(spend: Callable[[], httpx.Response], deadline: float) -> None:
-    """Wait until every process refuses. A request that begins after the deadline must be refused."""
+    """Repeat the burst until all of its requests are refused. Fail if one that began after the deadline is not."""
     while True:
         began, answers = _burst(spend)
         if not any(answer.is_success for answer in answers):

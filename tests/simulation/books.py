@@ -1,7 +1,10 @@
 """The books: a copy of the table's items, checked after every write. ``tests.audit`` has the rules of a wallet.
 
-The books read only the items that were written, so the cost of a check does not depend on the table's size. They read
-the table directly, without faults.
+The books read only the items that were written, so the cost of a check does not depend on the table's size. They
+read the table directly, so the simulated faults do not affect them.
+
+A pointer is an item of a user that refers to a usage record that another account paid for. A mark identifies a usage
+record that the system-wide sums include.
 """
 
 from __future__ import annotations
@@ -89,7 +92,7 @@ class AccountBooks:
     def _add_entry(self, entry: Entry) -> None:
         last = self.ledger[-1] if self.ledger else None
         assert entry.seq == (last.seq if last else 0) + 1, f"the ledger has a gap, or an entry was replaced: {entry}"
-        assert last is None or entry.at >= last.at, f"out of time order: {entry}"
+        assert last is None or entry.at >= last.at, f"an entry is older than the one before it: {entry}"
         self.proof.follow([entry])
         self.ledger.append(entry)
         # `Books.follow` takes an account's entries before its wallet, so `self.wallet` does not include this entry yet.
@@ -164,7 +167,9 @@ class AccountBooks:
             )
         ended = {name: session for name, session in self.sessions.items() if not session.active}
         settlements = {name: 2 if session.late else 1 for name, session in ended.items()}
-        assert self.ends == settlements, f"the sessions have settled {settlements}, but the ledger has {self.ends}"
+        assert self.ends == settlements, (
+            f"the sessions were settled {settlements} times, but the ledger has {self.ends}"
+        )
         for name, session in ended.items():
             records = self.records_of[name]
             assert len(records) == settlements[name], f"a session was recorded {len(records)} times: {session}"
@@ -177,14 +182,16 @@ class AccountBooks:
             assert total == session.settled.usage, f"the records of a session differ from its usage by class: {records}"
         for name, done in (self.entries_of | self.records_of).items():
             assert name in ended or len(done) <= 1, f"a request was carried out {len(done)} times: {done}"
-        assert all(self.records[name].credits == credits for name, credits in self.charged.items()), "charged wrongly"
+        assert all(self.records[name].credits == credits for name, credits in self.charged.items()), (
+            "the ledger and a usage record differ in what was charged"
+        )
         self._check_days()
 
     def _check_days(self) -> None:
         counted: defaultdict[str, UsageSums] = defaultdict(UsageSums)
         for sk, sums in self.days.items():
             counted[sk.split("#")[1]].merge(sums)
-        assert counted == sums_by_day(self.records.values()), "the days differ from their records"
+        assert counted == sums_by_day(self.records.values()), "the daily sums differ from the usage records"
         others = Counter[str]()
         for sk, sums in self.days_paid_by_others.items():
             others[sk.split("#")[1]] += sums.records
@@ -264,11 +271,11 @@ class Books:
 
     def _take_marks(self, marks: str) -> None:
         found = ["".join(mark) for mark in batched(marks, system.MARK_LENGTH, strict=True)]
-        assert len(set(found)) == len(found), "a record was counted again"
+        assert len(set(found)) == len(found), "a record was counted twice"
         self._counted.update({mark: self._by_mark[mark] for mark in found})
 
     def check_pointers(self) -> None:
-        """Check that a user's own account has pointers to everything that others paid for them."""
+        """Check that each user has pointers to exactly the usage records that others paid for."""
         pointed = {(name, record) for name, books in self.accounts.items() for record in books.pointers}
         paid = {(personal(record.user_id), record.id) for record in self.records() if len(record.accounts) > 1}
         assert pointed == paid, "the records that others paid for differ from the records that users' accounts point to"
@@ -300,7 +307,9 @@ class Books:
             rank = keys.system_account_rank(partition.split("#")[1], account_id, item["credits"])
             assert rank.items() <= item.items(), f"an account does not rank by its credits: {item}"
         for user_day, item in self._user_days.items():
-            assert item.get("paid_by_others", 0) == by_others[user_day], f"what others paid is wrong: {item}"
+            assert item.get("paid_by_others", 0) == by_others[user_day], (
+                f"the sum of what others paid for a user is wrong: {item}"
+            )
 
     def _check_counts(self) -> None:
         """Check that usage by class, in total and for each model, equals a recount of the records."""
@@ -340,7 +349,7 @@ class Books:
             found[of_day, kind, text] = [item["records"], item["credits"], merit]
             rank = keys.system_name_rank(of_day, kind, digest(text), merit, item["credits"])
             assert rank.items() <= item.items(), f"a name does not rank by its merit: {item}"
-        assert found == expected, "the system's names differ from the records marked as counted"
+        assert found == expected, "the sums or merits of names differ from the records marked as counted"
 
 
 def _counts_in(item: Item) -> Counter[str]:

@@ -84,8 +84,11 @@ def test_records_without_a_price_or_without_usage_by_class_are_left_out_and_coun
     assert "left out: 2 without usage by class" in list(report.lines())
 
 
-def test_a_session_that_was_corrected_late_is_priced_as_a_whole() -> None:
-    """The sweep's usage and the late usage are summed first, so that their cost is rounded up only once."""
+def test_a_swept_session_with_late_usage_is_priced_as_a_whole() -> None:
+    """The sweep settled the session, and a late report corrected its usage.
+
+    The two records are summed first, so that their cost is rounded up only once.
+    """
     swept = record(Usage(1_500, 100), 4, service="chat-streaming-expired", metadata={"sessionId": "s"})
     late = record(
         Usage(0, -90, requests=0),
@@ -94,19 +97,21 @@ def test_a_session_that_was_corrected_late_is_priced_as_a_whole() -> None:
         metadata={"sessionId": "s", "late": True},
         at=NOW + 3 * DAY,
     )
-    of_a_number = record(None, 2, service="chat-streaming-expired", metadata={"sessionId": "n"}, unclassified=900)
-    by_class = record(
+    swept_by_number = record(None, 2, service="chat-streaming-expired", metadata={"sessionId": "n"}, unclassified=900)
+    late_by_class = record(
         TWO_THOUSAND, 2, service="chat-streaming", metadata={"sessionId": "n", "late": True}, unclassified=-900
     )
-    alone = record(TWO_THOUSAND, 7, service="chat-streaming", metadata={"sessionId": "before", "late": True})
+    without_its_sweep = record(
+        TWO_THOUSAND, 7, service="chat-streaming", metadata={"sessionId": "before", "late": True}
+    )
 
-    report = rerate.rerate([late, swept, of_a_number, by_class, alone], card_of)
+    report = rerate.rerate([late, swept, swept_by_number, late_by_class, without_its_sweep], card_of)
 
     assert report.costs == {("m", day(NOW)): Cost(4, 3 + 4, 4 + 4)}
     assert report.left_out == {"whose session was swept before SINCE": 1}
 
 
-def test_a_sweep_without_late_usage_is_priced_like_any_record() -> None:
+def test_a_swept_session_without_late_usage_is_priced_like_any_record() -> None:
     swept = record(TWO_THOUSAND, 5, service="chat-streaming-expired", metadata={"sessionId": "s"})
 
     assert rerate.rerate([swept], card_of).costs == {("m", day(NOW)): Cost(1, 5, 4)}

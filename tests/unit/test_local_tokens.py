@@ -22,7 +22,7 @@ SECRET = "a-secret-of-the-sign-in-service-of-48-characters"
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[httpx.Response]:
-    """Replace the service with answers from the returned list. At first, the list has one success."""
+    """Replace the service: each request gets an answer from the returned list. At first, the list has one success."""
     answers: list[httpx.Response] = [httpx.Response(200)]
     stack_json = tmp_path / "stack.json"
     stack_json.write_text(json.dumps({"baseUrl": "http://127.0.0.1:1/v1", "jwtSecret": SECRET}))
@@ -81,7 +81,7 @@ def test_a_missing_or_wrong_variable_and_a_refused_token_are_explained(running: 
         tokens.accepted_token("all", "user")
 
 
-def test_if_the_service_is_not_running_the_program_says_so(
+def test_make_token_says_if_the_service_is_not_running(
     running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def get(*_: Any, **__: Any) -> httpx.Response:

@@ -15,14 +15,14 @@ from accounting_client.process import PerProcess
 
 @dataclass(frozen=True)
 class ApiKey:
-    """An API key, ``acct_…``; it acts for its owner, within the key's permissions."""
+    """An API key, ``acct_…``. It acts for its owner, within the key's permissions."""
 
     text: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class ServiceCredential:
-    """A service credential, ``svc_…``; it acts for the user that `for_user` names, within the credential's rights."""
+    """A service credential, ``svc_…``. It acts for the user that `for_user` names, within the credential's rights."""
 
     text: str = field(repr=False)
 
@@ -39,7 +39,7 @@ AsyncToken = Credential | Callable[[], Credential | Awaitable[Credential]] | Non
 
 
 def header(credential: Credential | None) -> str | None:
-    """Return the header ``Authorization`` for a credential. Raises TypeError or ValueError for an invalid one."""
+    """Return the value of the ``Authorization`` header. Raises TypeError or ValueError for an invalid credential."""
     if credential is None:
         return None
     if isinstance(credential, ApiKey):
@@ -59,7 +59,7 @@ def valid_in_header(text: str, name: str) -> str:
 
 
 def identity_of(authorization: str | None) -> str:
-    """A text that identifies the sender of a header ``Authorization``, and stays the same if the token is renewed."""
+    """Return a text that identifies the sender. It stays the same if the token is renewed."""
     scheme, _, text = (authorization or "").partition(" ")
     parts = text.split(".")
     if len(parts) != 3:
@@ -72,7 +72,10 @@ def identity_of(authorization: str | None) -> str:
 
 
 class Authorization:
-    """The current header, for many threads. If several threads need a new token, the token function is called once."""
+    """The ``Authorization`` header, for many threads.
+
+    If several threads need a new token, the token function is called once.
+    """
 
     def __init__(self, token: Token) -> None:
         self._token = token
@@ -94,7 +97,10 @@ class Authorization:
 
 
 class AsyncAuthorization:
-    """The current header, for many tasks. If several tasks need a new token, the token function is called once."""
+    """The ``Authorization`` header, for many tasks.
+
+    If several tasks need a new token, the token function is called once.
+    """
 
     def __init__(self, token: AsyncToken) -> None:
         self._token = token

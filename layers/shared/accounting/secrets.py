@@ -20,7 +20,7 @@ REFRESHED_AGE_SECONDS = 10
 def jwt_secrets(*, refresh: bool) -> list[bytes]:
     """The secrets that access tokens may be signed with: the current one, then the previous one if there is one.
 
-    ``refresh`` reads them again, in case they were just rotated, but at most every ``REFRESHED_AGE_SECONDS``.
+    ``refresh`` reads the secrets again, in case they were just rotated, at most once in ``REFRESHED_AGE_SECONDS``.
     Raises ValueError if there is no secret, or if a secret is shorter than ``MIN_SECRET_BYTES``. Raises
     GetParameterError if the secrets can't be read.
     """
@@ -32,12 +32,12 @@ def jwt_secrets(*, refresh: bool) -> list[bytes]:
 
 
 def has_issuers() -> bool:
-    """Whether the stack has a document of issuers, and so accepts tokens of identity providers."""
+    """Whether the service accepts tokens of identity providers (issuers)."""
     return bool(os.environ.get("ISSUERS_SECRET_ID"))
 
 
 def issuers_document() -> str:
-    """The document of the issuers (docs/identity.md). Raises GetParameterError if it can't be read."""
+    """The JSON text that describes the issuers (docs/identity.md). Raises GetParameterError if it can't be read."""
     return _read(os.environ["ISSUERS_SECRET_ID"], refresh=False)
 
 
@@ -64,7 +64,7 @@ def _read(name: str, *, refresh: bool) -> str:
 def _provider(_max_age: int) -> "SecretsProvider":
     """One reader, with a cache of its own, for each maximum age.
 
-    In a shared cache, a refresh would find values that were cached for up to ``MAX_AGE_SECONDS``.
+    In a shared cache, a refresh would find a value that is up to ``MAX_AGE_SECONDS`` old.
     """
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
     from botocore.config import Config

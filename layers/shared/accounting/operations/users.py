@@ -15,7 +15,7 @@ from accounting.store.users import Reference
 def disable(reference: Reference, *, by: str, reason: str, now: int) -> User:
     """Refuse all requests of a user except those that end open sessions. A repeat changes nothing.
 
-    Raises UserNotFound, Contention; Invalid if ``by`` is the user.
+    Raises UserNotFound or Contention. Raises Invalid if ``by`` is the user.
     """
     return _change(reference, lambda user: people.disabled(user, by=by, reason=reason, now=now))
 

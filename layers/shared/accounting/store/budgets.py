@@ -1,7 +1,8 @@
 """Budgets: their definitions in the account's partition, and their counters, each in a partition of its own.
 
-A hold is added to a counter only if the limit covers the new sum. A settlement adds the charge minus the hold, without
-a condition. A new window begins with a new counter, so counters never have to be reset.
+A counter is the sum of what was charged in one window and what is still held. A hold is added to a counter only if the
+limit covers the new sum. A settlement adds the charge minus the hold, without a condition. A new window begins with a
+new counter, so counters never have to be reset.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ from accounting.store.table import Item, Write
 from accounting.times import DAY
 
 KEPT_AFTER_LAST_SESSION = 30 * DAY
-"""After the items of all sessions that can change a counter have expired, the counter is kept for this much longer."""
+"""How long a counter is kept after the items of all sessions that can change it have expired."""
 
 
 def put(budget: Budget) -> Write:
@@ -44,7 +45,7 @@ def page(account_id: AccountId, *, after: str | None, limit: int) -> tuple[list[
 
 
 def of_keys(account_id: AccountId) -> list[Budget]:
-    """The budgets of API keys of the account."""
+    """The budgets of the account's API keys."""
     first = keys.budget(account_id, of_key(""))
     items = table.query_all(first["pk"], first["sk"], first["sk"] + keys.AFTER_ALL_TIMES, forward=True)
     return [from_item(item) for item in items]
@@ -135,8 +136,8 @@ def _counter(text: str) -> Counter:
 def _kept_until(ends_at: int) -> int:
     """The time, in epoch seconds, after which the database may delete the counter of a window.
 
-    The window ends at ``ends_at`` (epoch milliseconds). A session may begin at the window's last instant, live for the
-    longest time that is allowed, and be settled late while its item is kept.
+    The window ends at ``ends_at`` (epoch milliseconds). A session may begin at the window's last instant, stay active
+    for as long as is allowed, and be settled late for as long as its item is kept.
     """
     longest = settings().session_max_life + settings().session_retention
     return (ends_at + longest + KEPT_AFTER_LAST_SESSION) // 1000

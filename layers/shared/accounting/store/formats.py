@@ -17,7 +17,8 @@ _OF_THE_TABLE = frozenset({"pk", "sk", "owner_pk", "owner_sk", "kind_pk", "kind_
 def unknown(item: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
     """The attributes that a newer version added to an item.
 
-    These are all attributes except those in ``known``, the table's own, and a ``format`` that equals ``FORMAT``.
+    These are all attributes except those in ``known``, the table's keys and ``ttl``, and a ``format`` that equals
+    ``FORMAT``.
     """
     others = {name: value for name, value in item.items() if name not in known and name not in _OF_THE_TABLE}
     if others.get("format") == FORMAT:

@@ -116,7 +116,7 @@ class Api:
 
         A body is read as JSON whatever its content type says, because curl's default is the content type of a form. API
         Gateway decodes the path's parameters. Here they are quoted again, so that an id may contain a slash. Powertools
-        copies all headers nine times for each request, so it gets only the headers that the service reads.
+        gets only the headers that the service reads, because it copies all headers nine times for each request.
         """
         kinds = ("headers", "multiValueHeaders")
         sent = {
@@ -189,7 +189,7 @@ class Api:
         return register
 
     def _read_body(self, text: str) -> Any:
-        """The body of the current request, read leniently if the route takes a report, otherwise strictly."""
+        """The body of the current request, read leniently if the route takes a ``ReportModel``, otherwise strictly."""
         is_report = self.resolver.context["_route"].func in self._reports
         return lenient_json(text) if is_report else strict_json(text)
 
@@ -300,7 +300,7 @@ def _with_headers(app: APIGatewayRestResolver, next_middleware: NextMiddleware) 
 
 
 def _field_name(location: tuple[Any, ...], *, has_part: bool) -> str:
-    """The field that a validation error names. With ``has_part``, the location begins with body, path or query."""
+    """The field that a validation error is about. With ``has_part``, the location begins with body, path or query."""
     if not has_part:
         return ".".join(map(str, location))
     part, *steps = location

@@ -1,4 +1,4 @@
-"""How rates are named and written in requests and responses.
+"""How rates, the credits per million tokens of each class, are named and written in requests and responses.
 
 This module is separate from the pydantic models of price rules, because importing the models would make a Lambda
 function's cold start longer. The credits function shows costs without these models.
@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 from accounting.domain.rates import Rates
 
 CLASS_NAMES = {name: to_camel(name) for name in Rates._fields} | {"cache_write_1h": "cacheWrite1h"}
-"""For each class in ``Rates``, its name in JSON."""
+"""The name in JSON of each class of tokens in ``Rates``."""
 
 
 def decimal_text(number: int, scale: int) -> str:
