@@ -42,7 +42,7 @@ class LocalService:
 
     @contextmanager
     def credential(self, name: str, *rights: str) -> Iterator[str]:
-        """Make a service credential for the block, and delete it afterward."""
+        """Make a service credential, and delete it at the end of the block."""
         with AccountingClient(self.url, self.token("demo-admin", "admin")) as admin:
             made = admin.create_service_credential(name, list(rights))
             try:

@@ -156,7 +156,7 @@ def _seed(stack: Stack) -> None:
 
 
 def _audit(stack: Stack) -> None:
-    """Start the auditor without waiting for it; its schedule would start it only after the first hour."""
+    """Start the auditor without waiting for its result. By schedule, it would start only after the first hour."""
     stack.aws.client("lambda").invoke(FunctionName=f"{stack.stack_name}-auditor:live", InvocationType="Event")
 
 

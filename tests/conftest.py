@@ -1,4 +1,4 @@
-"""All tests ignore this machine's AWS account. Random tests try few examples, unless ``make test-slow`` runs them."""
+"""All tests ignore this machine's AWS account. Hypothesis tries few examples, except in ``make test-slow``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import settings
 from local.account import forget_account
 
 IN_ONE_PROCESS = ("browser", "contract", "documentation", "e2e", "fuzz", "gateways", "outages")
-"""Folders whose tests share what takes long to make, such as a deployed service."""
+"""Each folder's tests run in one process, because they share something slow to make, such as a deployed service."""
 SLOW = ("fuzz", "outages")
 """Folders in which all tests are slow."""
 
@@ -18,13 +18,13 @@ SLOW = ("fuzz", "outages")
 def pytest_configure() -> None:
     """Prepare the process before any test is imported.
 
-    By default, hypothesis allows an example only 200 ms, and a slow machine needs more. The imports leave
-    no garbage, but garbage collection took a third of their time. So garbage collection is off during the imports.
+    Examples have no deadline, because hypothesis's default of 200 ms is too short for slow machines. Garbage collection
+    is off during the imports, because it took a third of their time although they leave no garbage.
     """
     forget_account()
     settings.register_profile("quick", deadline=None, max_examples=20)
     settings.register_profile("thorough", deadline=None, max_examples=100)
-    settings.load_profile("quick")  # before hypothesis loads the profile of its option --hypothesis-profile
+    settings.load_profile("quick")  # the option --hypothesis-profile overrides it, because it is read later
     gc.disable()
 
 
@@ -34,7 +34,7 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, and pytest the markers
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups and pytest reads the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Apply ``IN_ONE_PROCESS`` and ``SLOW``."""
     for item in items:

@@ -219,7 +219,7 @@ def abort(body: Abort) -> AbortView:
 def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd) -> SessionView:
     """End a user's active session as the sweeper would: charge what its last heartbeat reported, refund the rest.
 
-    If no heartbeat arrived, this charges nothing or the session's estimate, as the parameter ``SweepCharges`` says.
+    If no heartbeat arrived, the template's parameter ``SweepCharges`` decides: this charges nothing, or the estimate.
     """
     user = users.resolve(api.subject).user
     answer = settling.force_end(user.id, session_id, actor=api.caller.user_id, reason=body.reason, now=clock())
@@ -234,9 +234,9 @@ def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd)
 def preview(body: AskPreview) -> PreviewView:
     """Show whether a session would be opened now, and what each limit has left. No credits are held.
 
-    The answer is what ``initialize`` would decide now for the same values. ``userId`` asks about another user.
-    Supervisors and administrators may ask about anybody. The owners and admins of the organization in ``accountId`` may
-    ask about its members.
+    The answer is what ``initialize`` would decide now for the same values. To ask about another user, send ``userId``.
+    Supervisors and administrators may ask about anybody. The owners and admins of an organization may ask about its
+    members if ``accountId`` is the organization's account.
     """
     tokens, usage = _estimate_in(body)
     now = clock()

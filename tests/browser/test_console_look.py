@@ -50,11 +50,11 @@ def screens(admin: Person, people: People) -> list[str]:
 
 
 def _violations(console: Console) -> list[str]:
-    """The serious and critical problems that axe finds on the page, one line each."""
+    """The serious and critical problems that axe, an accessibility checker, finds on the page, one line each."""
     found: dict[str, Any] = console.page.evaluate(
         f"async () => {{ {AXE}; return await axe.run({{ runOnly: {RULES} }}) }}"
     )
-    assert len(found["passes"]) > 10, "axe must have looked at something"
+    assert len(found["passes"]) > 10, "axe must have checked something"
     return [
         f"{each['impact']} {each['id']}: {[node['target'] for node in each['nodes'][:3]]}"
         for each in found["violations"]

@@ -46,7 +46,7 @@ def test_an_administrator_finds_a_person_by_address_and_grants_credits_once(
     assert "The balance is now 2,000 credits" in message
     assert REQUEST_ID.search(message)
     console.expect_figure("Available", "2,000")
-    assert person.balance()["totalCredits"] == 2000, "the double click of submit() makes only one grant"
+    assert person.balance()["totalCredits"] == 2000, "the double click of submit() must make only one grant"
     console.open_tab("Ledger")
     newest = console.rows("Ledger").first
     expect(newest).to_contain_text(f"Invoice 7 {MARKUP}")
@@ -54,7 +54,7 @@ def test_an_administrator_finds_a_person_by_address_and_grants_credits_once(
     expect(newest).to_contain_text(admin.id)
 
 
-def test_a_grant_whose_answer_was_lost_is_sent_again_with_the_same_key(
+def test_a_grant_whose_answer_was_lost_is_sent_again_with_the_same_idempotency_key(
     console: Console, admin: Person, people: People
 ) -> None:
     person = people()
@@ -117,7 +117,7 @@ def test_a_refused_command_shows_why_and_changes_nothing(console: Console, admin
     assert "Insufficient credits" in refusal
     assert "INSUFFICIENT_CREDITS" in refusal
     assert REQUEST_ID.search(refusal)
-    assert console.dialog.get_by_label("Credits", exact=True).input_value() == "501", "what was typed stays"
+    assert console.dialog.get_by_label("Credits", exact=True).input_value() == "501", "the typed text must stay"
     console.dialog.get_by_label("Credits", exact=True).fill("1e9")
     expect(console.dialog.get_by_text("1 or more, in digits.")).to_be_visible()
     expect(console.dialog.locator("button[type=submit]")).to_be_disabled()
@@ -221,7 +221,7 @@ def test_an_administrator_sees_sessions_usage_and_audit_of_a_person(
     console.open_tab("Audit")
     console.expect_figure("Result", "intact")
     console.expect_figure("Drift", "0")
-    assert console.page.locator("main img, main b").count() == 0, "markup is text"
+    assert console.page.locator("main img, main b").count() == 0, "markup must be shown as text"
 
 
 def test_a_run_shows_what_it_spent_and_can_be_stopped(console: Console, admin: Person, people: People) -> None:
@@ -244,7 +244,7 @@ def test_a_run_shows_what_it_spent_and_can_be_stopped(console: Console, admin: P
     assert "RUN_NOT_FOUND" in console.refusal()
 
 
-def test_the_preview_of_a_call_names_every_limit(console: Console, admin: Person, people: People) -> None:
+def test_the_preview_of_a_call_shows_every_limit(console: Console, admin: Person, people: People) -> None:
     person, run = people(credits=500), new_id("run")
     person.ok("POST", "runs", {"runId": run, "limitCredits": 40})
     console.sign_in(admin, f"people/{person.id}")
@@ -265,7 +265,7 @@ def test_the_preview_of_a_call_names_every_limit(console: Console, admin: Person
     assert person.balance()["heldCredits"] == 0
 
 
-def test_the_preview_for_an_organization_checks_the_budget_of_the_named_member(
+def test_the_preview_for_an_organization_checks_the_budget_of_the_member_who_calls(
     console: Console, admin: Person, people: People
 ) -> None:
     owner, member = people(), people()
@@ -388,7 +388,7 @@ def test_an_administrator_sees_an_organization_and_grants_it_credits(
     console.expect_figure("Credits", "15")
     console.open_tab("Audit")
     console.expect_figure("Result", "intact")
-    assert console.page.locator("main img, main b").count() == 0, "markup is text"
+    assert console.page.locator("main img, main b").count() == 0, "markup must be shown as text"
 
 
 def test_an_organization_shows_and_offers_what_the_role_permits(

@@ -112,9 +112,9 @@ def test_every_command_on_the_page_works_in_order(
     table = json.loads((terminal.folder / ".local/stack.json").read_text())["tableName"]
     variables.write_text(variables.read_text().replace("the tableName of .local/stack.json", table))
     assert "AWS_ENDPOINT_URL" not in built.read_text()
-    assert len(re.findall(r"Ref: \w+Function\.Alias", built.read_text())) == 2, "one for each authorizer"
+    assert len(re.findall(r"Ref: \w+Function\.Alias", built.read_text())) == 2, "each authorizer must have one"
     terminal.type(endpoint)
-    assert built.read_text().count("AWS_ENDPOINT_URL") == 1, "once, in Globals, for all functions"
+    assert built.read_text().count("AWS_ENDPOINT_URL") == 1, "must be set once, in Globals"
     assert not re.findall(r"Ref: \w+Function\.Alias", built.read_text())
 
     for each in (address, credentials, unset):
@@ -137,7 +137,7 @@ def test_every_command_on_the_page_works_in_order(
 def assert_the_authorizers_find_their_secrets(terminal: Terminal, port: str) -> None:
     """Check that the token and the key in the sample events match the authorizers' secrets.
 
-    The secrets are read over the bridge, by their names in sam-local-env.json.
+    The secrets are read over the bridge to the local AWS, by the names that sam-local-env.json gives them.
     """
     events = terminal.folder / "events"
     names = json.loads((events / "sam-local-env.json").read_text())["Parameters"]

@@ -55,13 +55,13 @@ def test_each_variable_does_what_getting_started_says(project: Project, document
             assert http.post("/api/streaming-sessions/initialize", json=session).status_code == 403
             http.headers["X-Internal-Api-Key"] = running["internalApiKey"]
             opened = http.post("/api/streaming-sessions/initialize", json=session).raise_for_status().json()
-        assert kinds_with_reason == ["grant"], "the second start kept the data and did not repeat the grant"
+        assert kinds_with_reason == ["grant"], "the second start must keep the data and not repeat the grant"
         assert datetime.fromisoformat(opened["expiresAt"]) <= datetime.now(UTC) + timedelta(minutes=1)
-        assert "1 sessions swept" in project.type("make demo"), "the demo sends the service key"
+        assert "1 sessions swept" in project.type("make demo"), "the demo must send the service key"
         seeded = project.type(documentation.line("make seed"), USERS="500", RECORDS="500")
         intact = re.search(r"(\d+) wallets intact", seeded)
         assert intact, seeded
-        assert int(intact[1]) >= 511, "500 users, 10 organizations, the demo user, and the users of other tests"
+        assert int(intact[1]) >= 511, "500 users, 10 organizations and the demo user must have wallets"
         assert "stop it with `make stop`" in project.type("make run", status=2, PORT=port)
     finally:
         project.type("make stop")
@@ -73,7 +73,7 @@ def test_each_variable_does_what_getting_started_says(project: Project, document
 
 
 def _ledger(http: httpx.Client) -> Iterator[dict[str, Any]]:
-    """Yield the entries of all pages, because earlier tests may have added many."""
+    """Yield all entries of the demo user's ledger. Earlier tests may have added more than one page of them."""
     page: dict[str, Any] = {"nextCursor": None}
     while "nextCursor" in page:
         cursor = {"cursor": page["nextCursor"]} if page["nextCursor"] else {}
@@ -101,9 +101,9 @@ BROKEN_ENVIRONMENT = {
 
 
 def test_a_killed_service_continues_from_its_last_save_and_counts_everything_once(project: Project) -> None:
-    """The test also checks that unusable AWS and proxy variables are ignored.
+    """Unusable AWS and proxy variables must be ignored.
 
-    It also checks that the first start removes other users' access to secrets.
+    The first start must remove other users' access to secrets.
     """
     local = project.folder / ".local"
     (local / "state").mkdir(exist_ok=True)

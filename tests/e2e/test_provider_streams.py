@@ -1,4 +1,4 @@
-"""Local servers send streams in OpenAI's and Anthropic's formats. The client must account for them exactly."""
+"""Local servers send streams in OpenAI's and Anthropic's formats. The client must account for each stream exactly."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def test_anthropics_cumulative_usage_is_charged_exactly(
     with Provider.of(script) as provider:
         session = stream(service, person, model, anthropic(provider), estimated_usage=ESTIMATE)
 
-    # (5,000 x 3,000 + 1,000 x 15,000) / 1,000,000 = 30, and a fifth more
+    # (5,000 x 3,000 + 1,000 x 15,000) / 1,000,000 = 30. The hold is 20 % more.
     assert (session.opened.estimated_credits, session.opened.allocated_credits) == (30, 36)
     # (412 x 3,000 + 3,000 x 300 + 600 x 3,750 + 400 x 6,000 + 350 x 15,000) / 1,000,000 = 12.036
     assert (session.result.charged_credits, session.result.refund) == (13, 23)
@@ -318,10 +318,10 @@ def test_crossing_a_context_tier_in_mid_stream_raises_the_hold_at_once(
         estimate = {"inputTokens": 195_000, "outputTokens": 2_000}
         session = stream(service, person, model, body, estimated_usage=estimate, heartbeat_seconds=600)
 
-    # The estimate: (195,000 x 3,000 + 2,000 x 15,000) / 1,000,000 = 615, and a fifth more
+    # The estimate: (195,000 x 3,000 + 2,000 x 15,000) / 1,000,000 = 615. The hold is 20 % more.
     assert session.opened.allocated_credits == 738
     # 500 reported output tokens, and one that was counted after the report:
-    # (230,000 x 6,000 + 501 x 22,500) / 1,000,000 + 2 x 10 = 1,411.2725, rounded up, and a fifth more
+    # (230,000 x 6,000 + 501 x 22,500) / 1,000,000 + 2 x 10 = 1,411.2725, rounded up. The hold is 20 % more.
     assert held - {738} == {1_695}
     # (230,000 x 6,000 + 1,500 x 22,500) / 1,000,000 + 2 x 10 = 1,433.75
     assert (session.result.charged_credits, session.result.refund, session.result.overrun) == (1_434, 261, 0)

@@ -1,4 +1,4 @@
-"""A run over HTTP, from its beginning to its end."""
+"""A run (the budget of one task) over HTTP, from its beginning to its end."""
 
 from __future__ import annotations
 

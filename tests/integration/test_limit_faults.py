@@ -26,12 +26,15 @@ ACME = stored("org:acme")
 BOSS = Requester("boss", is_administrator=True)
 TRANSACT = "TransactWriteItems"
 LOST_FOR_GOOD = (answer_lost,) * 3
-"""The wire sends a transaction at most three times, so with three lost answers the caller gets none."""
+"""The store sends a transaction at most three times, so the caller gets no answer if three answers are lost."""
 
 
 @pytest.fixture
 def wire(table_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """The wire, which repeats without pauses. The member u1 has a budget of 20 credits and a run of 20 credits."""
+    """The store's connection to DynamoDB, which can be made to fail, and repeats failed requests without pauses.
+
+    The organization's member u1 has a budget of 20 credits and a run of 20 credits.
+    """
     monkeypatch.setattr(wire_module, "time", SimpleNamespace(**vars(time) | {"sleep": lambda _seconds: None}))
     organization_with(ACME, "u1", now=NOW)
     credits.allocate(Request("boss", "", "", 365, NOW, account_id=ACME), 100)

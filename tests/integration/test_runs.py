@@ -1,4 +1,4 @@
-"""Runs: how they begin and end, what they sum up, and who may see them."""
+"""Runs (budgets of one task each): how they begin and end, what they sum up, and who may see them."""
 
 from typing import Any
 
@@ -64,7 +64,7 @@ def test_a_stopped_run_accepts_no_new_sessions_but_its_open_sessions_settle() ->
     with pytest.raises(RunEnded) as refused:
         stream("s2", run_id="r1")
     assert refused.value.details == {"runId": "r1", "status": "stopped"}
-    assert stream("s1", run_id="r1").active, "a repeat gets the first answer"
+    assert stream("s1", run_id="r1").active, "a repeat must get the first answer"
     finalize("s1", 4_000)
 
     run = runs.show(ACME, "r1", by=BOSS).run

@@ -1,4 +1,4 @@
-"""Credits by day and by model, service, user or account, in the statistics of the system, a user and an account."""
+"""The series in the statistics of the system, users and accounts: credits by day for each model, service and so on."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def recorded(
 
 
 def sums(made: Iterable[UsageRecord], name: Callable[[UsageRecord], str | None]) -> dict[str, dict[str, int]]:
-    """The true credits by name and day."""
+    """The credits of the records by name and day. Records without a name are left out."""
     found: dict[str, dict[str, int]] = {}
     for record in made:
         named = name(record)
@@ -59,7 +59,7 @@ def sums(made: Iterable[UsageRecord], name: Callable[[UsageRecord], str | None])
 
 
 def assert_exact(found: Series | None, by_day: dict[str, int], true: dict[str, dict[str, int]]) -> None:
-    """Each name has its true credits on each day, and ``names`` and ``other`` add up to the day's credits."""
+    """Check that each name has its true credits, and that ``names`` and ``other`` add up to each day's credits."""
     assert found is not None
     assert found.names
     assert found.names.items() <= true.items()
@@ -144,14 +144,16 @@ def test_counting_a_record_writes_one_more_sum_if_an_organization_paid(
         system_usage.count([made])
         spent.append((calls.round_trips, calls.write_units))
 
-    # Counting a record writes one item of marks, which show that the record is counted, and 4 sums, or 5 if an
-    # organization paid. Each of these items costs 2 units. All sums except the total are indexed: a new index entry
-    # costs 1 unit, and a changed entry costs 2.
+    # Counting a record writes 4 sums, or 5 if an organization paid, and one item that marks the record as counted.
+    # Each of these items costs 2 units. All sums except the total are indexed: a new index entry costs 1 unit, and a
+    # changed entry costs 2.
     assert spent == [(3, 5 * 2 + 3), (3, 5 * 2 + 3 * 2), (3, 6 * 2 + 3 * 2 + 1), (3, 6 * 2 + 4 * 2)]
 
 
 @pytest.mark.parametrize("by", ["model", "service"])
-def test_an_accounts_series_is_exact_with_whole_and_partial_days(user: MakeUser, calls: Calls, by: usage.By) -> None:
+def test_the_series_of_users_accounts_and_members_are_exact_with_whole_and_partial_days(
+    user: MakeUser, calls: Calls, by: usage.By
+) -> None:
     user("u0")
     organization = stored("org:ACME")
     organization_with(organization, "u0", now=BEGIN)
@@ -199,12 +201,14 @@ def test_the_ranking_of_an_ended_day_is_read_again_only_if_more_records_of_that_
     first, queries = read()
     again, queries_again = read()
     assert first == again
-    assert (queries, queries_again) == (DAYS * keys.SHARDS, keys.SHARDS), "the day that has not ended is read again"
+    assert (queries, queries_again) == (DAYS * keys.SHARDS, keys.SHARDS), (
+        "the second read must query only the day that has not ended"
+    )
 
     system_usage.count(made[-1:])
     late = made[-1].at < BEGIN + (DAYS - 1) * DAY
-    assert late, "the record is of a day that has ended"
+    assert late, "the record must be of a day that has ended"
     after, queries_after = read()
-    assert queries_after == 2 * keys.SHARDS, "the day of the record and the day that has not ended"
+    assert queries_after == 2 * keys.SHARDS, "must query only the record's day and the day that has not ended"
     assert after is not None
     assert after.names == sums(made, lambda each: each.user_id)

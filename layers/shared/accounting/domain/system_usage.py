@@ -1,4 +1,4 @@
-"""System-wide sums for each day: which sums a batch of records changes, and which names and users an answer shows.
+"""System-wide sums for each day: which sums a batch of usage records changes, and what an answer shows.
 
 Callers choose the names of services and models. They can invent any number of names, with any number of credits. Two
 rules prevent them from pushing other names out of an answer about one day:
@@ -11,8 +11,8 @@ rules prevent them from pushing other names out of an answer about one day:
   answer.
 
 The sums of a name are exact, whether it has merit or not. In an answer about several days, one user can give merit
-to more names, because the first rule applies to each day separately. It cannot apply to several days together, because
-the sums of a name do not say who gave it merit.
+to more names, because the first rule applies to each day separately. That rule cannot apply to several days together,
+because the sums of a name do not say which users gave merit to the name.
 """
 
 import json
@@ -34,7 +34,7 @@ MAP_BYTES = 60_000
 """The most bytes of JSON that the services and their sums may take in an answer. The models have the same limit."""
 
 MAX_MODELS_COUNTED = 100
-"""An answer includes usage by class only for the models with the most credits, at most this many."""
+"""An answer shows usage by class (input, output and so on) for at most this many models, the most credits first."""
 
 COUNTS_BYTES = 40_000
 """The most bytes of JSON that usage by class may take in an answer."""
@@ -43,7 +43,7 @@ MAX_SHOWN = 1000
 """The most services, and the most models, in an answer."""
 
 SLOT = DAY // 288
-"""Five minutes. The marks that show which records were counted are stored together for each slot."""
+"""Five minutes. One item for each slot marks which of its records were counted."""
 
 MAX_IN_BATCH = 400
 """The most records that are counted together."""
@@ -123,7 +123,7 @@ def slot(record: UsageRecord) -> int:
 
 
 def batches(records: Iterable[UsageRecord], max_items: int) -> Iterator[list[UsageRecord]]:
-    """Batches of records. A batch writes at most ``max_items`` items: the marks of each slot, and the sums."""
+    """Batches of records. A batch writes at most ``max_items`` items: one of marks for each slot, one for each sum."""
     batch: list[UsageRecord] = []
     touched: set[Place | int] = set()
     for record in records:

@@ -33,7 +33,7 @@ _cache = Cache(find, CACHE_SECONDS)
 
 
 def verify(text: str, now: int) -> tuple[ApiKey | None, Refusal | None]:
-    """The API key with this text, or None; and the reason why the text is refused, or None if the key may be used.
+    """The API key with this text, if there is one, and the reason why the text is refused, if it is.
 
     A change of the key takes effect within ``CACHE_SECONDS``.
     """
@@ -97,7 +97,7 @@ def change(
 
 
 def delete(key_id: str, owner: str) -> None:
-    """Delete the owner's key and lower the count. Raises ApiKeyNotFound if the owner has no such key."""
+    """Delete the owner's key and lower their number of keys. Raises ApiKeyNotFound if the owner has no such key."""
     not_found = ApiKeyNotFound("API key not found", id=key_id)
     action = table.delete(keys.api_key(key_id), condition="user_id = :owner", values={":owner": owner})
     table.transact([Write(action, refused=lambda _: not_found), counts.one_less(keys.api_key_count(owner))])

@@ -62,8 +62,8 @@ def rule_at(model_id: str, now: int) -> PriceRule | None:
 def without_rule(model_id: str) -> PriceRule | None:
     """The built-in or default price of a model that has no rule in force, in the form of a rule.
 
-    With ``UnknownModels=refuse``, there is no default price. A model may then have neither price. In that case,
-    returns None if the table has a past or future rule of the model; otherwise raises ModelUnknown.
+    With ``UnknownModels=refuse``, there is no default price. For a model that has no built-in price either, returns
+    None if the table has a past or future rule of the model, and raises ModelUnknown if the table has none.
     """
     try:
         return price_without_rule(model_id, refuse_unknown=settings().refuse_unknown_models)
@@ -126,7 +126,7 @@ def withdraw(rule: PriceRule) -> list[Write]:
 
 
 def _as_it_was_read(rule: PriceRule) -> tuple[str, Item]:
-    """A condition and its values. It requires that the stored rule still has the model, end and aliases of ``rule``."""
+    """A condition that the stored rule still has the model, end and aliases of ``rule``, and the condition's values."""
     item = to_item(rule)
     clauses, values = ["model_id = :model_id"], {":model_id": rule.model_id}
     for name in ("effective_to", "aliases"):

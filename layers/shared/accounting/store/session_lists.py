@@ -1,7 +1,7 @@
 """Lists of streaming sessions.
 
 The indexes have only the keys of sessions. A heartbeat changes no key, so it writes to no index. A list reads the keys
-from an index and then the sessions from the table, so it shows their current state.
+from an index and then the sessions from the table, so all sessions are shown in their current state.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,9 +38,9 @@ def recent_of_user(user_id: str, *, now: int, before: str | None, limit: int) ->
     """A page of the user's sessions, active and ended, newest first.
 
     The page merges two ranges: the sessions with an entry in the index ``by_owner``, and a range of session ids that
-    includes all UUIDv7s. A session with an entry in ``by_owner`` may be in both ranges. It is then taken from the first
-    range and skipped in the second. If very many sessions are skipped, a page may be shorter than ``limit`` although
-    more sessions follow.
+    includes all UUIDv7s. Sessions whose ids tell when they began are only in the second range. A session with an entry
+    in ``by_owner`` may be in both ranges. It is then taken from the first range and skipped in the second. If very many
+    sessions are skipped, a page may be shorter than ``limit`` although more sessions follow.
     """
     page_size = limit + 2
     (of_owner,) = keys.sessions_of_owner(user_id)
@@ -66,7 +66,7 @@ def _by_id(user_id: str, now: int, before: str | None, page_size: int) -> Iterat
 
     The range has every UUIDv7 that a stored session can have, and the other ids that sort between these UUIDv7s. If a
     query ends at one of the other ids, the next query begins at the nearest lower UUIDv7. The ids between the two are
-    skipped. None of them is a UUIDv7, so their sessions have entries in ``by_owner``.
+    skipped. No skipped id is a UUIDv7, so the sessions with these ids have entries in ``by_owner``.
     """
     since = now - settings().session_retention - settings().session_max_life
     until = now + session_ids.TOLERANCE + 1

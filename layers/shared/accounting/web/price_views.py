@@ -45,7 +45,7 @@ class TierView(ResponseModel):
 
 
 class CardView(ResponseModel):
-    """The rates of a variant. A missing class keeps the model's rate; the model's tiers do not apply."""
+    """The rates of a model's variant. A missing class keeps the model's rate. The model's tiers do not apply."""
 
     rates: RatesView
     tiers: list[TierView] | None = left_out()
@@ -85,8 +85,7 @@ class RuleView(PriceFields):
 def rule_fields(rule: PriceRule) -> dict[str, Any]:
     """A rule's values for ``PriceFields``, without ``effective_from``.
 
-    The caller adds ``effective_from``. It is None for a built-in price and for the default price, which have no
-    beginning although they are ``PriceRule`` objects, too.
+    The caller adds ``effective_from``: None for a built-in price or the default price, because they have no beginning.
     """
     return {
         "model_id": rule.model_id,
