@@ -1,4 +1,4 @@
-"""Files and folders that only their owner may read, because `.local` has secrets."""
+"""Files and folders that only their owner may read, because `.local` contains secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The fixture ``ask``: it runs a test with the sync client and with the async client. The test plays the service."""
+"""The fixture ``ask``, which runs a test with the sync client and again with the async client.
+
+The test answers the client's requests in place of the service.
+"""
 
 from __future__ import annotations
 

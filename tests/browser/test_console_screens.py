@@ -180,7 +180,7 @@ def test_a_user_sees_their_balance_usage_sessions_keys_and_ledger(
     assert [key["isActive"] for key in person.ok("GET", "api-keys")] == [False]
 
 
-def test_an_empty_account_says_what_is_missing(console: Console, people: People) -> None:
+def test_the_screen_of_an_empty_account_says_what_is_missing(console: Console, people: People) -> None:
     console.sign_in(people(), "me")
 
     console.expect_figure("Available", "0")

@@ -40,7 +40,7 @@ TALK_TO_AWS = {
     "accounting.secrets",
 }
 CALENDAR = "accounting.domain.windows"
-"""It converts instants to days of a time zone and back, for which it needs datetime."""
+"""The module that converts instants to days of a time zone and back. It needs datetime."""
 NOT_PURE = {"os", "sys", "time", "datetime", "random", "secrets", "uuid", "ulid", "threading", "logging", "pathlib"}
 
 
@@ -84,7 +84,7 @@ def test_the_calendar_reads_no_clock() -> None:
     assert called & {"now", "today", "utcnow"} == set()
 
 
-def test_only_the_table_and_the_secrets_talk_to_aws() -> None:
+def test_only_the_modules_for_the_table_and_for_secrets_talk_to_aws() -> None:
     assert {name for name in module_names() if imports_of(name) & BOTO} == TALK_TO_AWS
     assert [
         name
@@ -99,7 +99,7 @@ def test_nothing_in_the_layer_imports_a_function() -> None:
     assert [name for name in module_names() if "functions" in imports_of(name)] == []
 
 
-def test_tzdata_is_installed_for_exactly_the_functions_that_compute_windows() -> None:
+def test_tzdata_is_installed_for_exactly_the_functions_that_compute_budget_windows() -> None:
     """Lambda's image may lack time zones, and the layer has no room for the package tzdata."""
     locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
     computes = {("accounting.operations.spending", "room_for"), ("accounting.operations.budgets", "put")}
@@ -109,8 +109,8 @@ def test_tzdata_is_installed_for_exactly_the_functions_that_compute_windows() ->
     assert computing
 
 
-def test_only_the_authorizer_imports_pyjwt_and_cryptography() -> None:
-    """If they were in the layer, every function would contain them, and cryptography alone is larger than the layer."""
+def test_only_the_authorizer_contains_pyjwt_and_cryptography() -> None:
+    """Libraries in the layer are part of every function, and cryptography alone is larger than the layer."""
     locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
     verifies = ("accounting.identity", "accounting.tokens")
     verifying = [name for name in function_names() if any(where.startswith(verifies) for where, _ in reach(name))]
@@ -128,7 +128,7 @@ def test_functions_import_no_other_function() -> None:
 
 
 def test_no_name_is_imported_or_evaluated_dynamically() -> None:
-    """tests/reach.py depends on this."""
+    """tests/reach.py could not find such names."""
     everything = [*module_names(), *(f"functions.{function}.app" for function in function_names())]
     found = [
         (name, node.lineno)
@@ -198,7 +198,7 @@ def q(): ...
     }
 
 
-def test_a_function_reaches_the_code_that_its_imports_run() -> None:
+def test_the_reach_of_a_function_includes_code_that_runs_during_imports() -> None:
     reached = reach("credits")
 
     assert ("accounting.telemetry", BODY) in reached

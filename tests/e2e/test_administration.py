@@ -95,7 +95,9 @@ def test_an_administrators_key_acts_only_as_a_user_and_within_its_permissions(
     assert key.split("_", 2)[2] not in json.dumps(listed)
 
 
-def test_disabled_and_invalid_keys_are_all_401(http: httpx.Client, people: People, internal: dict[str, str]) -> None:
+def test_disabled_and_invalid_keys_are_refused_with_401(
+    http: httpx.Client, people: People, internal: dict[str, str]
+) -> None:
     owner = people()
     made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})
     owner.ok("PUT", f"api-keys/{made['id']}", {"isActive": False})
@@ -176,7 +178,7 @@ def test_a_sync_without_a_role_keeps_the_role(
     assert admin.ok("GET", f"users/{person.id}")["username"] == "Renamed"
 
 
-def test_the_newest_rule_in_force_applies(admin: Person, people: People) -> None:
+def test_the_newest_price_rule_in_force_applies(admin: Person, people: People) -> None:
     user, model = people(), new_id("model")
     for price, begins in ((1.1, "2026-01-01"), ("0.0175", "2026-02-01"), (9, "2999-01-01")):
         rule = {"modelId": model, "pricePerThousandTokens": price, "effectiveFrom": begins}
@@ -234,7 +236,7 @@ def test_the_pages_of_the_price_list_are_complete(admin: Person, people: People)
     assert "nextCursor" in whole or listed == whole["models"]
 
 
-def test_a_repeated_rule_is_added_once(admin: Person) -> None:
+def test_a_repeated_price_rule_is_added_once(admin: Person) -> None:
     rule = {"modelId": new_id("model"), "pricePerThousandTokens": 1}
 
     first = admin.post("pricing", rule, Idempotency_Key="k")

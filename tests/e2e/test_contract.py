@@ -28,11 +28,11 @@ ELSEWHERE = {
     (409, "TOO_MANY_MEMBERS"),  # tests/unit/test_organizations.py
     (409, "TOO_MANY_BUDGETS"),  # tests/integration/test_hard_limits.py
 }
-"""Codes that other tests provoke."""
+"""Codes that tests in other folders provoke."""
 LATER = {("POST", "/api/users/{}/erase"): {200}}
 """Statuses that a repeated request gets minutes later. tests/integration/test_erasing.py checks them."""
 ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
-"""The routes, those with fewer parameters first: if several match a path, the gateway takes the first of them."""
+"""The routes, sorted so that the first that matches a path is the one that the gateway takes."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,12 +54,12 @@ def test_every_error_code_was_answered_with_its_status(answers: Answers) -> None
     assert CODES - ONLY_OF_FAILURES - ELSEWHERE - {(status, code) for _, _, status, code in answers} == set()
 
 
-def test_the_document_lists_every_code_that_a_route_answered(answers: Answers) -> None:
+def test_the_api_document_lists_every_code_that_a_route_answered(answers: Answers) -> None:
     assert undocumented(answers) == set()
 
 
 def undocumented(answers: Answers) -> set[tuple[tuple[str, str], str]]:
-    """Return the routes that answered a code that the document does not list, each with that code."""
+    """Return the routes that answered a code that the API document does not list, each with that code."""
     named = {(method.upper(), plain(path)): codes_of((method, path)) for method, path in declared()}
     found = {(_route_of(method, path), code) for method, path, status, code in answers if (status, code) in CODES}
     return {(route, code) for route, code in found if route and code not in named[route]}

@@ -1,6 +1,6 @@
-"""The id of an ended session cannot be used again, and late usage is settled once.
+"""The id of an ended session cannot be used again. Usage that arrives after a sweep is settled once.
 
-Reports of active and ended sessions may have unknown fields.
+Reports of usage may have unknown fields.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def test_late_usage_below_what_the_sweep_charged_refunds_the_difference(
     assert person.ok("GET", "usage/stats")["totalCredits"] == 10
 
 
-def test_a_supervisor_ends_a_session_and_names_its_user_by_id_or_email(people: People) -> None:
+def test_a_supervisor_can_end_a_session_of_a_user_given_by_id_or_email(people: People) -> None:
     person, supervisor = people(credits=100), people("supervisor")
     for name in path_references(person).values():
         session = f"s/{new_id('session')}"
@@ -140,7 +140,7 @@ def test_only_an_active_session_can_be_ended(service: Stack, people: People, adm
     assert [record["credits"] for record in audited(service, person).usage] == [1]
 
 
-def test_a_report_with_unknown_names_is_accepted_and_its_answer_lists_them(people: People) -> None:
+def test_the_answer_to_a_report_lists_its_unknown_fields_and_parameters(people: People) -> None:
     person = people(credits=100)
     one, other = person.open(1_000), person.open(1_000)
     more = {"tokenGenerated": 5, "usages": {"input_tokens": 5}}

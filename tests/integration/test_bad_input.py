@@ -1,6 +1,6 @@
 """Every bad value in ``FIELDS`` of ``tests.bad_input`` is refused and changes nothing in the table.
 
-The refusal names the field, except if the value makes the body invalid JSON.
+If the body is still valid JSON, the refusal names the field.
 """
 
 from __future__ import annotations

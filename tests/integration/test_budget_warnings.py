@@ -1,4 +1,4 @@
-"""Budget warnings: each warning level is logged once in a window."""
+"""Budget warnings: each warning level is logged once in each of the budget's windows of time."""
 
 from functools import partial
 
@@ -50,7 +50,7 @@ def test_a_usage_record_or_a_raised_hold_can_reach_a_warning_level(caplog: pytes
     assert warnings(caplog) == [("members", 40)]
 
 
-def test_the_levels_of_a_changed_limit_are_reported_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_warning_levels_are_reported_again_after_the_limit_changed(caplog: pytest.LogCaptureFixture) -> None:
     budget("member:u1", 10, warn_at=(50,))
     stream("s1")
     assert warnings(caplog) == [("member:u1", 5)]
@@ -71,7 +71,7 @@ def test_the_next_hold_reports_a_level_that_an_overrun_reached(caplog: pytest.Lo
 
 
 def test_a_level_that_concurrent_callers_reach_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
-    table.client()  # before threads race to create it
+    table.client()  # created here so that the threads do not race to create it
     budget("member:u1", 100, warn_at=(10,))
 
     together(*(partial(stream, f"s{number}") for number in range(8)))

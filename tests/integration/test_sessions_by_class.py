@@ -1,4 +1,4 @@
-"""Sessions that report usage by token class: holds, heartbeats, charges, sweeps, and database calls."""
+"""Sessions that report usage by class of token (input, output and so on), from the hold to the charge."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -94,13 +94,15 @@ def test_the_estimate_is_held_with_a_buffer_and_the_usage_is_charged_exactly() -
 
 
 @pytest.mark.parametrize(("percent", "held"), [("0", 18), ("20", 22), ("400", 90)])
-def test_the_buffer_is_a_parameter(percent: str, held: int, set_parameter: Callable[[str, str], None]) -> None:
+def test_the_buffer_of_a_hold_is_a_parameter(
+    percent: str, held: int, set_parameter: Callable[[str, str], None]
+) -> None:
     set_parameter("HOLD_BUFFER_PERCENT", percent)
 
     assert initialize().session.initial_credits == held
 
 
-def test_a_refusal_names_the_output_that_would_fit() -> None:
+def test_a_refusal_says_how_many_output_tokens_are_affordable() -> None:
     with pytest.raises(InsufficientCredits) as refused:
         initialize(Usage(10_000, 50_000))
 
@@ -133,7 +135,7 @@ def test_changed_inputs_are_priced_anew_and_raise_the_hold() -> None:
     assert assert_books_balance("u1").held == after.allocated_credits
 
 
-def test_input_above_a_tiers_threshold_is_repriced_as_a_whole_and_the_heartbeat_can_be_refused() -> None:
+def test_a_heartbeat_above_a_tiers_threshold_reprices_the_whole_input_and_can_be_refused() -> None:
     initialize()
 
     with pytest.raises(InsufficientCredits):
@@ -154,11 +156,11 @@ def test_a_smaller_input_than_estimated_leaves_more_room_for_output() -> None:
     after = heartbeat(None, Usage(2_000, 1))
 
     assert after.allocated_credits == 22
-    assert after.fitting_tokens == fits + 2_000  # 8 credits less of input; 1,000 tokens of output cost 4
+    assert after.fitting_tokens == fits + 2_000  # the input costs 8 credits less, which pay for 2,000 tokens of output
 
 
 def test_a_more_expensive_class_of_output_raises_the_hold_or_is_refused() -> None:
-    """The hold is for plain output; a reasoning token costs ten times as much."""
+    """The hold is for plain output. A reasoning token costs ten times as much."""
     dear = RateCard(Rates(THOUSAND, THOUSAND, reasoning=10 * THOUSAND))
     price_rules.add(PriceRule("m", dear, NOW), now=NOW, key=None)
     prices.forget()
@@ -236,7 +238,7 @@ def test_a_session_is_charged_at_the_price_that_the_serving_model_had_when_the_s
     assert (records()[0].operation, ended.model_id) == ("other", "m")
 
 
-def test_the_record_has_the_metadata_of_initialize_and_finalize() -> None:
+def test_the_usage_record_has_the_metadata_of_initialize_and_finalize() -> None:
     sessions.initialize("u1", "s1", "m", 2_000, now=NOW, metadata={"chat": 1, "turn": 1})
     raw = ProviderUsage("openai", {"prompt_tokens": 9, "completion_tokens": 1})
 
@@ -310,7 +312,7 @@ def test_base_rates_apply_if_the_serving_model_lacks_the_variant() -> None:
     assert finalize(Usage(1_000, 1_000), model_id="other").settled.credits == 2
 
 
-def test_a_repeat_is_answered_after_the_variant_was_removed() -> None:
+def test_a_repeat_of_initialize_is_answered_after_the_variant_was_removed() -> None:
     first = initialize(variant="batch")
     price_rules.add(PriceRule("m", CARD, NOW), now=NOW, key=None)
     prices.forget()

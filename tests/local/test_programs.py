@@ -1,4 +1,4 @@
-"""The programs of `local/`: how Ctrl-C ends them, what they leave behind, and what others may read."""
+"""The programs of `local/`: how Ctrl-C ends them, what they leave behind, and which files other users can read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PROGRAMS = sorted(
     f"local.{file.stem}" for file in (ROOT / "local").glob("*.py") if '\nif __name__ == "__main__":' in file.read_text()
 )
-for of_the_emulator in ("local.emulator_launcher", "local.emulator_forker"):  # they are not started from a terminal
+for of_the_emulator in ("local.emulator_launcher", "local.emulator_forker"):  # not started from a terminal
     PROGRAMS.remove(of_the_emulator)
 CTRL_C_WHILE_IMPORTING = """
 import sys
@@ -40,7 +40,7 @@ def test_the_programs_are_found() -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_ctrl_c_ends_a_program_quietly_while_it_still_imports(tmp_path: Path, program: str) -> None:
+def test_ctrl_c_while_a_program_imports_modules_ends_it_quietly(tmp_path: Path, program: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(CTRL_C_WHILE_IMPORTING)
     path = os.pathsep.join([str(tmp_path), str(ROOT / "layers/shared")])
 
@@ -110,7 +110,7 @@ def test_ctrl_c_during_a_setup_ends_all_processes_and_marks_no_environment_as_co
     assert "Traceback" not in output
     assert "✗  Environment .venv" in output
     assert not is_running(int(pid_file.read_text()))
-    assert not (environment / ".locked").exists(), "with this mark, half an environment would count as complete"
+    assert not (environment / ".locked").exists(), "a half-made environment must not be marked as complete"
 
 
 def is_running(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""Disabled users can only end open sessions, or continue them within their holds.
+"""Disabled users can only end open sessions, or continue them within the credits that are held.
 
 Everything else is refused: some requests at once, the rest after at most 30 seconds.
 """
@@ -50,7 +50,7 @@ SOON: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "pricing", None),
     ("GET", f"pricing/{MODEL}", None),
 ]
-"""Requests that may still succeed for up to 30 seconds, because processes cache that the user is not disabled."""
+"""Requests that may still succeed for up to 30 seconds, because the functions cache that the user is not disabled."""
 
 
 @pytest.mark.waits

@@ -1,4 +1,4 @@
-"""The time in a session id that is a UUIDv7 in the standard form, and the order of session ids."""
+"""How the time is read from a session id that is a UUIDv7 in its standard form, and how ids are sorted."""
 
 from uuid import UUID
 

@@ -30,7 +30,7 @@ class Access(Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """The JSON of a response that is not raised as an error, and its headers by lower-case name."""
+    """A response that is not raised as an error: its JSON, and its headers by lower-case name."""
 
     data: Any
     headers: Mapping[str, str]
@@ -60,7 +60,7 @@ class Call(Generic[T_co]):
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """A part of a list. ``next_cursor`` leads to the next page; it is None on the last page.
+    """A part of a list. ``next_cursor`` leads to the next page, and is None on the last page.
 
     ``total`` counts the items of the whole list, and ``total_pages`` its pages. Both are None if the service does not
     count them.
@@ -160,7 +160,7 @@ def advancing(page_at: Listing[T], cursor: str | None, seen: set[str | None]) ->
 
 
 def path(template: str, *values: str | datetime) -> str:
-    """Return ``template`` with each ``{}`` filled. Raises ValueError for a value that would name another route."""
+    """Return ``template`` with each ``{}`` filled. Raises ValueError for a value that would lead to another route."""
     texts = [json_value(value) for value in values]
     if {"", ".", ".."} & set(texts):
         raise ValueError(f"an id in {template} must not be empty, '.' or '..'")

@@ -1,9 +1,10 @@
 """A callback of the LiteLLM proxy, set with ``litellm_settings: callbacks: accounting_client.litellm.accounting``.
 
-It holds credits before a model is called, refuses with 402 if there are too few, and settles the usage that the
-provider reports. If the caller leaves the stream, it settles what LiteLLM counted. Needs
-``accounting-client[litellm]``. Without the proxy, put a streaming session around each call of LiteLLM's functions, as
-for any other model.
+Before a model is called, the callback holds credits, or refuses the request with 402 if there are too few. Then it
+settles the usage that the provider reports, or what LiteLLM counted if the caller leaves the stream. It needs
+``accounting-client[litellm]``.
+
+If you use LiteLLM without its proxy, put a streaming session around each call of LiteLLM's functions instead.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ logger = logging.getLogger("accounting_client")
 SESSION = "accounting_session_id"
 """The name of the session's id in the proxy's metadata of a request."""
 FURTHER_CALLS_SECONDS = 600.0
-"""A further model call for a request, such as one by a guardrail, is charged if it ends within this time after it."""
+"""How long after a request its further model calls, such as a guardrail's, are still charged."""
 CALLERS_FAULT = {400, 402, 403, 404, 409}
 """The statuses of refusals that are passed to the proxy's caller. Any other status is not the caller's fault."""
 IDS = ("user_id", "user_email", "team_id", "team_alias", "org_id", "key_alias", "end_user_id")
 """The attributes of the proxy's `UserAPIKeyAuth` that a template, such as ``org:{team_id}``, may name."""
 
 Named = str | Callable[["UserAPIKeyAuth"], str | None]
-"""How to name a user or an account: a template, or a function that takes the proxy's `UserAPIKeyAuth`."""
+"""How to get the id of a user or an account: a template, or a function that takes the proxy's `UserAPIKeyAuth`."""
 
 
 @dataclass(eq=False)
@@ -80,7 +81,9 @@ class StreamRefused(Exception):
 
 
 class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM is not installed where types are checked
-    """Accounts for calls of a LiteLLM proxy. Don't derive from it: the proxy ignores hooks that are inherited.
+    """Holds and settles credits for calls of a LiteLLM proxy.
+
+    Don't derive from this class, because the proxy ignores hooks that are inherited.
 
     Without a ``client``, the callback reads the environment: ``ACCOUNTING_URL`` is the service's address,
     ``ACCOUNTING_SERVICE`` is a service credential, and ``ACCOUNTING_OUTBOX``, if it is set, is the path of an outbox.
@@ -99,10 +102,10 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM is not 
         on_unreachable: OnUnreachable = "raise",
         free_calls: Collection[str] = FREE_CALLS,
     ) -> None:
-        """Raises KeyError for a missing environment variable, and ValueError for templates with other ids than `IDS`.
+        """Raises KeyError for a missing environment variable, and ValueError for a template with an id outside `IDS`.
 
-        ``user`` is the user for whom credits are held. ``account`` is the account that pays, such as ``org:{team_id}``;
-        if the proxy's key has no team, the user's own account pays. ``models`` maps the proxy's names of models to the
+        ``user`` is the user for whom credits are held. ``account`` is the account that pays, such as ``org:{team_id}``.
+        If the proxy's key has no team, the user's own account pays. ``models`` maps the proxy's names of models to the
         names in price rules; other names stay the same. ``estimate`` says how a request's input is estimated.
         ``default_max_tokens`` is held for a request that does not limit its output, unless the maximum in the price
         rule is lower.
@@ -120,7 +123,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM is not 
         self._free_calls = frozenset(free_calls)
         self._calls: dict[str, _Call] = {}
         self._tasks: set[asyncio.Task[object]] = set()
-        # Send what an outbox has. If no event loop runs yet, the first request sends it.
+        # Send what is left in the outbox, if there is one. If no event loop runs yet, the first request sends it.
         with suppress(RuntimeError):
             self._begin(asyncio.get_running_loop(), self._client.__aenter__())
 
@@ -307,7 +310,7 @@ def _refusal(status: int, code: str, message: str, details: Mapping[str, Any] | 
 
 
 def _naming(named: Named | None) -> Callable[[UserAPIKeyAuth], str | None]:
-    """A function that names a user or an account. It returns None if the key lacks an id of the template."""
+    """A function that gets an id from the proxy's key, or None if the key lacks an id that the template names."""
     if named is None:
         return lambda _key: None
     if callable(named):

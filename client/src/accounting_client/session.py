@@ -121,7 +121,7 @@ class ThreadHold(Hold):
     def close(self, seconds: float) -> None:
         """Abort the session within ``seconds``, because its client is closing.
 
-        If `open` is still running, it releases the hold when it sees that the client is closing.
+        If `open` is still running, `open` itself releases the hold when it notices that the client is closing.
         """
         self._ended.set()
         if self._is_open:
@@ -231,6 +231,6 @@ class StreamingSession(Stream[ThreadHold]):
         self._hold.settle(self._hold.finalized(success))
 
     def abort(self, *, model_id: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
-        """Settle as aborted, unless the session is settled already. Leaving the block by an exception does the same."""
+        """Settle as aborted, unless the session is settled already. An exception in the ``with`` block also aborts."""
         self._add_details(model_id, metadata)
         self._hold.settle(self._hold.aborted())

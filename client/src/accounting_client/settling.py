@@ -1,4 +1,4 @@
-"""How a stream's session is settled: what is sent, and what is left out if the service rejects a part of it."""
+"""How a stream's session is settled: which values are sent, and which are left out if the service rejects some."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Ending:
 
     ``progress`` is None for an aborted stream whose progress only the service knows. ``model_id`` is the model that
     served the stream, if it is not the session's model. ``is_estimated`` is true if the service rejected the provider's
-    usage; the session is then settled for the tokens that were counted. If nothing was held because the service could
+    usage. The session is then settled for the tokens that were counted. If nothing was held because the service could
     not be reached, ``unheld`` has the arguments for `initialize`. ``account_id`` is the account that pays, if the
     caller named one.
     """
@@ -67,7 +67,7 @@ class Ending:
         return sessions.finalize(self.session_id, tokens, usage=usage, usage_format=usage_format, **more)
 
     def opening_call(self) -> Call[Initialized]:
-        """The call that opens the session without a hold, if the service could not be reached when the stream began."""
+        """The call that opens the session late and without a hold, if the service was unreachable at the beginning."""
         return sessions.initialize(self.session_id, estimated_usage=NO_USAGE, **(self.unheld or {}))
 
     def without_rejected(self, error: InvalidRequest | PayloadTooLarge) -> Ending:
@@ -75,7 +75,7 @@ class Ending:
 
         1. If the error names the metadata or the model, leave out what it names.
         2. If the error names the usage, or step 1 left nothing out, leave out the usage. The number of tokens remains.
-        3. If there was no usage to leave out, and step 1 left nothing out, leave out both the metadata and the model.
+        3. If neither step left anything out, leave out both the metadata and the model.
         """
         errors = error.errors if isinstance(error, InvalidRequest) else ()
         named = {str(each.get("field")).partition(".")[0] for each in errors}
@@ -110,7 +110,7 @@ class Settling:
     def receive(self, answer: Settled | Initialized) -> Settled | None:
         """Return the settlement in the answer.
 
-        If the answer only opened the session, return None; ``call`` is then the call that settles the session.
+        If the answer only opened the session, set ``call`` to the call that settles the session, and return None.
         """
         if not isinstance(answer, Initialized):
             return answer
@@ -142,7 +142,7 @@ class Settling:
         return True
 
     def pause(self) -> float | None:
-        """How long to wait after a failed attempt; None to give up."""
+        """How many seconds to wait after a failed attempt, or None to give up."""
         self._attempts += 1
         return self._retries.pause(self._attempts, self._elapsed(), 0, random.random())
 

@@ -23,7 +23,7 @@ from accounting.telemetry import count
 class Request(NamedTuple):
     """A request to change credits: who asks (``actor``), whose credits, why, and the key that makes a repeat safe.
 
-    ``account_id`` is the account that changes; the route has checked that it exists. Without ``account_id``, the
+    The credits of ``account_id`` change. The route has checked that this account exists. If ``account_id`` is None, the
     personal account of ``user`` (an id or e-mail address) changes. A lot that the change creates expires at
     ``expires_at`` (epoch milliseconds), by default after ``expiry_days``.
     """
@@ -58,7 +58,7 @@ class CreditChange(NamedTuple):
 
 
 class Balance(NamedTuple):
-    """The credits that an account can spend, and their lots, soonest expiry first."""
+    """An account's credits. ``lots`` are the parts of ``available`` that expire together, soonest expiry first."""
 
     account_id: AccountId
     available: int
@@ -86,7 +86,7 @@ def balance_of(reference: Reference, now: int) -> Balance:
 
 
 def allocate(request: Request, credits: int) -> CreditChange:
-    """Grant a lot.
+    """Grant credits as a new lot.
 
     Raises UserNotFound, OrganizationClosed, Invalid (``expires_at``), TooManyAllocations, IdempotencyConflict,
     Contention.
@@ -136,7 +136,7 @@ def adjust(request: Request, adjustment: int) -> CreditChange:
 def expire(wallet: Wallet, now: int) -> int:
     """Drop a wallet's expired lots, and return how many credits expired. Raises Contention.
 
-    Afterward, the sweeper looks at the wallet again when the next lot expires, or never if there are no lots.
+    The sweeper looks at the wallet again when the next of its lots expires.
     """
 
     def drop_expired(snapshot: Snapshot) -> int:
@@ -155,7 +155,7 @@ def expire(wallet: Wallet, now: int) -> int:
 class AllocationPage(NamedTuple):
     """A page of grants, newest first, each with what is left of it.
 
-    ``next_number`` is the number of the next page's first grant; None on the last page.
+    ``next_number`` is the number of the next page's first grant, or None on the last page.
     """
 
     total: int
@@ -185,8 +185,8 @@ def list_entries(
 ) -> tuple[list[Entry], int | None]:
     """A page of an account's ledger, newest first, and the next page's ``before`` (None on the last page).
 
-    ``since`` is inclusive, ``until`` exclusive, both epoch milliseconds. The page's entries have numbers below
-    ``before``.
+    The page's entries are from ``since`` (inclusive) to ``until`` (exclusive), in epoch milliseconds, and have numbers
+    below ``before``.
     """
     account_id, newest = wallet.account_id, wallet.entry_seq
     first = 1 if since is None else entries.first_since(account_id, since, newest)
@@ -203,16 +203,16 @@ def _balance(wallet: Wallet, now: int) -> Balance:
 
 
 def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, int], Decision]) -> CreditChange:
-    """Decide on the wallet, and write it with its entries, the allocation if there is one, and the idempotency record.
+    """Decide the change of the wallet, and write it with its entries, any allocation, and the idempotency record.
 
-    The record's condition is checked before the wallet's. So a repeat gets the first answer, even if the wallet has
-    changed since.
+    The idempotency record's condition is checked before the wallet's, so a repeat gets the first answer even if the
+    wallet has changed since.
     """
     now, key = request.now, request.key
     try:
         wallet = _wallet_of(request)
     except UserNotFound:
-        # A repeat can fail here if the reference named a user for the first request, but no longer does.
+        # A repeat can fail here, for example because the e-mail address of the user has changed since.
         if key and (record := idempotency.find(key, now)):
             return _replayed(key, record)
         raise
@@ -260,7 +260,7 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
 
 
 def _wallet_of(request: Request) -> Wallet:
-    """The wallet that a request is about. Raises UserNotFound."""
+    """The wallet that a request changes. Raises UserNotFound."""
     if request.account_id is not None:
         return wallets.get(request.account_id)
     if request.user is None:

@@ -1,4 +1,4 @@
-"""Erasures of users' personal data: how far each one got, and which texts of which items are erased."""
+"""Erasures of users' personal data: how far each erasure got, and which texts it erases."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from accounting.store.table import Item, Write
 _TEXTS = ("notes", "reason", "salt", "metadata", "provider_usage")
 """The attributes of grants, ledger entries and usage records that may contain text about a user.
 
-A ledger entry keeps its ``reason_digest``, because the proof of the chain needs it. Without the ``salt``, nobody can
-find out the reason by guessing.
+A ledger entry keeps its ``reason_digest``, because the entry's hash is computed from it. Without the ``salt``, nobody
+can find out the reason by guessing.
 """
 
 
@@ -55,7 +55,7 @@ def begin(erasure: Erasure) -> Write:
 def put_progress(after: Erasure) -> None:
     """Store how far an erasure got.
 
-    Raises StaleRead with the stored ``erasure``, if the stored erasure has finished or another erasure has replaced it.
+    Raises StaleRead with the ``erasure`` in the table if that one has finished or replaced this one.
     """
     still_running = "begun_at = :at AND attribute_not_exists(finished_at)"
     action = table.put(to_item(after), condition=still_running, values={":at": after.at})
@@ -70,7 +70,7 @@ def due(now: int) -> Iterator[list[Erasure]]:
 
 
 def items(erasure: Erasure) -> Iterator[tuple[int, Item]]:
-    """Every item that is left to erase, with the number of its part.
+    """Every item that is left to erase, with the number of its range (``Erasure.part``).
 
     Only the attributes that ``erase`` needs are read.
     """
@@ -90,7 +90,8 @@ def _between(part: Range, low: str) -> Iterator[Item]:
 def erase(item: Item) -> None:
     """Delete an item of the user's partition, or remove the texts from an item of the account's partition.
 
-    Do nothing if the item is gone. If the item is a pointer to a usage record, remove the record's texts, too.
+    Do nothing if the item is gone. If the item points to a usage record of another account, remove that record's
+    texts, too.
     """
     if keys.is_of_user(item):
         table.delete_one({"pk": item["pk"], "sk": item["sk"]})

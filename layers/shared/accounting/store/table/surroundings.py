@@ -30,7 +30,7 @@ LEFT_TO_BOTOCORE = re.compile(r"AWS_(?!LAMBDA_|XRAY_|EXECUTION_ENV$|REGION$)|(HT
 """Variables that botocore may use: variables for proxies and certificates, and every AWS_ variable that Lambda does not
 set for other purposes."""
 COMMERCIAL_REGION = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+")
-"""A region whose addresses end in ``amazonaws.com``; botocore knows the addresses of other regions."""
+"""A region whose addresses end in ``amazonaws.com``. Only botocore knows the addresses of other regions."""
 
 
 class Credentials(NamedTuple):
@@ -42,9 +42,10 @@ class Credentials(NamedTuple):
 
 
 class Place(NamedTuple):
-    """An address of DynamoDB, its region, and how to authenticate there; ``tls`` is None for http.
+    """An address of DynamoDB, its region, and how to authenticate there.
 
-    ``credentials`` is called before every attempt of a request, because the credentials may change at any time.
+    ``tls`` is None for http. ``credentials`` is called before every attempt of a request, because the credentials may
+    change at any time.
     """
 
     url: str
