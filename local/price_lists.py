@@ -4,16 +4,16 @@ A rate is the price in USD × credits per USD × markup, rounded half to even at
 genai-prices on purpose:
 
 - A price for each request is multiplied by the usage's `requests`; genai-prices always counts one request.
-- Audio from the cache costs what other input from the cache costs; a usage does not tell them apart.
+- Audio from the cache costs what other input from the cache costs, because a usage does not tell them apart.
 - A rule leaves out prices of images, video, documents, file searches, citations, characters and hours, because a usage
-  has no separate counts of them. `left_out` names these prices. Tokens of images and video cost what other tokens of
+  has no separate counts of them. `left_out` lists these prices. Tokens of images and video cost what other tokens of
   input or output cost.
 - A model whose price depends on the time of day has no rule.
 - In genai-prices, the `when` of a variant can require several values. In a rule, one value names the variant, so a rule
   leaves out variants that require several values.
 
-If a cache write for an hour has no price of its own, it costs what other cache writes cost, as in genai-prices. Its
-rate is written into the rule, because otherwise this service would charge what other input costs.
+If a model has no price for cache writes that last an hour, they cost what its other cache writes cost, as in
+genai-prices. The rule states this rate, because otherwise this service would charge what other input costs.
 """
 
 from __future__ import annotations
@@ -93,7 +93,10 @@ class Markup:
 
 
 def matches(pattern: str, provider: str, model: str) -> bool:
-    """Return whether a pattern names a provider, a model, or both: `openai`, `gpt-*`, `aws/*nova*`."""
+    """Return whether a pattern such as `openai` or `gpt-*` matches the provider or the model.
+
+    A pattern with a slash, such as `aws/*nova*`, must match both.
+    """
     names = (f"{provider}/{model}",) if "/" in pattern else (provider, model)
     return any(fnmatchcase(name, pattern) for name in names)
 
@@ -127,7 +130,7 @@ def left_out(model: ModelInfo, at: datetime) -> list[str]:
 
 
 def changes_after(model: ModelInfo, at: datetime) -> list[datetime]:
-    """Return the times when prices of a model begin, only those after `at`."""
+    """Return the times after `at` at which prices of a model begin."""
     starts = {
         datetime.combine(constraint.start_date, time(), UTC)
         for constraint in _constraints(model)

@@ -30,7 +30,7 @@ DEFAULT_MODELS = "openai anthropic google/gemini* aws"
 MAX_LIST_BYTES = 60_000
 """The most bytes of the rules in one request; the service accepts a body of 64 KB."""
 MOST_SHOWN = 1000
-"""How many characters of an unexpected answer are shown."""
+"""The most characters of an unexpected answer that are shown."""
 
 type Rule = dict[str, Any]
 
@@ -206,7 +206,7 @@ def _compare(http: httpx.Client, found: PriceList, options: Options) -> None:
 
 
 def _by_value(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Return every value with the names that have it."""
+    """Return each different value once, with the keys that have it, joined by commas."""
     for value in dict.fromkeys(texts.values()):
         yield value, ", ".join(name for name, each in texts.items() if each == value)
 
@@ -230,7 +230,7 @@ def _problems(answer: httpx.Response, rules: list[Rule]) -> Iterator[str]:
 
 
 def _listed_problems(answer: httpx.Response) -> list[Any]:
-    """Return the problems that the service lists in a refusal. A proxy's page lists none."""
+    """Return the problems that the service lists in a refusal, or none if the answer is not from the service."""
     try:
         body = answer.json()
     except ValueError:

@@ -32,7 +32,7 @@ ABORTED = {"status": "aborted", "partialCredits": 0, "refund": 12, "overrun": 0,
 
 
 class Service:
-    """Holds and settles many sessions, and counts the concurrent settlements. With ``trouble``, settling fails."""
+    """Holds and settles sessions, and counts concurrent settlements. If ``trouble`` is given, settling fails."""
 
     def __init__(self, trouble: httpx.Response | Exception | None = None) -> None:
         self.open: set[str] = set()
@@ -92,7 +92,7 @@ class Service:
 def close_sync(
     service: Service, retries: Retries, seconds: float, many: int, **options: Any
 ) -> tuple[float, list[Any]]:
-    """Open sessions, close the client, and return how many seconds the closing took, and the sessions."""
+    """Open sessions and close the client. Return how many seconds the closing took, and the sessions."""
     with service.sync(seconds) as http:
         client = AccountingClient(BASE_URL, "jwt", http=http, retries=retries)
         sessions = [client.streaming_session("m", 100, **options).__enter__() for _ in range(many)]
@@ -169,12 +169,12 @@ def test_sessions_are_settled_even_if_no_thread_for_settling_can_start(monkeypat
     service = Service()
     start = threading.Thread.start
 
-    def starts(thread: threading.Thread) -> None:
+    def start_only_heartbeats(thread: threading.Thread) -> None:
         if not thread.name.startswith("heartbeats"):
             raise RuntimeError("can't start new thread")
         start(thread)
 
-    monkeypatch.setattr(threading.Thread, "start", starts)
+    monkeypatch.setattr(threading.Thread, "start", start_only_heartbeats)
 
     close_sync(service, QUICK, 0, 3)
     assert len(service.settled) == 3

@@ -93,7 +93,7 @@ def delete_budget(account_id: AccountInPath, subject: SubjectInPath) -> BudgetDe
     responses=BEGIN_RUN_RESPONSES,
 )
 def begin_run(body: BeginRun) -> tuple[BegunView, int]:
-    """Make a run: a limit that any number of sessions and records share until the run is stopped or expires.
+    """Make a run: a limit that sessions and usage records share until the run is stopped or expires.
 
     A repeat with the same values answers 200 with the run as it is now.
     """

@@ -165,7 +165,7 @@ class ActiveAllocation(ResponseModel):
 
 class _OfAccount(ResponseModel):
     account_id: AccountId
-    user_id: str | None = left_out("The user whose personal account it is; left out for an organization's account")
+    user_id: str | None = left_out("The owner of a personal account; left out for an organization's account")
 
 
 class BalanceView(_OfAccount):
@@ -243,7 +243,7 @@ class CalculateView(ResponseModel):
 
 
 class AllocateView(_OfAccount):
-    """A grant as it was made. ``remainingCredits`` is what is left of it after it repaid a debt."""
+    """A grant as it was made. ``remainingCredits`` is what was left after it repaid a debt."""
 
     id: str
     credits: int
@@ -279,7 +279,7 @@ class AdjustView(_OfAccount):
 
 @api.get("/api/credits/balance", access=BALANCE_READERS)
 def own_balance(account_id: AccountInQuery = None) -> BalanceView:
-    """Show what can be spent now from the caller's own account, or from the account that they name."""
+    """Show what can be spent now from the caller's own account, or from the account in ``accountId``."""
     return BalanceView.of(_balance())
 
 

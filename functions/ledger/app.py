@@ -179,7 +179,7 @@ class AuditView(ResponseModel):
     """
 
     account_id: AccountId
-    user_id: str | None = left_out("The user whose personal account it is; left out for an organization's account")
+    user_id: str | None = left_out("The owner of a personal account; left out for an organization's account")
     intact: bool
     drift: int
     findings: list[FindingView]

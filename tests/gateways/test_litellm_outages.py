@@ -1,4 +1,4 @@
-"""A LiteLLM proxy that cannot reach the accounting service for a while, or is killed: nothing is lost."""
+"""A LiteLLM proxy that cannot reach the accounting service for a while, or is killed, loses no settlement."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_settlement_reaches_a_service_that_was_down_when_the_stream_ended(
     assert record["credits"] == 3
 
 
-def test_a_killed_proxy_settles_from_its_outbox_when_it_runs_again(
+def test_a_killed_proxy_settles_from_its_outbox_after_it_is_restarted(
     service: Stack, people: People, provider: Provider, credential: str, tmp_path: Path
 ) -> None:
     person = people(credits=100)

@@ -1,4 +1,4 @@
-"""Helpers for an organization with budgets and runs, and for the calls of its members."""
+"""Acme, an organization for tests of budgets and runs, and short functions for the calls of its members."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ BOSS = Requester("boss", is_administrator=True)
 
 
 def make_organization() -> None:
-    """Make the organization, with a thousand credits, two members and an owner."""
+    """Make Acme, with a thousand credits, two members and an owner."""
     organization_with(ACME, "u1", "u2", now=NOW)
     transact([organizations.add_member(Member("acme", "owner", "owner", NOW))])
     grant(1_000)

@@ -123,7 +123,7 @@ def test_the_cache_is_bounded_and_keeps_the_most_recently_used_results(table: Ta
     assert table.reads == ["b"]
 
 
-def test_the_cache_is_bounded_by_the_sizes_of_its_results(table: Table) -> None:
+def test_the_cache_is_bounded_by_the_total_size_of_its_results(table: Table) -> None:
     cached = Cache(table.read, MAX_AGE_SECONDS, most=10, size=lambda value: value)
     table.value = 4
     for name in ("a", "b", "c"):
@@ -140,7 +140,7 @@ def test_arguments_after_the_name_are_passed_to_the_read(table: Table) -> None:
     assert Cache(table.read, MAX_AGE_SECONDS).get("a", 7) == 7
 
 
-def test_one_result_or_all_can_be_dropped(table: Table) -> None:
+def test_one_result_or_all_results_can_be_dropped(table: Table) -> None:
     cached = Cache(table.read, MAX_AGE_SECONDS)
     for name in ("a", "b"):
         cached.get(name)

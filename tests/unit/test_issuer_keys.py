@@ -15,7 +15,7 @@ from tests.providers import KeyServer, key_server, key_set, make_key, write_cert
 ONE, TWO = make_key("ES256", "one"), make_key("EdDSA", "two")
 
 
-class Provider:
+class Issuer:
     """A fake issuer and a fake clock."""
 
     def __init__(self) -> None:
@@ -41,79 +41,79 @@ class Provider:
 
 
 @pytest.fixture
-def provider() -> Provider:
-    return Provider()
+def issuer() -> Issuer:
+    return Issuer()
 
 
-def test_keys_are_fetched_once_in_ten_minutes(provider: Provider) -> None:
-    assert [provider.after(seconds, "one") for seconds in (0, 1, 598)] == ["found"] * 3
-    assert provider.fetches == 1
-    provider.after(1, "one")
-    assert provider.fetches == 2
+def test_keys_are_fetched_once_in_ten_minutes(issuer: Issuer) -> None:
+    assert [issuer.after(seconds, "one") for seconds in (0, 1, 598)] == ["found"] * 3
+    assert issuer.fetches == 1
+    issuer.after(1, "one")
+    assert issuer.fetches == 2
 
 
-def test_a_withdrawn_key_is_refused_after_the_next_fetch(provider: Provider) -> None:
-    provider.after(0, "one")
-    provider.body = key_set(TWO)
+def test_a_withdrawn_key_is_refused_after_the_next_fetch(issuer: Issuer) -> None:
+    issuer.after(0, "one")
+    issuer.body = key_set(TWO)
 
-    assert provider.after(599, "one") == "found"
-    assert provider.after(1, "one") == "TokenInvalid"
-
-
-def test_a_new_key_is_found_at_once(provider: Provider) -> None:
-    provider.after(0, "one")
-    provider.body = key_set(ONE, TWO)
-
-    assert provider.after(1, "two") == "found"
-    assert provider.fetches == 2
+    assert issuer.after(599, "one") == "found"
+    assert issuer.after(1, "one") == "TokenInvalid"
 
 
-def test_unknown_keys_cause_one_fetch_a_minute(provider: Provider) -> None:
-    provider.after(0, "one")
+def test_a_new_key_is_found_at_once(issuer: Issuer) -> None:
+    issuer.after(0, "one")
+    issuer.body = key_set(ONE, TWO)
 
-    assert {provider.after(0.5, f"made-up-{number}") for number in range(120)} == {"TokenInvalid"}
-    assert provider.fetches == 2
-    provider.after(0.5, "another")
-    assert provider.fetches == 3
-
-
-def test_known_keys_stay_valid_for_hours_if_the_provider_does_not_answer(provider: Provider) -> None:
-    provider.after(0, "one")
-    provider.body = None
-
-    assert [provider.after(3600, "one") for _ in range(11)] == ["found"] * 11
-    assert provider.after(3600, "one") == "Unavailable"
+    assert issuer.after(1, "two") == "found"
+    assert issuer.fetches == 2
 
 
-def test_a_provider_that_does_not_answer_is_asked_once_a_minute(provider: Provider) -> None:
-    provider.after(0, "one")
-    provider.body = None
-    provider.after(600, "one")
+def test_unknown_keys_cause_one_fetch_a_minute(issuer: Issuer) -> None:
+    issuer.after(0, "one")
 
-    assert {provider.after(0.5, "one") for _ in range(119)} == {"found"}
-    assert {provider.after(0, f"made-up-{number}") for number in range(50)} == {"Unavailable"}
-    assert provider.fetches == 2
-    provider.after(0.5, "one")
-    assert provider.fetches == 3
+    assert {issuer.after(0.5, f"made-up-{number}") for number in range(120)} == {"TokenInvalid"}
+    assert issuer.fetches == 2
+    issuer.after(0.5, "another")
+    assert issuer.fetches == 3
 
 
-def test_an_unknown_key_is_unavailable_and_not_invalid_while_the_provider_does_not_answer(provider: Provider) -> None:
-    provider.after(0, "one")
-    provider.body = None
+def test_known_keys_stay_valid_for_hours_if_the_issuer_does_not_answer(issuer: Issuer) -> None:
+    issuer.after(0, "one")
+    issuer.body = None
 
-    assert [provider.after(1, "two") for _ in range(30)] == ["Unavailable"] * 30
-    assert provider.fetches == 2
-    provider.body = key_set(ONE, TWO)
-    assert provider.after(60, "two") == "found"
+    assert [issuer.after(3600, "one") for _ in range(11)] == ["found"] * 11
+    assert issuer.after(3600, "one") == "Unavailable"
 
 
-def test_without_any_keys_the_provider_is_asked_every_ten_seconds(provider: Provider) -> None:
-    provider.body = None
+def test_a_issuer_that_does_not_answer_is_asked_once_a_minute(issuer: Issuer) -> None:
+    issuer.after(0, "one")
+    issuer.body = None
+    issuer.after(600, "one")
 
-    assert {provider.after(0.5, "one") for _ in range(19)} == {"Unavailable"}
-    assert provider.fetches == 1
-    provider.body = key_set(ONE)
-    assert provider.after(10, "one") == "found"
+    assert {issuer.after(0.5, "one") for _ in range(119)} == {"found"}
+    assert {issuer.after(0, f"made-up-{number}") for number in range(50)} == {"Unavailable"}
+    assert issuer.fetches == 2
+    issuer.after(0.5, "one")
+    assert issuer.fetches == 3
+
+
+def test_an_unknown_key_is_unavailable_and_not_invalid_while_the_issuer_does_not_answer(issuer: Issuer) -> None:
+    issuer.after(0, "one")
+    issuer.body = None
+
+    assert [issuer.after(1, "two") for _ in range(30)] == ["Unavailable"] * 30
+    assert issuer.fetches == 2
+    issuer.body = key_set(ONE, TWO)
+    assert issuer.after(60, "two") == "found"
+
+
+def test_without_any_keys_the_issuer_is_asked_every_ten_seconds(issuer: Issuer) -> None:
+    issuer.body = None
+
+    assert {issuer.after(0.5, "one") for _ in range(19)} == {"Unavailable"}
+    assert issuer.fetches == 1
+    issuer.body = key_set(ONE)
+    assert issuer.after(10, "one") == "found"
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,13 @@ def test_without_any_keys_the_provider_is_asked_every_ten_seconds(provider: Prov
     ],
     ids=range(17),  # numbers, because the bodies have random keys and a test's id must be the same in every process
 )
-def test_an_invalid_answer_replaces_no_keys(provider: Provider, body: bytes) -> None:
-    provider.after(0, "one")
-    provider.body = body
+def test_an_invalid_answer_replaces_no_keys(issuer: Issuer, body: bytes) -> None:
+    issuer.after(0, "one")
+    issuer.body = body
 
-    assert provider.after(600, "one") == "found"
-    assert provider.after(0, "two") == "Unavailable"
-    assert provider.fetches == 2
+    assert issuer.after(600, "one") == "found"
+    assert issuer.after(0, "two") == "Unavailable"
+    assert issuer.fetches == 2
 
 
 def test_keys_that_cannot_verify_signatures_are_left_out() -> None:

@@ -1,6 +1,7 @@
-"""Sessions priced by class: what heartbeats change, which output still fits the hold, and final charges.
+"""Sessions priced by class: what heartbeats change, which output still fits the hold, and what is charged in the end.
 
-In the names of the tests, a number is a count of tokens, and a usage has a count for each class of tokens.
+In the names of the tests, a number is a count of tokens, and a usage has a count for each class of tokens. A sweep ends
+a session that has sent no heartbeat for too long.
 """
 
 import pytest
@@ -129,7 +130,7 @@ def test_a_session_that_began_with_a_number_counts_output_tokens_from_its_first_
 
     assert (after.reported_usage, after.tokens) == (Usage(600, 50), 50)
     assert after.counted(Report(670)).tokens == 70
-    assert after.counted(Report(500)).tokens == 0, "fewer than the known input"
+    assert after.counted(Report(500)).tokens == 0, "a number below the known input counts as output"
     assert after.counted(Report(60, Usage(700, 60))) == Report(60, Usage(700, 60))
 
 

@@ -1,4 +1,7 @@
-"""The fields of usage in requests and responses."""
+"""The fields of usage in requests and responses.
+
+A canonical usage has this service's names for the counts. Every other format is a provider's.
+"""
 
 import json
 from decimal import Decimal
@@ -131,7 +134,7 @@ def view(usage: Usage) -> dict[str, Any]:
     return UsageView.of(usage).model_dump(mode="json", by_alias=True)
 
 
-def test_a_view_has_every_count_by_its_name() -> None:
+def test_a_view_has_every_count_by_its_json_name() -> None:
     usage = Usage(*range(101, 101 + len(Usage._fields)))
     assert view(usage) == {name: getattr(usage, attribute) for name, attribute in JSON_NAMES.items()}
     assert list(view(usage)) == list(JSON_NAMES)

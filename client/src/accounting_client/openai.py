@@ -163,8 +163,8 @@ def accounted(client: Any, accounting: Any, **options: Unpack[Options]) -> Any:
     """A copy of ``client`` whose calls hold credits first, and afterward settle the usage that the provider reports.
 
     If the user has too few credits, a call raises InsufficientCredits, and the model is not called. A call that can't
-    be accounted for raises NotAccounted. Everything else is as in ``client``, which may be of a subclass, such as
-    ``AzureOpenAI``. The copy's ``with_accounting(user=…)`` returns another copy, with other options.
+    be accounted for raises NotAccounted. Everything else works as in ``client``. A subclass of the SDK's client, such
+    as ``AzureOpenAI``, works too. The copy's ``with_accounting(user=…)`` returns another copy, with other options.
 
     - ``account_id`` is the account that pays, such as ``org:acme``, by default the user's own. ``run_id`` is a run of
       that account.

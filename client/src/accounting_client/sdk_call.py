@@ -72,8 +72,8 @@ class Route:
 class Provider:
     """A provider's API. ``free`` matches ``POST`` routes that are passed on without a hold.
 
-    A call that failed with one of the ``released`` errors used nothing, unless the error is also one of ``uncertain``.
-    After an ``uncertain`` error, the call may have used something.
+    A call that failed with a ``released`` error used nothing. A call that failed with an ``uncertain`` error may have
+    used something, even if the error is also ``released``.
     """
 
     routes: Mapping[str, Route]
@@ -173,7 +173,7 @@ class Request:
         return usage
 
     def within(self, output_tokens: int | None, *, stream: bool) -> Any:
-        """The options to send, with the output limited to ``output_tokens`` unless that is None."""
+        """The options to send. If ``output_tokens`` is given, the output is limited to this number."""
         body = dict(self._options.json_data or {})
         extra = self._options.extra_json
         if output_tokens is not None and output_tokens < self._estimated and self._route.limits:
@@ -190,7 +190,11 @@ class Request:
 
 @dataclass
 class AccountedCall(Generic[S]):
-    """A call that is accounted for: what is known about it, and how to end its session."""
+    """A call that is accounted for: what is known about it, and how to end its session.
+
+    ``hides_usage`` is true if the reader of the stream did not ask for the usage, so parts with only the usage are
+    hidden. ``uncounted`` is the number of tokens that are not added to the session yet.
+    """
 
     provider: Provider
     route: Route
@@ -251,7 +255,7 @@ class AccountedCall(Generic[S]):
             self.note(self.route.of_answer(answer))
 
     def failed(self, error: BaseException) -> None:
-        """Note that the call failed. If the provider refused it before any part of an answer, nothing is charged."""
+        """Note that the call failed. If it used nothing, nothing is charged."""
         if not self.has_begun and self.provider.used_nothing(error):
             with suppress(AccountingError, RuntimeError):
                 self.session.set_usage(NO_USAGE, "canonical")

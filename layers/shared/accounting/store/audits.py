@@ -1,4 +1,7 @@
-"""The auditor's state: where its last run stopped, the sums of all wallets, and how far each ledger is proved."""
+"""The auditor's state: where its last run stopped, the sums of all wallets, and a proof for each ledger.
+
+A proof says up to which entry the auditor has added up a ledger, and has the sums up to there.
+"""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +28,7 @@ class Position(NamedTuple):
 
 
 class AuditableAccount(NamedTuple):
-    """An account to audit: its wallet, and how far its ledger was proved before.
+    """An account to audit: its wallet, and the proof from the audit before.
 
     ``wallet`` is None if the stored wallet cannot be read. ``proved`` is None if there is no stored proof, or if the
     stored proof cannot be read. Without a proof, the audit reads the ledger from its first entry.
@@ -97,7 +100,7 @@ def _sums(item: Item) -> Outstanding:
 
 
 def put_many(proofs: list[Proof]) -> None:
-    """Store proofs. They must have no findings, because findings are not stored."""
+    """Store proofs that have no findings. Findings, the problems that an audit found, are not stored."""
     table.put_many([to_item(proof) for proof in proofs])
 
 

@@ -46,7 +46,7 @@ def put(before: Wallet, after: Wallet) -> Write:
 
 
 def due(now: int) -> Iterator[list[Wallet]]:
-    """The wallets that are due by ``now`` according to the index, read from the table in batches."""
+    """The wallets that the sweeper must look at by ``now``, in batches. The index finds them, and the table is read."""
     for pk in keys.due_wallets_of_all():
         for found in table.due(pk, now):
             items = table.get_many(found)

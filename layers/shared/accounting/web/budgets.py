@@ -80,9 +80,9 @@ class SetBudget(RequestModel):
 class BudgetView(ResponseModel):
     """A budget and its current window. ``committedCredits`` is what is held plus what was spent in this window.
 
-    A budget of ``members`` counts each member separately. Its ``committedCredits`` is left out unless the
-    request names one member. ``fromAdministrator`` marks a budget that an administrator has set. If such a budget
-    belongs to a personal account, only an administrator can change it.
+    A budget of ``members`` counts each member separately. It has ``committedCredits`` only if the request names one
+    member. ``fromAdministrator`` marks a budget that an administrator has set. If such a budget belongs to a personal
+    account, only an administrator can change it.
     """
 
     account_id: str
