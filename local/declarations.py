@@ -1,4 +1,4 @@
-"""The declarations in the routes' decorators, and what follows from them: refusals, and texts about access."""
+"""What the routes' decorators declare, and what follows for the API document: error codes and texts about access."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _CALLER_CODES = {Who.ANYBODY: (), Who.PLATFORM: ("TOKEN_REQUIRED", "API_KEY_INVA
 
 
 class Declaration(NamedTuple):
-    """What a route declares besides its models."""
+    """What a route declares besides its models. ``takes_key`` means that it takes an idempotency key."""
 
     access: Access
     codes: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ def declared() -> dict[Operation, Declaration]:
 
 
 def _declaration_of(route: Route) -> Declaration:
-    """A route's declaration, with the refusals that follow from it."""
+    """A route's declaration, with the error codes that follow from it."""
     implied = [
         ("USER_NOT_FOUND", route.names_user),
         ("IDEMPOTENCY_CONFLICT", bool(route.idempotency)),

@@ -35,7 +35,7 @@ DOCS_PATHS = [
 PUBLIC: set[Route] = {route for route, operation in _OPERATIONS.items() if operation.get("security") == []}
 """The routes that take no token and answer everybody the same."""
 HEADS: set[Route] = {("HEAD", path) for _, path in PUBLIC}
-"""The public routes also take ``HEAD``. The document lists only their ``GET``."""
+"""The ``HEAD`` route of each public route. The document lists only the ``GET`` routes."""
 INTERNAL: set[Route] = {
     route for route, operation in _OPERATIONS.items() if operation.get("security") == [{"internalKey": []}]
 }

@@ -19,10 +19,10 @@ class Accountant:
     """Opens and settles one session.
 
     A step is the last part of a request's path, such as ``initialize``. ``received`` has the step and the tokens of
-    each request, and ``bodies`` has the step and the body of each request. Each answer or exception in ``trouble`` is
-    used once, instead of carrying out the step. Each answer or exception in ``afterwards`` is used once, after the step
-    was carried out. A usage object may be in the canonical format, in OpenAI's format or in Anthropic's format. Only
-    its output tokens are read.
+    each request, and ``bodies`` has the step and the body of each request. ``trouble`` has answers and exceptions by
+    step. Each is used once, instead of carrying out the step. ``afterwards`` has answers and exceptions by step. Each
+    is used once, after the step was carried out. A usage object may be in the canonical format, in OpenAI's format or
+    in Anthropic's format. Only its output tokens are read.
     """
 
     def __init__(self, credits: int = 1000) -> None:

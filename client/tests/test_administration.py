@@ -104,6 +104,7 @@ SETTLED: dict[str, Any] = {"sessionId": "s", "status": "failed", "refund": 0, "o
 
 
 def test_a_late_settlement_shows_its_late_credits_and_the_ignored_fields(ask: Ask) -> None:
+    """A settlement is late if the sweeper has already ended the session."""
     late = SETTLED | {"estimatedCredits": 1, "actualCredits": 4, "partialCredits": 4, "lateCredits": -2}
     late |= {"ignored": ["tokens", "modle"]}
 

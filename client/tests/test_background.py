@@ -1,4 +1,7 @@
-"""Settlements that fail when a stream ends: the client sends them later, and the stream does not wait for them."""
+"""What a stream does if its settlement fails, the service is down, or credits are short.
+
+The last tests check how much output a request without a limit of its own reserves.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ class Play:
         retries: Retries = RETRIES,
         **options: Any,
     ) -> Any:
-        """Stream, call ``then``, wait until ``until`` returns true, close the client, and return the session."""
+        """Call ``body`` in a session, call ``then`` after the session, and return the session.
+
+        Before the client is closed, wait until ``until`` returns true.
+        """
         options = {"estimated_usage": ESTIMATE, "settle_seconds": 0.05, **options}
         if self._kind == "async":
             return asyncio.run(self._async(body, then, until, retries, options))
@@ -168,7 +174,7 @@ def test_if_the_usage_of_a_delayed_settlement_is_rejected_the_client_sends_just_
 @pytest.mark.parametrize(
     "trouble", [refusal(400, "VALIDATION_ERROR"), refusal(413, "PAYLOAD_TOO_LARGE")], ids=["400", "413"]
 )
-def test_if_a_whole_settlement_is_rejected_the_client_sends_just_the_tokens(play: Play, trouble: Any) -> None:
+def test_if_a_settlement_is_rejected_the_client_sends_just_the_tokens(play: Play, trouble: Any) -> None:
     play.bank.trouble["finalize"] = [trouble, trouble]
 
     def body(session: Any) -> None:
@@ -314,7 +320,7 @@ def run_program(program: str, url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
 
 
-def test_a_program_that_ends_inside_a_stream_settles_it() -> None:
+def test_if_a_program_ends_inside_a_stream_its_session_is_settled() -> None:
     bank = Bank()
     with serving(bank) as url:
         run = run_program(PROGRAM, url)
@@ -432,7 +438,7 @@ def test_a_missing_price_is_cached(limits: Limits, refused: httpx.Response, monk
 
 
 def test_a_request_waits_at_most_two_seconds_for_the_models_maximum_output(limits: Limits) -> None:
-    """The wait must be short, because the request then waits for its session, too. The next request asks again."""
+    """The wait is short, because the request then also waits for its session to begin. The next request asks again."""
     timeouts: list[dict[str, float]] = []
 
     def late(request: httpx.Request) -> httpx.Response:

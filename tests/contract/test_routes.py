@@ -89,7 +89,7 @@ def test_path_parameters_have_the_same_names_in_template_and_handlers(function: 
     assert {event["Path"] for event in events(function)} == {route.path for route in apis()[function].routes}
 
 
-def test_only_health_and_the_pages_need_no_identity() -> None:
+def test_only_health_docs_and_console_need_no_identity() -> None:
     without_identity = {
         (event["Method"], plain(event["Path"]))
         for function in function_names()
@@ -115,8 +115,8 @@ def test_only_the_internal_routes_use_the_internal_authorizer() -> None:
     assert internal
 
 
-def test_every_route_that_declares_idempotency_uses_the_key() -> None:
-    """No other route can use the key, because ``key_of`` raises LookupError there."""
+def test_every_route_that_declares_idempotency_reads_the_idempotency_key() -> None:
+    """No other route can read the key, because ``key_of`` raises LookupError there."""
     declaring = {
         (name, route.handler.__name__) for name, api in apis().items() for route in api.routes if route.idempotency
     }
@@ -145,7 +145,7 @@ def test_every_optional_field_of_a_body_may_be_null() -> None:
 
 
 def test_routes_that_take_no_body_but_change_something_are_listed() -> None:
-    """A route that forgot to declare its body refuses every body with fields. This test finds such a route."""
+    """A route that does not declare its body refuses every body with fields. This list shows if one was forgotten."""
     without_a_body = {
         (route.method, route.path)
         for api in apis().values()

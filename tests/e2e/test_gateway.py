@@ -111,7 +111,7 @@ def test_a_preflight_request_needs_no_token(http: httpx.Client) -> None:
 
 @pytest.fixture
 def few_admitted(service: Stack) -> Iterator[None]:
-    """Make the stage admit few requests: lower its two limits, which the template's parameters set."""
+    """Lower the stage's rate limit and burst limit. Assert that they were the template's defaults before."""
     gateway = service.aws.client("apigateway")
     api_id, stage = service.base_url.split("/")[-2:]
 

@@ -1,4 +1,4 @@
-"""The fuzz tests deploy a service of their own, because generated requests leave much data in it."""
+"""The fuzz tests deploy their own service, because generated requests leave much data behind."""
 
 from tests.e2e.conftest import admin, answers, http, key_server, people, service, token
 

@@ -1,4 +1,4 @@
-"""The sweep ends stale sessions and expires credits, each once."""
+"""The sweep ends each session without a recent heartbeat once, and enters expired credits in the ledger once."""
 
 from collections.abc import Callable
 
@@ -54,7 +54,7 @@ def test_a_session_with_a_recent_heartbeat_is_rescheduled(user: MakeUser) -> Non
     sessions.heartbeat("u1", "s0", 3000, now=NOW + 50 * MINUTE)
 
     assert sweep(STALE, always).sessions == 0
-    assert list(session_store.due(STALE)) == [], "the session is not due before it can be stale"
+    assert list(session_store.due(STALE)) == [], "the session is not due until an hour after its heartbeat"
     assert sweep(NOW + 109 * MINUTE, always).sessions == 0
     assert sweep(NOW + 111 * MINUTE, always).sessions == 1
     assert_books_balance("u1")

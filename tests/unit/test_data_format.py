@@ -1,4 +1,4 @@
-"""Data of an earlier version is refused with an instruction, and never read as current data."""
+"""`make run` refuses local data of another format, and says how to start without that data."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Costs by class are exact: the tests compare them with fractions, not with floats."""
+"""Rates of token classes, tiers and variants. Costs are exact, so the tests compare them with fractions, not floats."""
 
 from fractions import Fraction
 from math import ceil
@@ -196,7 +196,7 @@ def test_a_card_of_two_rates_is_a_short_text() -> None:
     assert SHORT.to_text() == "3000000,15000000"
 
 
-def test_a_bare_number_is_priced_at_the_input_rate_or_the_output_rate_whichever_is_higher() -> None:
+def test_tokens_without_a_class_are_priced_at_the_higher_of_the_input_and_output_rates() -> None:
     assert SHORT.cost_of_number(MILLION) == 15
     assert RateCard(Rates(9 * CREDIT, CREDIT)).cost_of_number(MILLION) == 9
 

@@ -72,7 +72,7 @@ def test_a_command_tries_again_at_once_if_only_its_session_has_changed() -> None
     assert Turns(10).pause(StaleRead(session=session), TURN_SECONDS) == 0
 
 
-def test_no_wait_is_longer_than_two_seconds(chance: float) -> None:
+def test_no_pause_is_longer_than_two_seconds(chance: float) -> None:
     assert Turns(10).pause(stale(version=11, passed=10_000), TURN_SECONDS) == LONGEST_WAIT_SECONDS == 2
 
 

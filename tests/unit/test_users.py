@@ -1,9 +1,9 @@
 """How tokens and syncs change a user, and which user an e-mail address belongs to.
 
 In a sync, the platform tells the service about a user. A statement is what a token or a sync says about a user. A token
-is ahead if its issue time is still in the future when it arrives. A claim is a statement that names an address. One
-text can be the id of one user and the address of another. A request with this text is about the user who had the text
-first.
+is ahead if its issue time is still in the future when it arrives. A claim is a statement that names an address. A
+pointer stores the holder of an address and the other users who claimed it. A namesake is a user whose id is the same
+text as an address. A request with this text is about the user who had the text first.
 """
 
 import pytest
@@ -37,7 +37,7 @@ def test_a_statement_changes_only_the_values_that_it_has() -> None:
     assert role == KNOWN._replace(role="user", role_at=6_000, updated_at=NOW)
 
 
-def test_the_newest_role_counts_regardless_of_newer_names() -> None:
+def test_the_newest_role_counts_regardless_of_newer_usernames() -> None:
     renamed = Description("u1", username="Ann", issued_at=9, role_at=9_000).applied_to(KNOWN, NOW)
     demoted = Description("u1", username="A", role="user", issued_at=7, role_at=7_000).applied_to(renamed, NOW)
 
@@ -51,7 +51,7 @@ def test_a_newer_statement_of_the_same_role_updates_the_time_of_the_role() -> No
     assert older.role == "supervisor"
 
 
-def test_the_newest_email_counts_regardless_of_newer_names() -> None:
+def test_the_newest_email_counts_regardless_of_newer_usernames() -> None:
     renamed = Description("u1", username="Ann", issued_at=90).applied_to(KNOWN, NOW)
     moved = Description("u1", email="b@x.y", username="A", issued_at=50).applied_to(renamed, NOW)
 
@@ -70,7 +70,7 @@ def of_a_sync(now: int, role: str | None, email: str = "sync@x.y") -> Descriptio
 SECOND = NOW // 1000
 
 
-def test_a_sync_does_not_lose_to_a_token_whose_time_is_ahead() -> None:
+def test_a_sync_replaces_the_values_of_an_earlier_token_that_is_ahead() -> None:
     ahead = of_a_token(SECOND + 25, role="admin", email="t@x.y", username="T")
     after_token = ahead.applied_to(KNOWN, NOW)
     synced = of_a_sync(NOW + 200, "user").applied_to(after_token, NOW + 200)
@@ -85,7 +85,7 @@ def test_a_sync_does_not_lose_to_a_token_whose_time_is_ahead() -> None:
     assert effective_role("admin", (SECOND + 26) * 1000, after) == after.role == "admin"
 
 
-def test_a_token_that_is_ahead_is_recorded_once() -> None:
+def test_a_token_that_is_ahead_changes_nothing_when_it_arrives_again() -> None:
     ahead = of_a_token(SECOND + 25, role="admin", email="t@x.y", username="T")
     after_token = ahead.applied_to(KNOWN, NOW)
 
@@ -109,7 +109,7 @@ def test_a_token_that_is_ahead_replaces_the_role_of_an_earlier_sync(later: int) 
     after_token = of_a_token(SECOND + 25, role="admin").applied_to(synced, now)
 
     assert after_token.role == "admin"
-    assert now <= after_token.role_at <= now + 1_000, "at most a second after it arrived"
+    assert now <= after_token.role_at <= now + 1_000, "the role is dated at most a second after the token arrived"
     assert of_a_sync(now + 1, "user").applied_to(after_token, now + 1).role == "user"
 
 
@@ -280,7 +280,7 @@ def test_a_user_who_gives_up_a_claim_no_longer_waits_for_the_address() -> None:
     assert pointer.without("u4") == pointer
 
 
-def test_a_claim_to_a_free_address_gets_it() -> None:
+def test_a_claim_gets_a_free_address() -> None:
     assert claimed(None, KNOWN, holder=None, namesakes=[], now=NOW) == Pointer("a@x.y", "u1", 5, since=NOW)
     assert claimed(None, KNOWN, holder=None, namesakes=[KNOWN], now=NOW) is not None, (
         "an address that is the user's own id may be claimed"

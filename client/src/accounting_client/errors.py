@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit that failed: it has fewer credits left than required.
+    """A limit that has fewer credits left than a request requires.
 
     ``limit`` is ``balance``, ``member:<user id>``, ``members``, ``key:<key id>`` or ``run:<run id>``.
     """
@@ -67,7 +67,7 @@ class AccountingError(Exception):
 
 
 class NotAccounted(RuntimeError):
-    """A call of a provider's SDK that would use a model without being accounted. It was not sent."""
+    """A call of a provider's SDK was not sent, because it would have used a model without being accounted."""
 
 
 class InvalidRequest(AccountingError):
@@ -150,7 +150,7 @@ class InsufficientCredits(AccountingError):
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """The limits that failed, among the balance, the budgets and the run."""
+        """Each of the balance, the budgets and the run that has too few credits."""
         try:
             return read(tuple[Limit, ...], self.details.get("limits", []))
         except Misread:
@@ -432,7 +432,10 @@ Such an answer comes from a proxy in between, or from a later version of the ser
 
 
 def error_of(response: httpx.Response) -> AccountingError:
-    """Return the exception for an answer that is not a success; UnexpectedAnswer if its code and status are unknown."""
+    """Return the exception for an answer that is not a success.
+
+    This is UnexpectedAnswer if both the code and the status of the answer are unknown.
+    """
     try:
         body = json_in(response.content)
     except Misread:

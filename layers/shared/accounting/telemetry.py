@@ -1,4 +1,7 @@
-"""Logs and metrics: one structured logger, and EMF counters, which are written to the log and need no API call."""
+"""Logs and metrics: one structured logger, and counters.
+
+Counters are lines of the log in CloudWatch's embedded metric format (EMF), so they need no API call.
+"""
 
 import logging
 import os
@@ -11,7 +14,7 @@ logger = Logger(use_rfc3339=True)  # Lambda accepts no other format of the time 
 # Without the next two lines, Powertools and botocore would take their levels from Lambda's ApplicationLogLevel.
 logging.getLogger(logger.name).setLevel(os.environ.get("LOG_LEVEL", "INFO"))
 logging.getLogger("botocore").setLevel(logging.WARNING)
-# Without this, the first log line would import asyncio to name the current task. No function has tasks.
+# Without this, the first log line would import asyncio to name the current task. No function uses asyncio.
 logging.logAsyncioTasks = False  # type: ignore[attr-defined]  # not in the types
 # The namespace needs a default, because without one a flush would raise, after credits have moved.
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "AccountingService"))

@@ -24,10 +24,10 @@ class Allocation(NamedTuple):
 
 
 def expiry(now: int, days: int, at: int | None) -> int:
-    """The expiry of a lot granted at ``now``: ``at`` if it is given, else ``days`` after ``now``; epoch milliseconds.
+    """The expiry of credits granted at ``now``: ``at``, or ``days`` days after ``now`` if ``at`` is None.
 
-    The result is rounded up to a whole second. Raises Invalid if ``at`` is not in the future, or is more than
-    ``MAX_EXPIRY_DAYS`` away.
+    Times are epoch milliseconds. The result is rounded up to a whole second. Raises Invalid if ``at`` is not in the
+    future, or is more than ``MAX_EXPIRY_DAYS`` away.
     """
     if at is None:
         return whole_second(now + days * DAY)

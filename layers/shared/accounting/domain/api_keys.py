@@ -1,4 +1,7 @@
-"""API keys: which user a key acts for, what it may do, and why it is refused. Only a secret's SHA-256 is stored."""
+"""API keys: which user a key acts for, what the key may do, and why a key is refused.
+
+The secret in a key is not stored, only its SHA-256.
+"""
 
 import hashlib
 import hmac

@@ -160,7 +160,7 @@ def read(usage_format: str, raw: Mapping[str, object], field: str = "usage") -> 
 def _read_canonical(raw: Mapping[str, object], field: str) -> Usage:
     for name in raw:
         if name not in JSON_NAMES:
-            readable = name.encode(errors="backslashreplace").decode()  # it may have half a surrogate pair
+            readable = name.encode(errors="backslashreplace").decode()  # a name may contain half a surrogate pair
             raise Invalid.field(f"{field}.{readable}", "unknown field")
     _require(("inputTokens", "outputTokens"), raw, field, CANONICAL)
     counts = {JSON_NAMES[name]: _count(value, f"{field}.{name}") for name, value in raw.items() if value is not None}

@@ -1,4 +1,7 @@
-"""The audit: checks that every wallet matches its ledger, and that nobody has changed a ledger."""
+"""Check that every wallet matches its ledger, and that nobody has changed a ledger.
+
+A proof says how far an account's ledger was read, and what was found. A later audit can continue a stored proof.
+"""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

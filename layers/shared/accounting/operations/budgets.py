@@ -42,8 +42,8 @@ class BudgetValues(NamedTuple):
 class BudgetState(NamedTuple):
     """A budget, its current window, and ``committed``: the credits held and charged in this window.
 
-    A budget of all members counts each member separately, so ``committed`` is None unless the request is about one
-    member.
+    A budget of all members counts each member separately, so ``committed`` is None if the request is not about
+    one member.
     """
 
     budget: Budget

@@ -1,4 +1,4 @@
-"""A spender's limits (membership, budgets and the run), read together with the wallet."""
+"""A spender's allowance (membership, budgets and run), read together with the account's wallet."""
 
 from accounting.domain.accounts import organization_of, user_of
 from accounting.domain.budgets import Allowance, Bound, Counter, Spender
@@ -29,7 +29,7 @@ def _read(spender: Spender, more: dict[str, Key]) -> tuple[Wallet, Allowance, It
     """Read the wallet, the allowance and the items of ``more``.
 
     For a personal account, a second call reads the budgets if the wallet has any. If a budget changes between the two
-    calls, the wallet's version changes with it, and a write that was decided with the older wallet is refused.
+    calls, the wallet's version changes too, and a write that was decided with the older wallet is refused.
     """
     account_id, organization_id = spender.account_id, organization_of(spender.account_id)
     wanted = {"wallet": keys.wallet(account_id), **more}
@@ -85,10 +85,7 @@ def _refusal(spender: Spender, found: Items) -> AccountingError | None:
 
 
 def with_current_counters(allowance: Allowance, bounds: tuple[Bound, ...]) -> Allowance:
-    """Return the allowance with the current counters of ``bounds`` and the current run.
-
-    All are read in one strongly consistent call.
-    """
+    """Return the allowance with the run and the counters of ``bounds``, as one strongly consistent call reads them."""
     spender = allowance.spender
     counters: list[Counter] = [bound.counter for bound in bounds if bound.counter]
     wanted = [budgets.counter_key(spender, counter) for counter in counters]

@@ -1,5 +1,8 @@
 """The system's sums of each day: the total, and the sums and ranks of users, paying accounts, services and models.
 
+A sum is stored at a place, for example one user's day. Services and models are called names. They rank by merit, which
+``domain/system_usage`` explains.
+
 Marks show which records the sums include. Time is divided into slots of five minutes. The marks of all records of a
 slot are stored together in a few items, so that counting many records writes only a few items of marks.
 """
@@ -33,7 +36,7 @@ KEPT_SECONDS = 15 * 60
 """How long the process keeps the ranking of a day that has ended."""
 
 MOST_KEPT = 150_000
-"""How many users, accounts and names the kept rankings may have together. They take up to 40 MB."""
+"""How many users, accounts and names the kept rankings may have together. The rankings then take up to 40 MB."""
 
 MARK_LENGTH = 8
 """How many characters a mark has. Each character is 6 bits of the digest of a record's id."""
@@ -194,7 +197,10 @@ def paid_by_users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
 
 
 def names_at(wanted: Sequence[tuple[int, NameId]]) -> list[tuple[str, int]]:
-    """For each pair of a day and an id, in order: the name and its credits on that day, or ``""`` and 0 if unused."""
+    """For each pair of a day and a name's id, in order: the name, and its credits on that day.
+
+    An unused name is ``""``, with 0 credits.
+    """
     found = table.get_many([keys.system_name(day(of_day), *name) for of_day, name in wanted])
     return [(item["name"], item["credits"]) if item else ("", 0) for item in found]
 
