@@ -1,4 +1,4 @@
-"""The emulator's DynamoDB in a separate process, and the environment of a function that uses it."""
+"""A DynamoDB emulator in a separate process, and the environment of a function that uses it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from local.emulator import Emulator
 
-JWT_SECRET = "an-example-secret-of-at-least-32-bytes"  # noqa: S105 - the one that events/README.md names
+JWT_SECRET = "an-example-secret-of-at-least-32-bytes"  # noqa: S105 - the one in events/README.md
 INTERNAL_KEY = "an-example-internal-key"
 
 

@@ -1,4 +1,4 @@
-"""The local AWS: one process on 127.0.0.1. When it stops, the workers of its functions end too.
+"""The local AWS: one process on 127.0.0.1. When it stops, the workers that run its functions end too.
 
 with emulator.start() as aws:  # on a free port, without keeping data
     dynamodb = aws.client("dynamodb")
@@ -57,9 +57,9 @@ class Emulator:
         return client_of(service, self.endpoint_url, **config)
 
     def save(self) -> None:
-        """Make the local AWS save its data now. It must have been started with a folder `state`.
+        """Make the local AWS, started with a folder `state`, save its data now instead of a few seconds later.
 
-        It also saves by itself every few seconds. Raises Refused if it answers that it could not save.
+        Raises Refused if the local AWS answers that it could not save.
         """
         answer = httpx.post(f"{self.endpoint_url}/_accounting/save", trust_env=False, timeout=SAVE_SECONDS)
         if not answer.is_success:
@@ -80,8 +80,8 @@ def start(port: int = 0, state: Path | None = None, *, enforce_iam: bool = False
     """Run a local AWS during the block, on `port` or, for 0, on any free one.
 
     The local AWS continues with the data in the folder `state`, and saves its data there every few seconds and when it
-    stops. Without a folder, no data is kept. With `enforce_iam`, a function may only do what its role's policies allow;
-    other callers need the credentials of `local/account.py`. The local AWS stops even if this process is killed.
+    stops. Without a folder, no data is kept. With `enforce_iam`, a function may only do what its role's policies allow,
+    and other callers need the credentials of `local/account.py`. The local AWS stops even if this process is killed.
 
     Raises Refused if `port` is taken or the local AWS does not start.
     """
@@ -117,7 +117,7 @@ def launch(
             stderr=subprocess.STDOUT,
             pass_fds=() if lock is None else (lock,),
             umask=private.UMASK,
-            start_new_session=True,  # so that Ctrl-C reaches only this process, which stops the local AWS
+            start_new_session=True,  # so that Ctrl-C reaches only this process, and this process stops the local AWS
         )
     emulator = Emulator(port, log, process, keeps_data=state is not None)
     try:
@@ -142,7 +142,7 @@ def client_of(service: str, endpoint_url: str, **config: Any) -> Any:
 
 @cache
 def _session() -> boto3.Session:
-    """Return a session that ignores AWS variables and profile files, because a broken file would raise an error."""
+    """Return a boto3 session that ignores AWS variables and profile files: a broken file would raise an error."""
     core = botocore.session.Session()
     settings = {
         name: (in_file, None, default, conversion)
@@ -153,7 +153,7 @@ def _session() -> boto3.Session:
 
 
 def kill_session(leader: int) -> None:
-    """Kill what still runs of the local AWS and its workers. ``leader`` is the process id of the local AWS."""
+    """Kill the remaining processes of the local AWS and its workers. ``leader`` is the process id of the local AWS."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
 
@@ -174,8 +174,8 @@ def _environment(port: int, scratch: Path, state: Path | None, *, enforce_iam: b
         "IOT_MTLS_ENABLED": "0",
     }
     if state is not None:
-        # S3's files are not kept. MiniStack would write them at once, but all other data only when it saves. After a
-        # kill, the two would not match.
+        # S3's files are not kept. MiniStack, which emulates AWS, would write them at once, but all other data only
+        # when it saves. After a kill, the two would not match.
         environ |= {"PERSIST_STATE": "1", "STATE_DIR": str(state), "S3_PERSIST": "0"}
     return environ
 

@@ -20,7 +20,7 @@ HANGING_SECONDS = 1.5
 
 
 class Peer:
-    """Does the next of ``deeds`` for each request. The last deed is repeated. By default, a peer answers ``{}``."""
+    """Does the next of ``deeds`` for each request, and repeats the last one. By default, a peer answers ``{}``."""
 
     def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self.deeds: list[Deed] = [answer()]
@@ -53,7 +53,7 @@ class Peer:
         return request
 
     def does(self, *deeds: Deed) -> None:
-        """Do these from now on, and forget the earlier deeds, requests and connections."""
+        """Do these deeds from now on, and forget the earlier deeds, requests and connections."""
         self.deeds = [*deeds]
         self.requests.clear()
         self.connections = 0
@@ -141,7 +141,7 @@ def in_chunks(*parts: bytes) -> Deed:
 
 
 def certificate(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS context, and the file of its self-signed certificate for these names or addresses."""
+    """A server's TLS context, and the file of its self-signed certificate for these host names or addresses."""
     from datetime import UTC, datetime, timedelta
     from ipaddress import ip_address
 

@@ -58,7 +58,7 @@ def test_a_request_whose_answer_has_no_usage_is_not_accountable(call_type: str, 
         ("aembedding", {}, 0, {}),
     ],
 )
-def test_a_request_is_shortened_to_what_is_affordable(
+def test_the_output_limit_of_a_request_is_lowered_to_what_is_affordable(
     call_type: str, data: dict[str, Any], affordable: int, shortened: dict[str, Any]
 ) -> None:
     asked = ModelRequest(call_type, data, 70)

@@ -1,4 +1,4 @@
-"""`make example NAME=litellm_proxy`: run the proxy on 127.0.0.1, with the service that `make run` started."""
+"""`make example NAME=litellm_proxy`: run a LiteLLM proxy on 127.0.0.1 that uses the service started by `make run`."""
 
 from __future__ import annotations
 

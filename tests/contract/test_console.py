@@ -18,7 +18,7 @@ OWN = {name: file.path.read_text(encoding="utf-8") for name, file in CONSOLE_ASS
 
 
 def answer_for(path: str) -> dict[str, Any]:
-    """The function's answer to a request for the file with this path, ``<version>/<name>``."""
+    """The docs function's answer to a request for the file with this path, ``<version>/<name>``."""
     *_, version, asset = path.replace("/screens/", "/").split("/")
     sample = "console-screen" if "/screens/" in path else "console-asset"
     event = json.loads((ROOT / f"events/docs/{sample}.json").read_text())
@@ -76,7 +76,7 @@ def test_the_version_depends_on_the_contents_of_files_and_not_on_their_paths(
         assert console_version.__wrapped__() != console_version(), name
 
 
-def test_the_page_names_only_files_of_its_version_and_has_no_inline_code() -> None:
+def test_the_page_loads_only_files_of_its_own_version_and_has_no_inline_code() -> None:
     event = json.loads((ROOT / "events/docs/console.json").read_text())
     page = handler(event, CONTEXT)
     named = re.findall(r'(?:href|src)="(console/[^"]*)"', page["body"])
@@ -129,7 +129,7 @@ def taken(name: str) -> dict[str, set[str]]:
 
 
 def passed(name: str) -> list[tuple[str, str, set[str]]]:
-    """Each use of a component in a file: the file that defines it, its name there, and the properties passed to it."""
+    """Each use of a component in a file: the file that defines the component, its name there, the passed properties."""
     where = {component: (name, component) for component in taken(name)}
     for default, several, target in IMPORT.findall(OWN[name]):
         source = ((CONSOLE / name).parent / target).resolve().relative_to(CONSOLE).as_posix()
@@ -165,7 +165,7 @@ def test_every_property_of_a_component_is_passed_and_every_passed_property_is_ta
 
 
 def test_the_console_stores_nothing_in_the_browser_and_parses_no_html() -> None:
-    """The token is in memory only, and texts that others wrote are never parsed as HTML."""
+    """The caller's token is only in memory, and texts that others wrote are never parsed as HTML."""
     assert len(OWN) > 5
     for name, text in OWN.items():
         for forbidden in ("localStorage", "sessionStorage", "indexedDB", "document.cookie", "innerHTML", "eval("):
@@ -173,7 +173,7 @@ def test_the_console_stores_nothing_in_the_browser_and_parses_no_html() -> None:
         assert not re.search(r"dangerouslySet|outerHTML|insertAdjacentHTML|https?://", text), name
 
 
-def test_the_vendored_library_names_its_version_and_licenses() -> None:
+def test_the_header_of_the_vendored_library_has_its_version_and_licenses() -> None:
     header = CONSOLE_ASSETS["preact.js"].path.read_text(encoding="utf-8").splitlines()[0]
 
     assert re.search(r"Preact 10 \(MIT.*htm 3\.1\.1 \(Apache-2\.0", header)

@@ -1,4 +1,4 @@
-"""Operations work on an organization's account as on a user's own, although payer and caller differ."""
+"""Operations work on an organization's account as on a user's own account, although the caller is not the payer."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -43,8 +43,7 @@ def _has_members(table_name: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _the_users_own_account_is_untouched(table_name: str) -> Iterator[None]:
-    """Using an organization's credits leaves the user's own account unchanged."""
+def _the_users_own_accounts_stay_unchanged(table_name: str) -> Iterator[None]:
     yield
     for user_id in ("u1", LOOKALIKE):
         assert wallets.get(personal(user_id)).entry_seq == 0
@@ -67,7 +66,9 @@ def test_the_four_commands_change_an_organizations_credits() -> None:
 
 
 @pytest.mark.parametrize("named", [None, ORGANIZATION, stored("org:other"), ACCOUNT])
-def test_finalize_charges_the_paying_account_even_if_another_or_no_account_is_named(named: Any, user: MakeUser) -> None:
+def test_finalize_charges_the_account_with_the_hold_even_if_the_request_names_another_or_none(
+    named: Any, user: MakeUser
+) -> None:
     user("u1")
     credits.allocate(request(), 100)
 

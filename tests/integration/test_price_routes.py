@@ -207,7 +207,7 @@ def test_the_list_of_prices_has_no_default_price_if_the_stack_refuses_unknown_mo
 
 
 @pytest.mark.usefixtures("unknown_models_are_refused")
-def test_the_route_of_a_price_and_calculate_refuse_an_unknown_model_alike() -> None:
+def test_the_pricing_route_and_calculate_refuse_an_unknown_model_with_the_same_answer() -> None:
     shown = price_of("unknown")
 
     assert (shown["status"], shown["code"], shown["details"]) == (400, "MODEL_UNKNOWN", {"modelId": "unknown"})
@@ -292,7 +292,7 @@ def test_an_import_shows_what_it_changes_and_can_be_repeated() -> None:
     assert [len(history(model)) for model in "mno"] == [2, 1, 1]
 
 
-def test_an_import_that_makes_a_model_an_alias_shows_how_the_price_of_the_model_changes() -> None:
+def test_an_import_shows_the_new_price_of_a_model_that_becomes_an_alias() -> None:
     import_list({"modelId": "m", "rates": {"input": 1, "output": 1}, "effectiveFrom": BEGINNING})
     listed = {"modelId": "n", "rates": {"input": 50, "output": 50}, "aliases": ["m"]}
 
@@ -328,7 +328,7 @@ def test_a_rule_may_begin_in_the_last_millisecond_of_the_year_9999() -> None:
     assert import_list(last)["unchanged"] == ["m"]
 
 
-def test_every_problem_of_a_list_is_named_and_nothing_is_written() -> None:
+def test_every_problem_of_a_price_list_is_named_and_nothing_is_written() -> None:
     add(RULE)
     good = {"modelId": "n", "rates": {"input": "1", "output": "2"}, "effectiveFrom": BEGINNING}
     wrong = {"modelId": "o", "rates": {"input": "x", "otuput": 1}, "aliases": ["o"]}
@@ -351,7 +351,7 @@ def test_every_problem_of_a_list_is_named_and_nothing_is_written() -> None:
     assert history("n") == []
 
 
-def test_a_list_that_conflicts_with_stored_rules_is_refused() -> None:
+def test_a_price_list_that_conflicts_with_stored_rules_is_refused() -> None:
     add(RULE)
     good = {"modelId": "n", "rates": {"input": "1", "output": "2"}, "effectiveFrom": BEGINNING}
     taken = [{**good, "modelId": "m"}, {**good, "aliases": ["x", "m-latest"]}, {**good, "modelId": "m-latest"}]
@@ -366,7 +366,7 @@ def test_a_list_that_conflicts_with_stored_rules_is_refused() -> None:
     assert history("o") == []
 
 
-def test_99_rules_and_aliases_are_one_transaction(calls: Calls) -> None:
+def test_99_rules_and_aliases_are_imported_in_one_transaction(calls: Calls) -> None:
     rules = [{"modelId": f"m{each}", "rates": {"input": each, "output": each}} for each in range(79)]
     rules[5]["aliases"] = [f"alias-{each}" for each in range(20)]
 
@@ -380,7 +380,7 @@ def test_99_rules_and_aliases_are_one_transaction(calls: Calls) -> None:
     assert (more["status"], more["details"]["errors"][0]["field"]) == (400, "rules")
 
 
-def test_an_import_costs_a_query_for_each_id_and_one_transaction(calls: Calls) -> None:
+def test_an_import_costs_one_transaction_and_a_query_for_each_model_and_alias(calls: Calls) -> None:
     """``BatchGetItem`` reads the rules that may conflict.
 
     Each rule and each alias costs 2 write units. Each rule costs 1 more for its place in the price list.

@@ -1,4 +1,4 @@
-"""Many callers of one wallet: in any order, the ledger balances and nothing happens twice."""
+"""Many callers change one wallet at once: in any order, the ledger balances and no request takes effect twice."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -151,7 +151,7 @@ def test_one_idempotency_key_sent_16_times_allocates_once(user: MakeUser) -> Non
     assert assert_books_balance("u1").available == 50
 
 
-def test_one_idempotency_key_removes_all_credits_once(user: MakeUser) -> None:
+def test_one_idempotency_key_sent_16_times_removes_all_credits_once(user: MakeUser) -> None:
     user("u1", 50)
 
     answers = together(*times(16, lambda: credits.remove(request("k"), 50)))
@@ -185,7 +185,7 @@ def test_two_new_users_who_claim_one_address_are_both_accepted() -> None:
     answers = together(*(partial(users.sync, one, NOW) for one in described * 8))
 
     assert kinds(answers) == {"tuple": 16}
-    assert users.resolve("one@example.com").user.id == "u1", "the newest token gets the address"
+    assert users.resolve("one@example.com").user.id == "u1", "the newest token did not get the address"
 
 
 def test_the_books_balance_after_many_different_concurrent_commands(user: MakeUser) -> None:

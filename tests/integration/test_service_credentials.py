@@ -1,4 +1,4 @@
-"""Services act for users, with credentials that can be rotated. The ledger and usage records name the service."""
+"""Services act for users, with credentials that can be rotated. Ledger entries and usage records name the service."""
 
 import hashlib
 from collections.abc import Callable
@@ -39,8 +39,6 @@ type MakeUser = Callable[..., str]
 
 
 class Clock:
-    """The clock of the caches."""
-
     def __init__(self) -> None:
         self.seconds = 0.0
 
@@ -67,7 +65,7 @@ def rotate(issued: Issued, *, overlap: int = DAY, keep_previous: bool = False, n
 
 
 def authorized(issued: Issued) -> dict[str, Any]:
-    """The context that the authorizer passes to the functions. A denial raises ServiceCredentialInvalid."""
+    """The context that the authorizer passes to the functions. Raises ServiceCredentialInvalid if it denies access."""
     request = {"type": "TOKEN", "methodArn": "arn:a/v1/GET/x", "authorizationToken": f"Service {issued.text}"}
     authorizer = app("authorizer")
     vars(authorizer)["clock"] = lambda: NOW
@@ -237,7 +235,7 @@ def admit(access: Access, caller: Caller) -> None:
     access.admit(caller, None, {})  # type: ignore[arg-type]  # for a service, admit does not read the request
 
 
-def test_a_service_is_refused_for_a_disabled_user(user: MakeUser) -> None:
+def test_a_service_cannot_act_for_a_disabled_user(user: MakeUser) -> None:
     user("u1")
     caller = acting(create("read"))
     admit(READ, caller)
@@ -255,7 +253,7 @@ def test_a_service_needs_a_right_to_create_a_user() -> None:
     assert users.find("new") is None
 
     admit(READ, acting(create("read", "users:sync"), "new"))
-    assert users.find("new") is None, "reading creates no user"
+    assert users.find("new") is None, "a read created a user"
     admit(introducing, acting(create("read", "users:sync"), "new"))
 
     known = users.find("new")
@@ -332,7 +330,7 @@ def test_idempotency_keys_of_services_and_users_are_separate(user: MakeUser) -> 
     assert len(usage_store.newest(personal("u1"), None, None, 10)) == 3
 
 
-def test_a_service_grants_to_its_user_and_the_grant_names_the_service(user: MakeUser) -> None:
+def test_a_service_grants_credits_only_to_the_user_for_whom_it_acts(user: MakeUser) -> None:
     user("u1")
     user("u2")
     service = authorized(create("credits:grant"))

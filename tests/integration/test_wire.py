@@ -1,6 +1,7 @@
 """Every request of the store is sent twice, and the two answers are compared.
 
-``Wire``, which is our client of DynamoDB, sends the request to one table. boto3's client sends it to a second table.
+``Wire``, which is our client of DynamoDB, sends the request to one table. boto3's client sends it to a second table,
+the twin.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ CALLS_OF_THE_STORE = {
     for module in (queries, transactions)
     for name, function in vars(module).items()
     if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
-} - {"put", "update", "add", "delete", "check"}  # these build a transaction's parts
+} - {"put", "update", "add", "delete", "check"}  # these build parts of a transaction
 
 
 class Twins:
@@ -237,7 +238,7 @@ def test_threads_that_share_the_wire_lose_no_update(table_name: str) -> None:
 def test_a_first_request_imports_neither_boto3_nor_botocores_client(table_name: str, aws: Emulator) -> None:
     """The environment has a region and credentials, as on Lambda without SnapStart.
 
-    Otherwise, botocore would be imported to find them.
+    Without them in the environment, botocore would be imported to find them.
     """
     code = f"""
 import json, sys

@@ -1,4 +1,4 @@
-"""The field types of requests refuse values outside the contract."""
+"""The field types of requests refuse invalid values."""
 
 from typing import Any
 
@@ -143,7 +143,7 @@ def test_invalid_timestamps_are_refused(text: Any) -> None:
     assert not accepts(types.Timestamp, text)
 
 
-def test_timestamps_are_decoded_only_in_paths() -> None:
+def test_percent_encoded_timestamps_are_decoded_only_in_paths() -> None:
     in_path: Any = types.TimestampInPath
 
     assert not accepts(types.Timestamp, "2027%2D12%2D31")

@@ -1,11 +1,11 @@
 """Makes the import of a Lambda function faster. Every function with routes imports this module first.
 
-Garbage collection is off during the import: it would find nothing, and take a twelfth of the processor time.
+Garbage collection is off during the import: it would find no garbage, and take a twelfth of the processor time.
 
 Powertools and pydantic import modules that no request needs. This module delays such an import until code uses the
 imported module. Without the delay, Powertools would import asyncio, and 47 of its own modules for kinds of events that
-the service never gets. That takes a tenth of the processor time. pydantic would import importlib.metadata to look for
-plugins, although plugins are switched off.
+the service never gets. These imports take a tenth of the processor time. And pydantic would import importlib.metadata
+to look for plugins, although plugins are switched off.
 """
 
 import gc

@@ -1,8 +1,8 @@
-"""Who pays: an account owns a wallet.
+"""Accounts: an account owns a wallet, and pays from it.
 
 Every user has a personal account, which is created with their first credits. An organization has its own account. The
-prefix of an account id tells a personal account from an organization's. A user id is never read as an account id, even
-if it looks like one: ``AccountId`` is a separate type, and only this module creates values of this type.
+prefix of an account id says whether the owner is a user or an organization. A user id is never read as an account id,
+even if it looks like one: ``AccountId`` is a separate type, and only this module creates values of this type.
 """
 
 import re

@@ -13,7 +13,7 @@ MONTHS = 24
 """How many months ``by_month`` covers, beginning with the month of ``begun_at``."""
 
 MAX_NAMED = 20
-"""The most accounts in ``named``."""
+"""How many accounts ``named`` has at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class Outstanding:
     ``available`` is what can be spent. It is the sum of ``by_month`` and ``later``. ``by_month`` has the credits that
     expire in each of ``MONTHS`` months (``yyyy-mm``, UTC), and ``later`` those that expire after these months.
     ``expired`` credits are still in wallets, but can't be spent. ``drifting`` counts the accounts in which the auditor
-    found a problem, and ``named`` has the first ``MAX_NAMED`` of these accounts. If a wallet can't be read, that is a
-    problem, too, and ``drifting`` is the only number that counts the account. ``unproved`` counts the accounts that the
+    found a problem, and ``named`` has the first ``MAX_NAMED`` of these accounts. An account whose wallet
+    can't be read also has a problem, but no other number counts the account. ``unproved`` counts the accounts that the
     auditor could not check: the audit raised an exception, or the ledger continues in a newer format.
     """
 

@@ -1,4 +1,8 @@
-"""Users: what tokens and the platform's sync say about them, which statement counts, and who has an address."""
+"""Users, and who holds an e-mail address.
+
+A user's tokens state the e-mail address, the username and the role. So does a sync, a request in which the platform
+describes a user. This module decides which statement counts if they differ.
+"""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -58,9 +62,9 @@ class User(NamedTuple):
         return self.erased_at is not None
 
     def touched(self, now: int) -> "User":
-        """The user with a later ``updated_at``. Writes are conditional on it.
+        """The user with a later ``updated_at``.
 
-        It rises by 1 if the last write was in the same millisecond, so that every write changes it.
+        Writes are conditional on ``updated_at``, so every write must change it, even in the same millisecond.
         """
         return self._replace(updated_at=max(now, self.updated_at + 1))
 
@@ -107,7 +111,7 @@ class Description(NamedTuple):
         An older statement never replaces a newer one. A newer statement that only repeats a stored value still updates
         the value's time, so that no statement from before that time can replace the value. Of statements with the same
         time, the last to arrive counts. No statement counts as later than the second in which it arrives, because the
-        clock of a token's issuer may be ahead. The e-mail in a disabled user's token is ignored; otherwise it would
+        clock of a token's issuer may be ahead. The e-mail in a disabled user's token is ignored, so that it cannot
         strengthen the user's claim to the address. A token of an erased user changes nothing. Raises UserErased if a
         sync describes an erased user.
         """

@@ -25,7 +25,10 @@ from accounting.store.table import Conflict, Write, transact
 from accounting.telemetry import count
 
 MAX_MOVED = 20
-"""How many lots one transaction moves: each lot may need three new items, and a transaction has at most 100."""
+"""How many lots (credits that expire together) one transaction moves.
+
+Each lot may need three new items, and a transaction has at most 100.
+"""
 
 
 class Closed(NamedTuple):
@@ -40,9 +43,9 @@ class Closed(NamedTuple):
 def close(organization_id: str, transfer_to: AccountId | None, *, actor: str, now: int) -> Closed:
     """Close an organization. Its credits go to ``transfer_to``, which must be open. With None, they are removed.
 
-    A repeat moves or removes the credits that have come back since. Raises AccountNotFound, Contention;
-    OrganizationClosed if the organization is already closed with a different ``transfer_to``; Invalid if
-    ``transfer_to`` is not open or is the organization's own account.
+    A repeat moves or removes the credits that have come back since. Raises OrganizationClosed if the organization is
+    already closed with a different ``transfer_to``. Raises Invalid if ``transfer_to`` is not open or is the
+    organization's own account. Also raises AccountNotFound, Contention.
     """
     organization = retry_conflicts(lambda: _shut(organization_id, transfer_to, now))
     gone = empty(organization, actor=actor, now=now)

@@ -1,4 +1,4 @@
-"""Creating organizations, and changing their members, who share one account.
+"""Create organizations and change their members. The members of an organization share its account.
 
 A change of the members also changes the version of the organization's wallet, in the same transaction. If another
 command, such as a hold, has already read the old members, its write fails and the command decides again.
@@ -62,7 +62,7 @@ def _replayed(key: IdempotencyKey, record: idempotency.Record) -> CreatedOrganiz
 def set_role(organization_id: str, reference: Reference, role: Role, *, by: Member | None, now: int) -> Member:
     """Add a user to an organization, or give a member another role. A repeat changes nothing.
 
-    ``by`` is the member who makes the change, None for an administrator of the platform. Raises UserNotFound,
+    ``by`` is the member who makes the change, or None for an administrator of the platform. Raises UserNotFound,
     UserErased, Forbidden, LastOwner, TooManyMembers, OrganizationClosed, AccountNotFound, Contention.
     """
     user = users.resolve(reference).user
@@ -87,7 +87,7 @@ def set_role(organization_id: str, reference: Reference, role: Role, *, by: Memb
 
 
 def remove(organization_id: str, user_id: str, *, by: Member | None) -> None:
-    """Remove a member. The organization still pays for their open sessions. ``by`` is as in ``set_role``.
+    """Remove a member. The organization still pays for the member's open sessions. ``by`` is as in ``set_role``.
 
     Raises MemberNotFound, Forbidden, LastOwner, OrganizationClosed, AccountNotFound, Contention.
     """

@@ -1,4 +1,4 @@
-"""Runs: limits that sessions and records of one account share until the run is stopped or expires."""
+"""A run is a limit that sessions and usage records of one account share until the run is stopped or expires."""
 
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ class BegunRun(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """A run with what it spent on each model, and the metadata that its maker sent."""
+    """A run, what it spent on each model, and the metadata that its maker sent."""
 
     run: Run
     by_model: dict[str, int]
@@ -34,8 +34,9 @@ def begin(
 ) -> BegunRun:
     """Make a run whose held and charged credits may add up to ``limit``. By default, it expires after 30 days.
 
-    A repeat gets the run as it is now. Raises AccountNotFound if the user may not spend from the account, RunExists if
-    the account has a run with this id and other values, and UserDisabled, OrganizationClosed, Invalid, Contention.
+    A repeat gets the run as it is now. Raises AccountNotFound if the user may not spend from the account. Raises
+    RunExists if the account has a run with this id and other values. Also raises UserDisabled, OrganizationClosed,
+    Invalid, Contention.
     """
     wallet, allowance = allowances.read(spender._replace(run_id=None))
     if allowance.refusal:
@@ -64,7 +65,7 @@ def show(account_id: AccountId, run_id: str, *, by: Requester) -> Summary:
 
 
 def stop(account_id: AccountId, run_id: str, *, by: Requester, now: int) -> Run:
-    """Stop a run: it admits nothing new, and its open sessions still settle. A repeat changes nothing.
+    """Stop a run. It admits nothing new, but its open sessions still settle. A repeat changes nothing.
 
     Raises as ``show`` does.
     """
@@ -76,7 +77,7 @@ def stop(account_id: AccountId, run_id: str, *, by: Requester, now: int) -> Run:
 
 
 def _visible(run: Run | None, account_id: AccountId, run_id: str, by: Requester) -> Run:
-    """The run, unless ``by`` is a member who neither made it nor manages the account.
+    """The run, if ``by`` may see it. A member who does not manage the account sees only the runs that they made.
 
     Raises as ``show`` does.
     """

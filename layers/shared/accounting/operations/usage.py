@@ -51,7 +51,7 @@ class Recorded(NamedTuple):
 class Event(NamedTuple):
     """A billable event to record. With ``deduct``, the transaction that records the event also charges the payer.
 
-    ``cost`` is a number of credits, or a model call, which costs what the model's price says. ``actor`` is the
+    ``cost`` is a number of credits, or a model call, whose cost follows from the model's price. ``actor`` is the
     sender of the request: a service that acts for the user, or by default the user. ``key_id`` is the API key of the
     request. ``run_id`` is the run that counts the event.
     """
@@ -171,9 +171,9 @@ def _priced(event: Event, now: int) -> UsageRecord:
 
 
 def usage_writes(made: UsageRecord, part: int = 0) -> list[Write]:
-    """Writes that store a record and add its credits and usage to the sums of its accounts.
+    """Writes that store a record, and add its credits and usage to the sums of the payer and of the user.
 
-    If an organization pays, they also put a pointer to the record into the user's personal account.
+    If an organization pays, another write puts a pointer to the record into the user's personal account.
     """
     pointers = [usage.put_pointer(made) for _ in made.accounts[1:]]
     sums = [rollups.add(made, account_id, part) for account_id in made.accounts]

@@ -11,7 +11,7 @@ KEPT = 7 * DAY
 
 
 class IdempotencyKey(NamedTuple):
-    """A caller's key for one request to one route; ``fingerprint`` is a digest of the request's values."""
+    """A caller's key for one request to one route. ``fingerprint`` is a digest of the request's values."""
 
     caller: str
     route: str
@@ -20,7 +20,7 @@ class IdempotencyKey(NamedTuple):
 
 
 class Record(NamedTuple):
-    """The fingerprint of the request that a key was used for, and its answer as JSON."""
+    """The fingerprint of the request that a key was used for, and the answer to this request, as JSON."""
 
     fingerprint: str
     answer: str
@@ -28,7 +28,7 @@ class Record(NamedTuple):
 
 
 class Repeated(Exception):
-    """The ``key`` was used before; ``record`` says for which request."""
+    """The ``key`` was used before, for the request in ``record``."""
 
     def __init__(self, key: IdempotencyKey, record: Record) -> None:
         super().__init__(key.key)
