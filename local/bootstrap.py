@@ -18,7 +18,7 @@ from local.steps import Refused, explain, step
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
-# lock file of the layer or of a function → name of the .in file in requirements/ that it is made from
+# lock file of the layer or of a function → name of its source, an .in file in requirements/
 DEPLOYED_LOCKS = {
     ROOT / "layers/shared/requirements.txt": "layer",
     ROOT / "functions/authorizer/requirements.txt": "authorizer",
@@ -31,14 +31,14 @@ PYTHON_VERSION = (ROOT / ".python-version").read_text().strip()
 # environment → its lock file
 ENVIRONMENTS = {
     ROOT / ".venv": LOCKS / "dev.txt",
-    # Separate: the emulator pins another version of botocore, and the functions that run in the emulator must not find
-    # the packages of .venv.
+    # Separate, because the emulator pins another version of botocore, and the functions that run in the emulator must
+    # not find the packages of .venv.
     ROOT / ".local/ministack": LOCKS / "ministack.txt",
 }
 
 
 def main() -> int:
-    """Make the environments or, for `lock`, write the locks; return the exit status."""
+    """Create or update the environments or, with the argument `lock`, update the lock files."""
     try:
         if sys.argv[1:] == ["lock"]:
             write_locks()
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def make_environments(wanted: dict[Path, Path] | None = None) -> None:
-    """Make each environment match its lock exactly. This is quick for an environment that matches already."""
+    """Make each environment match its lock exactly. An environment that already matches is left alone."""
     private.folder(ROOT / ".local")
     wanted = ENVIRONMENTS if wanted is None else wanted
     for environment, digest in outdated(wanted).items():
@@ -79,7 +79,7 @@ def _stamp(environment: Path) -> Path:
 
 
 def write_locks() -> None:
-    """Resolve requirements/*.in to the newest versions they allow."""
+    """Lock the newest versions that requirements/*.in allow."""
     compile_all = [
         "pip",
         "compile",

@@ -70,7 +70,7 @@ SECURITY: Json = {
         "description": "A user's access token, without the word Bearer.",
     },
 }
-"""`token` is last, because the page's dialog puts the cursor into the last field."""
+"""`token` is last, because the page's *Authorize* dialog puts the cursor into the last field."""
 TAGS = {
     "credits": "Balances, the cost of a request, and the commands that change a balance.",
     "streaming-sessions": "The calls of a chat proxy before, during and after a stream.",

@@ -1,4 +1,4 @@
-"""Counts what a piece of code asks of the database."""
+"""Counts the calls that a piece of code makes to the database."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from accounting.store.table.wire import Wire
 
 
 def the_wire() -> Wire:
+    """Return the store's DynamoDB client."""
     client = table.client()
     assert isinstance(client, Wire)
     return client

@@ -1,6 +1,6 @@
 """LangChain's models, accounted by a callback: every way to call them, and every way that a call ends.
 
-Only functions import LangChain, for the reason that `test_sdks.py` gives.
+Only functions import LangChain, because the import takes seconds (see `test_sdks.py`).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def async_client(service: Accountants) -> AsyncAccountingClient:
 
 
 def callbacks(client: AccountingClient | AsyncAccountingClient, **options: Any) -> Any:
-    """Configure a call to be accounted by the callback for this client, sync or async."""
+    """Return the configuration of a call that is accounted with this client, sync or async."""
     from accounting_client.langchain import AccountingCallback, AsyncAccountingCallback
 
     make: Any = AsyncAccountingCallback if isinstance(client, AsyncAccountingClient) else AccountingCallback
@@ -102,7 +102,7 @@ def callbacks(client: AccountingClient | AsyncAccountingClient, **options: Any) 
 
 
 def call(way: str, service: Accountants, model: Any, prompt: Any = "Why?") -> Any:
-    """Call a model in one of LangChain's ways; return its answer, or the pieces of it."""
+    """Call a model in one of LangChain's ways; return the answer, or its pieces."""
     if way in ("invoke", "stream", "batch"):
         with sync_client(service) as client:
             config = callbacks(client)
@@ -170,7 +170,7 @@ def test_a_broken_stream_is_charged_for_the_words_that_arrived(provider: Provide
 
 
 @streams
-def test_a_stream_without_a_usage_is_settled_by_the_number_of_its_pieces(provider: Provider, way: str) -> None:
+def test_a_stream_without_usage_is_settled_by_the_number_of_its_pieces(provider: Provider, way: str) -> None:
     service = Accountants()
     provider.plans(words=20, reports_usage=False)
 
@@ -181,7 +181,7 @@ def test_a_stream_without_a_usage_is_settled_by_the_number_of_its_pieces(provide
 
 
 @whole_answers
-def test_an_answer_without_a_usage_is_settled_by_its_length(provider: Provider, way: str) -> None:
+def test_an_answer_without_usage_is_settled_by_its_length(provider: Provider, way: str) -> None:
     service = Accountants()
     plan = provider.plans(words=20, reports_usage=False)
 
@@ -403,7 +403,7 @@ def test_a_sync_callback_in_an_async_call_is_refused_and_so_is_the_reverse(provi
 def test_an_async_callback_in_a_sync_call_inside_a_coroutine_raises_an_error(
     provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The first call reaches the model, and fails at its end. Later calls fail before the model is called."""
+    """The first call fails after the model has answered. Later calls fail before the model is called."""
     service = Accountants()
     provider.plans()
     model = model_of(provider)

@@ -91,7 +91,7 @@ class Record(RequestModel):
         return operation
 
     def cost(self) -> int | ModelCall:
-        """What the event costs. Raises Invalid unless it has either credits, or a model and its usage."""
+        """What the event costs. Raises Invalid unless the record has either credits, or a model and its usage."""
         found = usage_in(self)
         if found is None:
             if self.credits is None:

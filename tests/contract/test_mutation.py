@@ -8,7 +8,7 @@ CONFIGURATION = tomllib.loads((ROOT / "tests/mutation.toml").read_text())
 SELECTED = set(CONFIGURATION["tool"]["mutmut"]["pytest_add_cli_args_test_selection"])
 
 
-def test_every_unit_test_named_after_a_module_of_the_domain_is_selected() -> None:
+def test_every_file_of_unit_tests_named_after_a_module_of_the_domain_is_selected() -> None:
     modules = [file.stem for file in (LAYER / "accounting/domain").glob("[!_]*.py")]
     named_after_one = {
         str(file.relative_to(ROOT)) for module in modules for file in (ROOT / "tests/unit").glob(f"test_{module}*.py")

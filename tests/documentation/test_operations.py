@@ -72,7 +72,7 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
         create_user_and_administrator(service)
         publish_versions(aws)
         # The page reads a message from the queue of uncounted records, writes it to letter.json, and shows this file.
-        # Here, the queue is empty, because nothing has failed. So a message that is made here becomes letter.json.
+        # Here, the queue is empty, because nothing has failed. So the test writes its own message to letter.json.
         (project.folder / "sent.json").write_text(LETTER % tuple(usage_in_stream(service, "boss").values()))
         (second_stack,) = [command for command in page if " STACK=" in command]
         rest = [command.replace("cat letter.json", "cp sent.json letter.json") for command in page[first_use:]]
@@ -95,11 +95,11 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
         assert '"totalCredits":1000' in output
         assert '{"batchItemFailures": []}' in output
         assert "nothing was written: APPLY=1 writes" in output
-        assert output.count('"complete": true') == 2, "both sweeps by hand"
+        assert output.count('"complete": true') == 2, "both sweeps by hand must be complete"
         assert versions_of_credits(aws) == ["$LATEST", "3", "4"]
         now = {each["ParameterKey"]: each["ParameterValue"] for each in stack(aws)["Parameters"]}
         assert now["KmsKeyArn"].startswith("arn:aws:kms:")
-        assert now["AlarmEmail"] == "oncall@example.com", "parameters that are not given again stay"
+        assert now["AlarmEmail"] == "oncall@example.com", "parameters that are not given again must stay"
 
         project.type("\n".join([PRELUDE, second_stack]))
 
@@ -144,7 +144,7 @@ def resources(aws: Emulator, name: str) -> set[tuple[str, str, str]]:
 
 
 def deployed_service(aws: Emulator, output: str) -> Stack:
-    """Return the service, from the output of the commands so far."""
+    """Return the deployed service, with the secrets that the commands so far have printed."""
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stack(aws)["Outputs"]}
     (secret, internal_key) = re.findall(r'(\{"previous.*\})\n(\S+)\n$', output)[0]
     return Stack(

@@ -83,7 +83,7 @@ def balance(project: Project) -> Any:
     return answer.raise_for_status().json()
 
 
-def test_make_run_prints_what_to_paste(service: Running, project: Project) -> None:
+def test_make_run_prints_a_command_that_shows_the_balance(service: Running, project: Project) -> None:
     (line,) = re.findall(r"^curl .*$", service.output, re.MULTILINE)
 
     credits = json.loads(project.type(line.replace("curl", "curl -f")))

@@ -58,7 +58,7 @@ def lines_since(service: Stack, since: int = 0) -> list[Line]:
 
 
 def lines_with(service: Stack, wanted: Callable[[Line], bool], since: int) -> list[Line]:
-    """Return every line since a time, once there is a line that is ``wanted``.
+    """Wait until there is a line that is ``wanted``, then return every line since a time.
 
     A request's line can appear some time after its answer.
     """
@@ -78,14 +78,14 @@ def requests(lines: list[Line]) -> list[dict[str, Any]]:
 def of_request(service: Stack, answer: httpx.Response, since: int) -> tuple[list[Line], list[dict[str, Any]]]:
     """Return every line since a time and, of these, the ``request`` lines of one request.
 
-    ``answer`` is the refusal that this request got.
+    ``answer`` is the answer to this request. It must be a refusal, because only refusals contain the request's id.
     """
     request_id = answer.json()["requestId"]
     lines = lines_with(service, lambda line: line.json().get("correlation_id") == request_id, since)
     return lines, [found for found in requests(lines) if found.get("correlation_id") == request_id]
 
 
-def test_no_log_holds_a_token_or_a_secret(service: Stack, people: People, http: httpx.Client, token: Mint) -> None:
+def test_no_log_contains_a_token_or_a_secret(service: Stack, people: People, http: httpx.Client, token: Mint) -> None:
     person = people(credits=100)
     person.open()
     expired = token(person.id, exp=int(time.time()) - WEEK_SECONDS)
@@ -181,7 +181,7 @@ def test_a_health_check_leaves_a_line_with_its_request_id(service: Stack, http: 
 
 def test_a_hold_is_counted_in_a_metric(service: Stack, people: People, began: int) -> None:
     person = people(credits=10_000)
-    tokens = 3_456_000  # 3,456 credits, held with a fifth on top
+    tokens = 3_456_000  # they cost 3,456 credits; the hold is 20 % higher
     person.open(tokens)
     lines = lines_with(service, lambda line: line.json().get("CreditsHeld") == [4148.0], began)
 
@@ -201,7 +201,7 @@ def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: Peop
         text = f"x{newline}{line}{newline}"
         notes = {"userId": admin.id, "credits": 1, "notes": text}
         # Notes may have line breaks, but no other control characters, such as U+0085. A user id may have no control
-        # character at all. U+2028 is not a control character, so it makes a valid user id, which no user has.
+        # character at all. U+2028 is not a control character, so the text is a valid user id, but no user has it.
         assert admin.post("credits/allocate", notes, User_Agent=mark).status_code == (400 if newline == "\x85" else 201)
         bad = {"sessionId": text, "modelId": MODEL, "estimatedTokens": 1}
         assert_refused(admin.post("streaming-sessions/initialize", bad), 400, "VALIDATION_ERROR")

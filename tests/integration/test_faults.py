@@ -30,7 +30,7 @@ ATTEMPTS = 3
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the wire repeat requests without pauses."""
+    """Let the store's DynamoDB client, the wire, repeat requests without pauses."""
     monkeypatch.setattr(wire_module, "time", SimpleNamespace(**vars(time) | {"sleep": lambda _seconds: None}))
 
 
@@ -105,8 +105,8 @@ def test_after_a_conflict_everything_is_read_and_decided_again(user: MakeUser, w
     open_session()
 
     tokens = [sent["ClientRequestToken"] for sent in wire.sent(TRANSACT)]
-    assert len(set(tokens)) == 6, "each attempt is a new decision"
-    assert len(wire.sent("GetItem")) == 6, "each attempt reads again"
+    assert len(set(tokens)) == 6, "each attempt must be a new decision"
+    assert len(wire.sent("GetItem")) == 6, "each attempt must read again"
     assert assert_books_balance("u1").held == 6
 
 
@@ -213,7 +213,7 @@ def test_a_transaction_with_a_conflict_and_a_failed_condition_is_decided_again(u
 
 
 @pytest.mark.parametrize("failure", ["ThrottlingException", "ProvisionedThroughputExceededException"])
-def test_a_throttled_call_is_repeated_by_the_wire(failure: str, user: MakeUser, wire: Faults) -> None:
+def test_a_throttled_call_is_repeated(failure: str, user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     wire.fail(TRANSACT, *[refused(failure)] * (ATTEMPTS - 1))
 
@@ -292,7 +292,7 @@ def test_endless_conflicts_raise_contention_and_write_nothing(
     assert assert_books_balance("u1").held == 0
 
 
-def test_a_request_that_lacks_credits_is_not_repeated(user: MakeUser, wire: Faults) -> None:
+def test_a_transaction_is_not_sent_if_credits_are_insufficient(user: MakeUser, wire: Faults) -> None:
     user("u1", 5)
     wire.requests.clear()
 
@@ -368,7 +368,7 @@ def test_a_request_that_has_taken_too_long_begins_no_more_calls(
         open_session()
 
     assert wire.requests == []
-    assert open_session().session.active, "the limit applies only in the block"
+    assert open_session().session.active, "the limit must apply only in the block"
 
 
 def test_the_time_limit_of_one_request_does_not_affect_other_threads(
@@ -381,7 +381,9 @@ def test_the_time_limit_of_one_request_does_not_affect_other_threads(
         assert another.submit(open_session).result().session.active
 
 
-def test_a_nested_time_limit_keeps_the_outer_limit(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_limit_still_applies_after_a_nested_time_limit_has_ended(
+    user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user("u1", 60)
     monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.0)
     with table.for_a_request():

@@ -45,7 +45,7 @@ def test_the_pages_of_members_leave_nobody_out() -> None:
     assert (names, after) == ([f"u{number}" for number in range(5)], None)
 
 
-def test_a_change_of_members_is_refused_if_its_data_are_outdated() -> None:
+def test_a_change_of_members_that_is_based_on_outdated_data_is_refused() -> None:
     store_with_members("u1")
     member, after = Member("ACME", "u1", "member", NOW), ACME.recounted("member", "owner")
 

@@ -52,7 +52,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def stack_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file with the addresses of a service that nobody runs."""
+    """A file with the address of a service that is not running."""
     file = tmp_path / "stack.json"
     stack = {"baseUrl": "http://127.0.0.1:1", "jwtSecret": "x" * 32, "internalApiKey": "key"}
     file.write_text(json.dumps(stack))

@@ -45,14 +45,14 @@ SABOTAGES: dict[str, list[tuple[ModuleType, str, Change]]] = {
 }
 """The writes that lose conditions, by the name of the sabotage.
 
-With ``wallet``, the write of an outdated wallet still fails, because the number of its ledger entry is taken. The
-service answers 500. With ``ledger``, that write succeeds, and only the checks in ``books.py`` can notice.
+With ``wallet``, the write of an outdated wallet still fails, because the number of its ledger entry is taken, and
+the service answers 500. With ``ledger``, that write succeeds, and only the checks in ``books.py`` can notice.
 """
 
 
 @contextmanager
 def sabotaged(name: str | None) -> Iterator[None]:
-    """Apply the sabotage with this name during the block; None applies none."""
+    """Apply the sabotage with this name during the block. With None, change nothing."""
     with ExitStack() as stack:
         for module, function, change in SABOTAGES[name] if name else ():
             stack.enter_context(patch.object(module, function, _weakened(getattr(module, function), change)))

@@ -34,11 +34,11 @@ OLD = RULE._replace(effective_from=5, source_version="1", aliases=("b", "a"))
 
 
 def in_force(rule: PriceRule, **known: PriceRule) -> dict[str, PriceRule | None]:
-    """For the model id and each alias of ``rule``: the stored rule in force when ``rule`` begins, or None."""
+    """Map the model id and each alias of ``rule`` to the stored rule in force when ``rule`` begins, or to None."""
     return {**dict.fromkeys((rule.model_id, *rule.aliases)), **known}
 
 
-def test_a_model_without_a_price_is_added() -> None:
+def test_a_rule_for_a_model_without_a_price_is_added() -> None:
     found = difference([RULE], [in_force(RULE)])
 
     assert found == Difference([RULE], [], [], [])

@@ -1,4 +1,4 @@
-"""Sends the settlements of a backlog in the background: in a thread, or in a task of the event loop."""
+"""Sends the settlements that wait in a `Backlog`, in the background: in a thread, or in a task of the event loop."""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ ATTEMPT_SECONDS = 10.0
 """How long one attempt may take. It must be short, because leases are renewed only between two attempts."""
 LOOK_SECONDS = 0.01
 """How often to check whether the attempt of another thread or task has ended."""
-
-
 EXIT_SECONDS = 2.0
 """How long a program waits, before it exits, for the settlements of clients that were not closed."""
 
@@ -52,7 +50,7 @@ def _once(seconds: float = ATTEMPT_SECONDS) -> Retries:
 
 
 class ThreadSender:
-    """The sender of `AccountingClient`: a thread.
+    """Sends the settlements of an `AccountingClient` in a thread.
 
     With an outbox, the thread runs until `close`. Without an outbox, it runs while settlements wait.
     """
@@ -92,7 +90,7 @@ class ThreadSender:
             time.sleep(max(0.0, min(pause, until - time.monotonic())))
 
     def close(self) -> None:
-        """Send no more, and log what is left."""
+        """Stop sending, and log the settlements that are left."""
         self._closed.set()
         self._woken.set()
         self.backlog.close()
@@ -133,7 +131,7 @@ class ThreadSender:
 
 
 class TaskSender:
-    """The sender of `AsyncAccountingClient`: like `ThreadSender`, with a task."""
+    """Sends the settlements of an `AsyncAccountingClient` in a task, as `ThreadSender` does in a thread."""
 
     def __init__(self, backlog: Backlog) -> None:
         self.backlog = backlog
@@ -164,7 +162,7 @@ class TaskSender:
             await asyncio.sleep(LOOK_SECONDS if pending is None else await self._send(pending))
 
     async def close(self) -> None:
-        """Send no more, and log what is left."""
+        """Stop sending, and log the settlements that are left."""
         self._is_closed = True
         if self._task is not None and not self._task.done():
             self._task.cancel()

@@ -10,7 +10,7 @@ from accounting.domain.model_usage import Usage
 from accounting.domain.rates import RATE_SCALE, RateCard
 
 RATE_OF_PRICE = 1000 * RATE_SCALE
-"""The rate of one credit for 1,000 tokens. A price in the short form, multiplied by this number, is a rate."""
+"""The rate of one credit for 1,000 tokens. To get a rate, multiply the credits for 1,000 tokens by this number."""
 
 DEFAULT_CARD = RateCard.flat(RATE_OF_PRICE)
 """The rates of a model that has no rule and is not in ``DEFAULT_CARDS``: 1 credit for 1,000 tokens."""
@@ -26,9 +26,10 @@ DEFAULT_CARDS = {
 class PriceRule(NamedTuple):
     """A model's price from ``effective_from`` (inclusive) to ``effective_to`` (exclusive), in epoch milliseconds.
 
-    ``variants`` are cards by name (``batch``, ``priority``); rates that they leave out come from ``card``. ``aliases``
-    are other ids of the model. ``max_output_tokens`` is the most output that a client reserves for a request that
-    does not limit its output. ``source`` and ``source_version`` show where the rule comes from.
+    ``card`` has the rates. ``variants`` are other cards by name (``batch``, ``priority``). Rates that they leave out
+    come from ``card``. ``aliases`` are other ids of the model. ``max_output_tokens`` is the most output that a client
+    reserves for a request that does not limit its output. ``source`` and ``source_version`` show where the rule comes
+    from.
     """
 
     model_id: str
@@ -61,7 +62,7 @@ class PriceRule(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What a request may use, and the card that prices it. If ``usage`` is None, only a number of tokens is known."""
+    """What a request may use, and the rate card that applies. If ``usage`` is None, only ``tokens`` is known."""
 
     card: RateCard
     tokens: int
@@ -113,7 +114,7 @@ def price_without_rule(model_id: str, *, refuse_unknown: bool) -> PriceRule:
 
 
 def with_buffer(credits: int, percent: int) -> int:
-    """``ceil(credits × (100 + percent) / 100)``, exact: what a session holds for an estimate."""
+    """The hold for an estimate that costs ``credits``: ``ceil(credits × (100 + percent) / 100)``, computed exactly."""
     return -(-credits * (100 + percent) // 100)
 
 
@@ -137,6 +138,6 @@ def affordable(available: int, *, percent: int, reduce: bool) -> int:
 
 
 def price_of(rate: int) -> int | float:
-    """A rate as credits for 1,000 tokens. A float keeps every digit, because a rate has at most 15."""
+    """A rate as credits for 1,000 tokens. A float keeps every digit, because a rate has at most 15 digits."""
     whole, rest = divmod(rate, RATE_OF_PRICE)
     return whole if rest == 0 else float(Decimal(rate) / RATE_OF_PRICE)

@@ -1,4 +1,4 @@
-"""Organizations and their members. Every change of the members also changes the wallet's ``version``.
+"""Organizations and their members. If members change, the organization's wallet gets a new ``version``.
 
 A hold is decided from the wallet and the membership, which are read together. Its write requires that the wallet's
 version is still the same. If the membership changes before the write, the write is refused, and the hold is decided
@@ -176,7 +176,7 @@ def remove_member(before: Member) -> Write:
 
 
 def bump_wallet(account_id: AccountId) -> Write:
-    """Change the wallet's version and its counter ``terms``, because members have changed.
+    """Add 1 to the wallet's version and to ``terms``, the number of changes to members and budgets.
 
     If a hold was decided before this change, the new version makes the database refuse the hold's write. The new
     ``terms`` then make the service read the membership again before it decides the hold again.

@@ -22,7 +22,7 @@ def put(known: User | None, user: User, refused: Callable[[], Exception]) -> Wri
 
 
 def to_item(user: User) -> Item:
-    """Include ``user.more``, the attributes that only a newer version of the service knows."""
+    """Convert a user to an item, including ``user.more``: attributes that only a newer version of the service knows."""
     return {
         **user.more,
         **keys.profile(user.id),

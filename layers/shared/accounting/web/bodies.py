@@ -45,12 +45,12 @@ def strict_json(text: str) -> Any:
 
 
 def lenient_json(text: str) -> Any:
-    """The JSON object in the body of a report. Unknown fields may have strange values.
+    """The JSON object in the body of a report (heartbeat, finalize, abort). Unknown fields may have strange values.
 
     Such values are NaN, a number of any length, half a surrogate pair, line breaks in a text, and extremely deep
-    nesting. A name with half a surrogate pair is escaped, so that the answer can name it. If a name occurs twice, the
-    last value is used. Raises PayloadTooLarge for more than ``MAX_BODY_BYTES``, and Invalid for anything but an object
-    or ``null``.
+    nesting. A name with half a surrogate pair is escaped, so that the answer can contain it. If a name occurs twice,
+    the last value is used. Raises PayloadTooLarge for more than ``MAX_BODY_BYTES``, and Invalid for anything but an
+    object or ``null``.
     """
     _require_size(text)
     try:
