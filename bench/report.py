@@ -1,4 +1,4 @@
-"""Tables of figures as Markdown, for a terminal and for a page."""
+"""The benchmark's report: tables of figures in Markdown, and the targets that were met or missed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Section:
     after: str = ""
 
     def lines(self) -> list[str]:
-        """Return the section as Markdown with aligned columns. The first column has names, the others have figures."""
+        """Return the section as Markdown. The first column is aligned to the left, the others to the right."""
         widths = [max(len(cell) for cell in column) for column in zip(self.header, *self.rows, strict=True)]
         rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
         table = [_line(cells, widths) for cells in (self.header, rule, *self.rows)]
@@ -35,7 +35,7 @@ class Section:
 
 @dataclass
 class Report:
-    """The results of all parts of the benchmark: sections to read, targets, and figures that other parts use."""
+    """The results of all parts of the benchmark: sections, targets, and the figures that later parts use."""
 
     sections: list[Section] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Target:
 
 
 def _filled(text: str) -> list[str]:
-    """Wrap each paragraph and each list item to the page's width. Blank lines separate paragraphs."""
+    """Wrap each paragraph and each list item at ``WIDTH``. Blank lines separate paragraphs."""
     lines: list[str] = []
     for paragraph in text.split("\n\n"):
         for item in paragraph.replace("\n- ", "\n\x00- ").split("\x00"):
@@ -89,5 +89,5 @@ def ms(seconds: float) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number without needless zeros."""
+    """Return a number with one decimal, or with none if the decimal is 0."""
     return f"{value:,.1f}".removesuffix(".0")

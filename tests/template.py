@@ -1,4 +1,4 @@
-"""Resources of template.yaml, for tests that must use the deployed definitions."""
+"""The resources in template.yaml, for tests that need the deployed definitions."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ __all__ = ["create_table", "resources", "template"]
 def resources(kind: str) -> dict[str, dict[str, Any]]:
     """The template's resources of a type, by logical id.
 
-    Fails if there are none, because a test that loops over them would then check nothing.
+    Fails if there are none: a test that loops over no resources would check nothing.
     """
     resources = {name: found for name, found in template()["Resources"].items() if found["Type"] == kind}
     assert resources, f"the template has no {kind}"

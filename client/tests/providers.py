@@ -87,7 +87,7 @@ class Plan:
 
 
 class Provider:
-    """A server that answers by the current ``plan``. ``asked`` has the paths and bodies of all requests."""
+    """A server that follows ``plan``. ``asked`` has the paths and bodies of the requests since `plans` was called."""
 
     def __init__(self) -> None:
         self.plan = Plan()
@@ -116,7 +116,7 @@ class Provider:
             thread.join()
 
     def plans(self, **changes: Any) -> Plan:
-        """Answer by a plan with these values from now on, and forget the earlier requests."""
+        """From now on, answer by a plan with these values. Forget the earlier requests."""
         self.plan = Plan(**changes)
         self.asked.clear()
         self.go.clear()
@@ -285,3 +285,4 @@ def _embeddings(plan: Plan, model: str) -> Json:
 
 _WHOLE = {"embeddings": _embeddings, "completions": _chat, "responses": _response, "messages": _message}
 _STREAMED = {"completions": _chat_events, "responses": _response_events, "messages": _message_events}
+"""Each yields events with the number of the word at which the stream may pause or break off, or None."""

@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
 MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
-"""A text that a page must show as it is."""
+"""Markup that a page must show as text."""
 
 REQUEST_ID = re.compile(r"Request [0-9a-f-]{36}")
-"""The line of a refusal that names the request."""
+"""The line of an error message that has the request's id."""
 
 
 @dataclass(frozen=True)
 class Console:
-    """The console in a browser. ``address`` is where the service serves it."""
+    """The console in a browser. ``address`` is the console's URL."""
 
     page: Page
     watched: Watched
     address: str
 
     def sign_in(self, person: Person, screen: str) -> None:
-        """Load the console anew at a screen, and sign in as this person."""
+        """Reload the console at a screen, and sign in as this person."""
         self.page.goto("about:blank")
         self.page.goto(f"{self.address}#/{screen}")
         self.page.get_by_label("Token").fill(person.token)
@@ -107,13 +107,13 @@ class Console:
         self.page.route(address, lambda route: route.fulfill(status=status, json=body), times=1)
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds, and let the page work meanwhile."""
+        """Wait until the condition holds. Unlike `time.sleep`, this lets the page handle events."""
         deadline = time.monotonic() + PATIENCE_MILLISECONDS / 1000
         while not condition():
             assert time.monotonic() < deadline
             self.page.wait_for_timeout(100)
 
     def unexpected_errors(self) -> list[str]:
-        """The page's errors, except refusals by the service and requests that the browser aborted as it left a page."""
+        """The page's errors, except refusals by the service and requests that were aborted when a page was left."""
         expected = ("the server responded with a status of 4", "net::ERR_ABORTED")
         return [each for each in self.watched.errors if not any(text in each for text in expected)]

@@ -40,7 +40,7 @@ def test_make_help_names_the_most_important_targets(project: Project, documentat
 
 
 def test_make_test_runs_the_selected_tests(project: Project, documentation: Documentation) -> None:
-    """`.ci/run` runs all tests. This test cannot: it is part of `make test-tools`."""
+    """The test runs only some tests, because `make test-tools` includes this test. `.ci/run` runs all tests."""
     assert (ROOT / ".ci/run").read_text().endswith("\nmake test\nmake test-slow\nexec make test-tools\n")
     for command in ("make test", "make test-slow", "make test-tools"):
         documentation.line(command)
@@ -79,7 +79,7 @@ def test_make_lock_writes_lock_files_without_urls(tmp_path: Path, documentation:
 
 
 def test_mutants_of_a_module_are_killed(project: Project, documentation: Documentation) -> None:
-    """The test mutates the smallest module, because each mutant takes a moment."""
+    """The test mutates the smallest module, because testing a mutant takes a moment."""
     typed = documentation.line('make mutate ONLY="lots users"').replace("lots users", "texts")
 
     assert re.search(r"^texts +4 +4  100%$", project.type(typed), re.MULTILINE)
@@ -87,7 +87,7 @@ def test_mutants_of_a_module_are_killed(project: Project, documentation: Documen
 
 
 def test_a_simulation_runs_the_given_seeds(project: Project, documentation: Documentation) -> None:
-    """A command with a sabotage runs up to 30 seeds, until a seed fails. Any other command runs one or two seeds."""
+    """With a sabotage, the command runs up to 30 seeds, until a seed fails. Otherwise, it runs one or two seeds."""
     for command in [*documentation.page("tests/simulation/README.md"), documentation.line("make simulate SEEDS=1000")]:
         if command.startswith("make simulate"):
             sabotaged = "SABOTAGE" in command

@@ -164,14 +164,14 @@ def test_a_failed_settlement_is_logged_and_can_be_repeated_later(
 
 
 @both_clients
-def test_a_session_is_released_if_the_answer_to_its_opening_is_lost(
+def test_nothing_stays_held_if_the_answers_to_initialize_are_lost(
     service: Stack, people: People, wire: Wire, stream: Any
 ) -> None:
     person = people(credits=100)
     wire.cut("initialize", "after", times=FOREVER)
 
     with pytest.raises(Unavailable):
-        stream(wire, person, lambda _: pytest.fail("entered"), retries=Retries(attempts=2, first_seconds=0.01))
+        stream(wire, person, lambda _: pytest.fail("the stream began"), retries=Retries(attempts=2, first_seconds=0.01))
 
     books = audited(service, person)
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (100, 0)
@@ -262,7 +262,7 @@ def test_a_command_over_a_cut_network_is_carried_out_once(
     assert len(books.usage) == 1
 
 
-def test_answers_fit_their_types(service: Stack, people: People, admin: Person, wire: Wire) -> None:
+def test_the_services_answers_fit_the_clients_types(service: Stack, people: People, admin: Person, wire: Wire) -> None:
     person = people(credits=100)
     user, boss = client_of(wire, person), client_of(wire, admin, service_key=service.internal_api_key)
 
@@ -395,7 +395,7 @@ class Chunk:
 
 
 class Model:
-    """Streams four chunks, then the usage."""
+    """A fake model. It streams four chunks, then the usage."""
 
     async def stream(self, model: str, prompt: str) -> AsyncIterator[Chunk]:
         for _ in range(4):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from client.tests.providers import Provider
 
 PATIENCE_SECONDS = 120
-CALLS_OF_EACH = 3
+CALLS_PER_PROXY = 3
 
 
 def wait_until(done: Callable[[], bool], complaint: str) -> None:
@@ -43,7 +43,7 @@ def test_two_proxies_share_an_outbox_and_each_call_is_charged_once_after_both_ar
     environ = {"ACCOUNTING_OUTBOX": str(outbox)}
     provider.plans(words=5, output_tokens=700)
     folders = tmp_path / "one", tmp_path / "other"
-    calls = len(folders) * CALLS_OF_EACH
+    calls = len(folders) * CALLS_PER_PROXY
     for folder in folders:
         folder.mkdir()
     litellm.install()
@@ -56,10 +56,10 @@ def test_two_proxies_share_an_outbox_and_each_call_is_charged_once_after_both_ar
                 running.enter_context(Proxy.running(folder, url, "svc_01_secret", provider, **environ))
                 for folder in folders
             ]
-            for _ in range(CALLS_OF_EACH):
+            for _ in range(CALLS_PER_PROXY):
                 for proxy in proxies:
                     assert proxy.answer("/v1/chat/completions", chat(), user_id="ann").is_success
-            wait_until(lambda: settlements_in(outbox) == calls, "the outbox lacks a settlement")
+            wait_until(lambda: settlements_in(outbox) == calls, "the outbox has too few settlements")
             for proxy in proxies:
                 os.killpg(proxy.process.pid, signal.SIGKILL)
         left = set(bank.open)

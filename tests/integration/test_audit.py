@@ -1,4 +1,6 @@
-"""The audit of the table finds changes that the service did not make.
+"""The audit finds changes to the table that the service did not make.
+
+An audit of all wallets stores a proof of each intact ledger. For a week, later audits read only newer entries.
 
 ``AUDIT_WALLETS=10000`` sets the size of the test with many wallets, and ``--log-cli-level=INFO`` shows its time and
 memory.
@@ -75,7 +77,7 @@ TAMPERINGS = [
     pytest.param("alter", 3, {"more": 1}, "altered", id="an extra attribute"),
     pytest.param("alter", 3, {"run_id": "r1"}, "altered", id="an attribute of a later format"),
     pytest.param("alter", 3, {"run_id": "r1", "format": 2}, "altered", id="a later format"),
-    pytest.param("alter", 5, {"actor": "u2"}, "altered", id="the last one"),
+    pytest.param("alter", 5, {"actor": "u2"}, "altered", id="the last entry"),
     pytest.param("remove", 1, {}, "missing", id="the first removed"),
     pytest.param("remove", 3, {}, "missing", id="one removed"),
     pytest.param("remove", 5, {}, "missing", id="the last removed"),
@@ -210,7 +212,7 @@ WALLETS = int(os.environ.get("AUDIT_WALLETS", "300"))
 def test_auditing_many_wallets_takes_bounded_memory() -> None:
     items = []
     for number in range(WALLETS):
-        items += _somebody(f"u{number:05}")
+        items += _user_with_entries(f"u{number:05}")
     table.put_many(items)
     del items
     tracemalloc.start()
@@ -225,7 +227,7 @@ def test_auditing_many_wallets_takes_bounded_memory() -> None:
     assert peak < 16 * 1024 * 1024, "memory must not grow with the number of wallets"
 
 
-def _somebody(user_id: str) -> list[table.Item]:
+def _user_with_entries(user_id: str) -> list[table.Item]:
     """The items of a user with three ledger entries."""
     wallet, made = Wallet(personal(user_id)), list[Entry]()
     for _ in range(3):

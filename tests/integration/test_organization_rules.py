@@ -1,4 +1,7 @@
-"""Organizations in the table: admins cannot make or unmake owners, and closing an organization loses no credits."""
+"""Organizations: admins cannot appoint, demote or remove owners, and closing an organization loses no credits.
+
+The sweep runs every few minutes. It finishes interrupted closings, and moves or removes refunds that arrive later.
+"""
 
 from collections.abc import Callable
 
@@ -115,7 +118,7 @@ def test_members_are_added_changed_and_removed(acme: Organization) -> None:
         operations.remove(acme.id, "u1", by=boss)
 
 
-def test_admins_can_neither_make_nor_unmake_owners(acme: Organization) -> None:
+def test_admins_cannot_appoint_demote_or_remove_owners(acme: Organization) -> None:
     operations.set_role(acme.id, "u1", "admin", by=None, now=NOW)
     operations.set_role(acme.id, "u2", "owner", by=member(acme, "boss"), now=NOW)
     admin = member(acme, "u1")
@@ -177,7 +180,7 @@ def test_closing_without_a_target_removes_the_remaining_credits(acme: Organizati
     assert assert_books_balance("boss", acme.account_id).removed == 50
 
 
-def test_a_close_counts_the_expired_credits_of_both_accounts(
+def test_closing_counts_the_expired_credits_of_both_accounts(
     acme: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = personal("u1")
@@ -211,7 +214,7 @@ def test_a_closed_organization_refuses_new_credits_new_holds_and_changes_of_memb
 
 
 @pytest.mark.parametrize("transfer", [True, False])
-def test_a_refund_after_the_close_is_moved_or_removed_by_the_sweep(acme: Organization, transfer: bool) -> None:
+def test_a_refund_after_the_closing_is_moved_or_removed_by_the_sweep(acme: Organization, transfer: bool) -> None:
     operations.set_role(acme.id, "u1", "member", by=None, now=NOW)
     grant(acme.account_id, 50)
     sessions.initialize("u1", "s1", "m", 20_000, now=NOW, account_id=acme.account_id)
@@ -233,7 +236,7 @@ def test_a_refund_after_the_close_is_moved_or_removed_by_the_sweep(acme: Organiz
     assert (again.moved, again.removed, again.held, again.organization) == (0, 0, 0, closed.organization)
 
 
-def test_an_interrupted_close_is_finished_by_the_sweep(acme: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_closing_is_finished_by_the_sweep(acme: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
     grant(acme.account_id, 50)
     with monkeypatch.context() as patched:
         patched.setattr(closing, "_empty_some", lambda *_: 1 / 0)
@@ -277,7 +280,7 @@ def test_closing_moves_credits_only_to_another_open_account(acme: Organization) 
         closing.close("NONE", None, actor="admin", now=NOW)
 
 
-def test_two_organizations_cannot_close_into_each_other_at_once(acme: Organization) -> None:
+def test_if_two_organizations_are_closed_into_each_other_at_once_only_one_is_closed(acme: Organization) -> None:
     other = operations.create("Other", "boss", now=NOW, key=None).organization
     grant(acme.account_id, 5)
     grant(other.account_id, 7)
@@ -303,7 +306,9 @@ def test_an_organization_outlives_the_erasure_of_its_members(acme: Organization)
     operations.remove(acme.id, "u1", by=None)
 
 
-def test_a_change_of_members_costs_what_the_data_model_says(acme: Organization, calls: Calls) -> None:
+def test_calls_and_write_units_of_changes_of_members_match_the_data_model_page(
+    acme: Organization, calls: Calls
+) -> None:
     changes: dict[str, Callable[[], object]] = {
         "add": lambda: operations.set_role(acme.id, "u1", "member", by=None, now=NOW),
         "change": lambda: operations.set_role(acme.id, "u1", "admin", by=None, now=NOW),

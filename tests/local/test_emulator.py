@@ -1,4 +1,4 @@
-"""The local AWS is MiniStack with functions in separate processes, and with faster code that has the same results."""
+"""The local AWS is MiniStack, but its functions run in separate processes, and faster code replaces some of its own."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_each_worker_is_a_separate_process(aws: Emulator) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
-def test_workers_share_the_import_of_libraries(aws: Emulator) -> None:
+def test_libraries_are_imported_once_for_all_workers(aws: Emulator) -> None:
     first, second = (call(aws, name, "x") for name in ("first", "second"))
 
     assert first["importedBy"] == second["importedBy"]
@@ -188,7 +188,7 @@ print("the same")
 """
 
 
-def test_the_faster_code_has_the_same_results_as_the_code_of_ministack() -> None:
+def test_the_faster_code_has_the_same_results_as_ministacks_own() -> None:
     compared = subprocess.run(
         [EMULATOR_PYTHON, "-c", COMPARED, ROOT], capture_output=True, text=True, check=False, timeout=120
     )

@@ -66,7 +66,7 @@ def test_future_prices_become_separate_rules_after_the_current_ones() -> None:
     assert [len(batch) for batch in requests_for(found.rules)] == [2, 1]
 
 
-def test_an_alias_is_listed_once_and_an_id_of_two_providers_is_refused() -> None:
+def test_an_alias_belongs_to_one_model_and_an_id_of_two_providers_is_refused() -> None:
     found = price_list(known(openai=[model("a", "1", "x", "b"), model("b", "1", "x", "y")]), options(), NOW)
 
     assert [rule["aliases"] for rule in found.rules] == [["x"], ["y"]]
@@ -76,7 +76,7 @@ def test_an_alias_is_listed_once_and_an_id_of_two_providers_is_refused() -> None
         price_list(known(openai=[model("a")]), options("nothing"), NOW)
 
 
-def test_models_without_a_rule_are_listed() -> None:
+def test_a_model_without_a_price_for_tokens_gets_no_rule_and_is_listed() -> None:
     found = price_list(
         known(openai=[ModelInfo("w", ClauseEquals("w"), prices=ModelPrice(audio_hours=Decimal(1)))]), options(), NOW
     )
@@ -133,7 +133,7 @@ def test_rules_are_imported_only_with_the_option_apply(apply: bool, capsys: pyte
     assert "0 added, 0 changed, 1 unchanged" in capsys.readouterr().out
 
 
-def test_a_refused_list_is_explained_and_nothing_is_imported() -> None:
+def test_a_refused_price_list_is_explained_and_not_imported() -> None:
     dry_runs: list[bool] = []
 
     def answer(request: httpx.Request) -> httpx.Response:

@@ -207,7 +207,7 @@ def test_an_organizations_limits_count_a_session_once_even_if_the_function_dies_
 
 
 def _die_at(service: Stack, proxy: Proxy, moment: Moment, call: Callable[[], httpx.Response]) -> None:
-    """Send a request, and kill the function's process at this moment."""
+    """Send a request, and kill the function's process when it reaches this moment."""
     reached, gone = threading.Event(), threading.Event()
 
     def stop(at: Moment) -> None:
@@ -221,8 +221,8 @@ def _die_at(service: Stack, proxy: Proxy, moment: Moment, call: Callable[[], htt
     killer.start()
     try:
         answer = call()
-        assert reached.is_set(), "that moment was never reached"
-        assert answer.is_server_error, f"the function was killed and still answered {described(answer)}"
+        assert reached.is_set(), "the function never reached the moment"
+        assert answer.is_server_error, f"the function was killed, but answered {described(answer)}"
     finally:
         reached.set()
         killer.join()

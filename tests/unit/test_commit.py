@@ -1,4 +1,8 @@
-"""Retrying until a commit succeeds, while others change the data."""
+"""Retrying until a commit succeeds, while others change the data.
+
+A refused commit raises StaleRead with the newer values, or Conflict without them. In a wallet, ``passed`` is how
+many other commands wrote since a command first read, and ``terms`` counts changes to members and budgets.
+"""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Pages of an index that has an item twice for a moment, because the item's key has just changed."""
+"""Pages of an index. When an item's key in the index changes, the index has the item twice for a moment."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -106,7 +106,7 @@ class Backlog:
         self.log_unsettled(pending, CLOSED)
 
     def claim(self, client: Any, sender: str) -> None:
-        """Renew this process's leases in the outbox, and take over the settlements of processes that have ended."""
+        """Renew this process's leases in the outbox, and take over the settlements whose leases have ended."""
         if self.outbox is None:
             return
         self.outbox.renew()
@@ -125,7 +125,7 @@ class Backlog:
             return pending
 
     def receive(self, pending: PendingSettlement, outcome: Settled | Initialized | BaseException) -> float:
-        """Process the outcome of a settlement that was sent; return the seconds to wait before sending the next."""
+        """Process the outcome of sending a settlement. Return the seconds to wait before sending the next."""
         again, pause = False, 0.0
         if not isinstance(outcome, BaseException):
             self._failures = 0
@@ -173,7 +173,7 @@ class Backlog:
             self.outbox.delete(pending.key)
 
     def refused(self, pending: PendingSettlement, error: Exception) -> None:
-        """Log that a settlement was refused. It stays in the outbox if another credential may be able to send it."""
+        """Log that a settlement was refused. If another credential may be able to send it, it stays in the outbox."""
         if not isinstance(error, Unauthorized | Forbidden):
             self._delete(pending)
         if pending.hold is not None:

@@ -1,4 +1,4 @@
-"""The client for threads and plain functions."""
+"""The client for synchronous code."""
 
 from __future__ import annotations
 

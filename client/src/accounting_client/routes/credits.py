@@ -48,7 +48,7 @@ class Sufficiency:
 
 @dataclass(frozen=True)
 class CostLine:
-    """The exact cost of one class of a usage. For requests and web searches, ``tokens`` is their number."""
+    """The exact cost of one class of tokens in a usage. For requests and web searches, ``tokens`` is their number."""
 
     class_: str
     tokens: int
@@ -76,7 +76,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Granted:
-    """A grant as it was made. ``remaining_credits`` is what is left of it after it repaid a debt."""
+    """A grant as it was made. ``remaining_credits`` is what is left of the grant after it repaid a debt."""
 
     id: str
     credits: int
@@ -92,7 +92,7 @@ class Granted:
 
 @dataclass(frozen=True)
 class CreditsSet:
-    """What a user can spend now, and could spend before."""
+    """What a user can spend now, and what the user could spend before."""
 
     total_credits: int
     previous_credits: int
@@ -297,7 +297,7 @@ def _expiry(days: int | None, at: datetime | str | None) -> dict[str, Any]:
 
 
 def _holder(user_id: str | None, account_id: str | None) -> dict[str, Any]:
-    """The user or account whose credits change. Raises ValueError unless exactly one of the two is given."""
+    """The user or account whose credits change. Raises ValueError if both or neither are given."""
     if (user_id is None) == (account_id is None):
         raise ValueError("give either user_id or account_id")
     return {"user_id": user_id, "account_id": account_id}

@@ -106,9 +106,10 @@ class Month:
 class Outstanding:
     """The sums of all wallets, which the auditor read between ``begun_at`` and ``as_of``.
 
-    Both are None, and all numbers 0, until the auditor has finished its first run. ``expiring`` and ``expiring_later``
-    add up to ``available_credits``. ``drifting_accounts`` counts the accounts in which the auditor found a problem, and
-    ``drifting`` has the ids of the first 20. ``unproved_accounts`` counts the accounts that could not be checked.
+    Until the auditor has finished its first run, both are None, and all numbers are 0. ``expiring`` and
+    ``expiring_later`` add up to ``available_credits``. ``drifting_accounts`` counts the accounts in which the auditor
+    found a problem, and ``drifting`` has the ids of the first 20. ``unproved_accounts`` counts the accounts that could
+    not be checked.
     """
 
     as_of: datetime | None
@@ -136,8 +137,8 @@ def ledger_page(
     """A page of the ledger of the caller, of another user (for supervisors), or of an account. Newest entries first.
 
     ``limit`` is 1 to 100, by default 20; ``cursor`` is the previous page's ``next_cursor``. Dates are in UTC. An
-    ``end_date`` without a time includes that whole day. ``account_id`` names an account that the caller manages; a
-    supervisor may name any. Raises UserNotFound, AccountNotFound.
+    ``end_date`` without a time includes that whole day. ``account_id`` is an account that the caller manages or,
+    for supervisors, any account. Raises UserNotFound, AccountNotFound.
     """
     require_not_both(user_id, account_id)
     where = "/api/credits/ledger" if user_id is None else path("/api/credits/ledger/{}", user_id)

@@ -64,7 +64,7 @@ class Entry(NamedTuple):
     ``credits`` is the signed change of what can be spent; ``charged`` is what was charged for usage. If a hold of 5
     is settled for 4, ``credits`` is 1 (the refund) and ``charged`` is 4. ``key_id`` is the API key that was used, if
     any. ``run_id`` is the run that the entry counts for, if any. The hash covers ``reason_digest`` instead of
-    ``reason``, so that personal text can be erased and the chain can still be proved.
+    ``reason``, so the chain can still be proved after a reason with personal text was erased.
     """
 
     account_id: AccountId
@@ -105,7 +105,7 @@ class Entry(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """An item in a ledger that does not have the form of an entry; ``seq`` is None if the item's key has no number."""
+    """An item in a ledger that does not have the form of an entry. ``seq`` is None if the item's key has no number."""
 
     seq: int | None
     hash: str

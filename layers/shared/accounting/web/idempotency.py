@@ -19,7 +19,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
     """The key of the current request, bound to the caller, the route and the body. None if the header is missing.
 
-    A key that a service sends for two users counts as two keys. Raises Invalid if the header is malformed, and
+    The same key counts as two keys if a service sends it for two users. Raises Invalid if the header is malformed, and
     LookupError if the route does not declare that it takes a key.
     """
     if not api.route.idempotency:
