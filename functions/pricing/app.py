@@ -219,7 +219,7 @@ def end(model_id: ModelIdInPath, effective_from: TimestampInPath, body: EndRule)
 
 @api.delete("/api/pricing/<model_id>/<effective_from>", access=ADMINS, codes=("PRICE_NOT_FOUND", "PRICE_BEGUN"))
 def withdraw(model_id: ModelIdInPath, effective_from: TimestampInPath) -> WithdrawnView:
-    """Withdraw a price rule that begins in two minutes or later. No session was priced by such a rule."""
+    """Withdraw a price rule that begins in two minutes or later. No session has used it yet."""
     operations.withdraw(model_id, from_iso(effective_from), clock())
     return WithdrawnView(message="Price rule withdrawn")
 
