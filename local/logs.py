@@ -26,8 +26,8 @@ class Line(NamedTuple):
 class Tail:
     """Reads every line that a stack's functions write from now on, exactly once.
 
-    The local AWS gives every invocation its own log stream, and writes the whole stream in one step. So a stream that
-    was seen once is complete.
+    The local AWS gives every invocation its own log stream, and writes the whole stream in one step. So a log stream
+    is complete when it first appears.
     """
 
     def __init__(self, stack: Stack) -> None:

@@ -114,7 +114,7 @@ def text() -> str:
 
 
 def _path(item: Json, schemas: Json) -> Json:
-    """A path as Powertools describes it, corrected where Powertools does not know the service."""
+    """A path as Powertools describes it, corrected to match the service."""
     for operation in item.values():
         operation["responses"].pop("422", None)
         for answer in operation["responses"].values():
@@ -128,7 +128,7 @@ def _path(item: Json, schemas: Json) -> Json:
 
 
 def _description_of(schema: Json, schemas: Json) -> str:
-    """The docstring of the class of an answer."""
+    """The docstring of the class that a handler returns."""
     description: str = schemas[schema["$ref"].rpartition("/")[2]]["description"]
     return description
 
@@ -187,7 +187,7 @@ def _by_status(codes: Iterable[str]) -> dict[int, list[str]]:
 
 
 def _refusal(status: int, codes: list[str]) -> Json:
-    """An answer with one of these codes, with an example of each."""
+    """A refusal with one of ``codes``, and an example of each code."""
     of_these = {"$ref": "#/components/schemas/Error", "properties": {"code": {"enum": codes}}}
     examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
     named = ", ".join(f"`{code}`" for code in codes)

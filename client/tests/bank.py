@@ -1,4 +1,4 @@
-"""A stand-in for the service, for many users. It can be served over HTTP in a way that loses requests and answers."""
+"""A stand-in for the service, for many users. Served over HTTP, it can lose requests and answers."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class KnownSession:
 
 
 class Bank:
-    """Opens and settles sessions, and tells prices. While ``is_down``, it answers 503.
+    """Opens and settles sessions, and returns prices. While ``is_down``, it answers 503.
 
     A step is the last part of a request's path, such as ``initialize``. ``asked`` counts the requests by step; requests
-    for prices count as ``price``. ``limits`` has the maximum outputs of models.
+    for prices count as ``price``. ``limits`` has the maximum output of each model.
 
-    ``trouble`` has a list of answers and exceptions for each step. Until the list is empty, a request for the step is
-    not carried out: it takes the first element out of the list as its answer. A session that estimates more output
-    tokens than ``credits`` is refused.
+    ``trouble`` has a list of answers and exceptions for each step. A request for a step removes the first of them and
+    gets it as its answer. Once the list is empty, requests are carried out. A session that estimates more output tokens
+    than ``credits`` is refused.
     """
 
     def __init__(self, credits: int = 10**6) -> None:

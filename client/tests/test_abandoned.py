@@ -1,4 +1,7 @@
-"""An abandoned session is aborted: its heartbeats stop, and what was used is charged."""
+"""An abandoned session is aborted: its heartbeats stop, and what was used is charged.
+
+A session is abandoned if it is garbage-collected before its block has ended.
+"""
 
 from __future__ import annotations
 

@@ -23,16 +23,16 @@ __all__ = ["admin", "answers", "http", "key_server", "people", "service", "token
 
 
 @pytest.fixture(scope="module")
-def consoles_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Watched]]:
+def console_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Watched]]:
     """Return the page in which all tests of a module open the console."""
     with fresh_page(tmp_path_factory.mktemp("profile")) as opened:
         yield opened
 
 
 @pytest.fixture
-def console(service: Stack, consoles_page: tuple[Page, Watched]) -> Iterator[Console]:
-    """Return the console. After the test, it must have reported no unexpected error and called no other host."""
-    page, watched = consoles_page
+def console(service: Stack, console_page: tuple[Page, Watched]) -> Iterator[Console]:
+    """Return the console. After the test, assert that it reported no unexpected error and called no other host."""
+    page, watched = console_page
     watched.errors.clear()
     opened = Console(page, watched, f"{service.base_url}/api/console")
     yield opened

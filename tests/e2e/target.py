@@ -61,7 +61,7 @@ def person(service: Stack, people: People) -> Target:
 
 @contextmanager
 def nothing_moves(service: Stack, person: Target) -> Iterator[None]:
-    """Assert that the block changes nothing that the table has about the person."""
+    """Assert that the block changes nothing that the table stores about the person."""
     before = _everything(service, person)
     yield
     assert _everything(service, person) == before

@@ -95,7 +95,7 @@ def test_a_new_grant_does_not_shift_the_next_page_of_allocations(people: People,
     assert [grant["totalCredits"] for grant in second["allocations"]] == [1]
 
 
-def test_the_list_is_empty_if_nothing_was_granted(people: People) -> None:
+def test_the_list_of_allocations_is_empty_if_nothing_was_granted(people: People) -> None:
     assert people().ok("GET", "credits/allocations") == {"total": 0, "page": 1, "totalPages": 0, "allocations": []}
 
 
@@ -179,7 +179,7 @@ def test_the_ledger_can_be_limited_to_a_period(with_history: Person) -> None:
     assert seqs(startDate="2020-01-01T00:00:00+02:00") == everything
 
 
-def test_the_pages_of_a_period_stay_within_it(with_history: Person) -> None:
+def test_pages_of_a_period_have_no_entries_outside_the_period(with_history: Person) -> None:
     at = {entry["seq"]: entry["at"] for entry in with_history.ok("GET", "credits/ledger")["entries"]}
     wanted = [seq for seq in sorted(at, reverse=True) if at[4] <= at[seq] <= at[6]]
     seen: list[int] = []

@@ -63,7 +63,7 @@ def test_a_disabled_user_can_still_end_open_sessions() -> None:
             sessions.heartbeat("u1", "a", 50_000, now=NOW)
     session = session_store.get("u1", "a")
     assert session is not None
-    assert session.tokens == 50_000, "the tokens were generated, and are charged"
+    assert session.tokens == 50_000, "a refused heartbeat must store its tokens, because they were generated"
 
     settling.abort("u1", "a", None, now=NOW)
     settling.finalize("u1", "b", 0, success=True, now=NOW)

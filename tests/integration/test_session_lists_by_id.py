@@ -1,4 +1,7 @@
-"""A user's list merges two ranges: sessions whose ids contain their start time, and sessions in an index."""
+"""A user's list of sessions merges two ranges.
+
+Sessions whose ids contain their start time are found by their ids, all others in an index.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -177,11 +180,11 @@ def test_many_ids_with_false_times_make_pages_shorter_but_hide_no_session(
         read.clear()
 
     assert found[0] == []
-    assert most <= 6 * 7, "a page of 5 sessions may cost at most 6 queries of 7 keys"
+    assert most <= 6 * 7, "a page of 5 sessions must read at most 6 times 7 keys"
     assert list(chain(*found)) == [each.session_id for each in false + true[::-1]]
 
 
-def test_upper_case_ids_are_listed_from_the_index_and_one_query_skips_them_in_the_range_of_ids(calls: Calls) -> None:
+def test_upper_case_ids_are_listed_from_the_index_and_skipped_by_one_query_of_ids(calls: Calls) -> None:
     """The sessions with upper-case ids lie next to each other in the range of ids, so one query can skip them all."""
     at = 0x01A3_AF00_0000  # a time whose UUIDv7s have letters in it
     upper = [StoredSession(NOW, uuid7(at + number).upper()) for number in range(60)]
@@ -229,7 +232,7 @@ def test_listing_sessions_takes_two_calls_if_all_ids_contain_the_start_time(call
     assert position is not None
 
 
-def test_a_cursor_of_an_earlier_release_continues_at_its_place() -> None:
+def test_a_cursor_of_an_earlier_release_still_works() -> None:
     """A cursor of an earlier release has the start time of the session, not the time in its id."""
     stored = mixed([NOW - 20 + number for number in range(9)])
     write("u1", stored)

@@ -1,4 +1,4 @@
-"""A proof finds every altered, missing or inserted entry of a ledger. Only reasons can be erased without a finding."""
+"""A proof of a ledger finds every altered, missing or inserted entry. Only an erased reason is not a finding."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ def findings(wallet: Wallet, entries: Sequence[Entry | Unreadable | NewerEntry])
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_histories_are_proved_as_a_whole_or_in_parts(seed: int) -> None:
+def test_an_intact_ledger_has_no_findings_whether_it_is_read_at_once_or_in_parts(seed: int) -> None:
     wallet, entries = history(seed)
     proof = Proof(ACCOUNT, since=NOW)
     proof.follow(entries[: len(entries) // 2])
@@ -89,8 +89,8 @@ def test_the_histories_have_every_kind_of_entry() -> None:
 def test_an_altered_field_is_found_at_its_entry(name: str) -> None:
     for seed in range(20):
         wallet, entries = history(seed)
-        has_field = [each.seq - 1 for each in entries if each.format == 2 or name not in OF_SECOND_FORMAT]
-        place = random.Random(seed).choice(has_field)
+        places = [each.seq - 1 for each in entries if each.format == 2 or name not in OF_SECOND_FORMAT]
+        place = random.Random(seed).choice(places)
         value = getattr(entries[place], name)
         change: dict[str, Any] = {name: value + 1 if isinstance(value, int) else f"{value}x"}
         found = findings(wallet, [*entries[:place], entries[place]._replace(**change), *entries[place + 1 :]])
@@ -150,11 +150,11 @@ def test_a_duplicate_entry_is_found_as_inserted_and_the_rest_is_still_read() -> 
 
     assert findings(wallet, [*entries[:3], entries[2], *entries[3:]]) == [Finding("inserted", 3)]
     assert findings(wallet, [*entries[:3], entries[1], *entries[3:]]) == [Finding("inserted", 2)], (
-        "the finding has the number of the duplicate"
+        "the finding must have the number of the duplicate"
     )
 
 
-def test_if_the_last_entries_are_missing_the_finding_names_the_first_of_them() -> None:
+def test_if_the_last_entries_are_missing_the_finding_has_the_number_of_the_first() -> None:
     wallet, entries = history(2)
     last = wallet.entry_seq
 
@@ -171,7 +171,7 @@ def test_an_entry_with_wrong_sums_is_found_even_if_its_hash_matches() -> None:
         forged = rehashed([*entries[: place - 1], *wrong])
         found = findings(wallet._replace(head=forged[-1].hash), forged)
         assert found == [Finding("sums", place), Finding("wallet", last)], (
-            "later entries fit the sums that the wrong entry states"
+            "only the first wrong entry must be found, because later entries add up from its sums"
         )
 
 
@@ -238,7 +238,7 @@ def test_each_kind_of_entry_changes_the_right_sums(kind: Kind, credits: int, cha
         ("settle", BEFORE, -10, 20, LedgerSums(charged=20, granted=16, debt=4)),
     ],
 )
-def test_entries_of_a_debt_change_the_right_sums(
+def test_each_entry_that_changes_the_debt_changes_the_right_sums(
     kind: Kind, before: LedgerSums, credits: int, charged: int, after: LedgerSums
 ) -> None:
     entry = Entry(ACCOUNT, 1, kind, credits, charged, after.available, after.held, after.debt, NOW, "boss")
@@ -248,7 +248,7 @@ def test_entries_of_a_debt_change_the_right_sums(
     assert before.drift() == after.drift() == 0
 
 
-def test_an_item_that_is_not_an_entry_is_found_and_later_entries_are_not_blamed() -> None:
+def test_an_unreadable_entry_is_reported_as_altered_and_later_entries_are_not() -> None:
     wallet, entries = history(2)
     mixed: list[Entry | Unreadable] = [*entries[:3], Unreadable(4, entries[3].hash), *entries[4:]]
 
@@ -266,7 +266,7 @@ def test_a_proof_keeps_only_its_first_findings() -> None:
     assert [found.seq for found in proof.findings] == [*range(MAX_FINDINGS)]
 
 
-def test_a_reason_can_be_erased_and_the_chain_is_still_proved() -> None:
+def test_a_ledger_is_still_intact_after_its_reasons_are_erased() -> None:
     wallet, entries = history(3)
     erased = [entry._replace(reason="", salt="") for entry in entries]
 

@@ -1,4 +1,8 @@
-"""How a request's body is read, and why it is refused."""
+"""How a request's body is read, and which bodies are refused.
+
+A command refuses unknown fields, and a question ignores them. A report of usage ignores even malformed unknown fields,
+so that no usage is lost.
+"""
 
 import json
 import pkgutil
@@ -52,7 +56,7 @@ class Nested(RequestModel):
 
 
 class Question(QuestionModel):
-    """A question: unknown fields are ignored."""
+    """A question."""
 
     credits: Credits = 1
 
@@ -163,7 +167,7 @@ def test_a_question_ignores_a_number_with_a_huge_exponent_in_an_unknown_field(fu
     ],
     ids=lambda field: field[:20],
 )
-def test_a_report_with_an_unknown_field_never_loses_its_usage(function: Function, field: str) -> None:
+def test_a_report_is_accepted_whatever_its_unknown_field_contains(function: Function, field: str) -> None:
     for body in (f'{{"sessionId": "s", "tokens": 5, {field}}}', f'{{{field}, "sessionId": "s", "tokens": 5}}'):
         assert function.ask("report", body) == (200, {"tokens": 5, "ignored": ["zz"]})
 
@@ -289,7 +293,7 @@ def test_a_body_in_base64_is_read(function: Function) -> None:
 
 
 @pytest.mark.parametrize("text", [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", "ä".encode("latin-1")])
-def test_a_command_refuses_bytes_that_are_not_utf_8_and_a_report_loses_no_usage(
+def test_a_command_refuses_bytes_that_are_not_utf_8_but_a_report_accepts_them_in_an_unknown_field(
     function: Function, text: bytes
 ) -> None:
     for body in (b'{"metadata": {"x": "%b"}}', b'{"%b": 1}', b"%b"):
@@ -298,7 +302,7 @@ def test_a_command_refuses_bytes_that_are_not_utf_8_and_a_report_loses_no_usage(
     assert (status, answer) == (200, {"tokens": 5, "ignored": ["zz"]})
 
 
-def test_a_body_shows_no_values_in_a_log() -> None:
+def test_a_body_converted_to_text_shows_no_values() -> None:
     class Reasoned(RequestModel):
         reason: str
 

@@ -1,4 +1,4 @@
-"""The canonical form of usage: arithmetic, its text, and its limits."""
+"""The canonical form of usage: its arithmetic, its text form, and its limits."""
 
 import pytest
 from hypothesis import given
@@ -12,8 +12,11 @@ USAGES = st.builds(Usage, *(COUNTS for _ in Usage._fields))
 FULL = Usage(100, 50, 40, 20, 15, 25, 30, 20, 2, 1)
 
 
-def test_every_count_has_a_name_in_json_and_every_token_count_is_a_whole_or_a_part() -> None:
+def test_every_count_has_a_name_in_json() -> None:
     assert sorted(JSON_NAMES.values()) == sorted(Usage._fields)
+
+
+def test_every_token_count_is_the_input_or_the_output_or_a_part_of_one() -> None:
     assert {"input", "output", *INPUT_PARTS, *OUTPUT_PARTS} == {*Usage._fields} - {"requests", "web_searches"}
 
 
@@ -67,13 +70,13 @@ def test_parts_may_be_as_large_as_their_whole() -> None:
 
 
 @pytest.mark.parametrize("part", INPUT_PARTS)
-def test_parts_of_the_input_may_not_exceed_it(part: str) -> None:
+def test_parts_of_the_input_may_not_add_up_to_more_than_the_input(part: str) -> None:
     larger = FULL._replace(**{part: getattr(FULL, part) + 1})
     assert problem(larger) == ("estimatedUsage.inputTokens", "must be at least 101, the sum of its parts")
 
 
 @pytest.mark.parametrize("part", OUTPUT_PARTS)
-def test_parts_of_the_output_may_not_exceed_it(part: str) -> None:
+def test_parts_of_the_output_may_not_add_up_to_more_than_the_output(part: str) -> None:
     larger = FULL._replace(**{part: getattr(FULL, part) + 1})
     assert problem(larger) == ("estimatedUsage.outputTokens", "must be at least 51, the sum of its parts")
 

@@ -1,4 +1,4 @@
-"""A session's values, and how it ends."""
+"""A session's values, and how it is settled by its client, by the sweeper, or after the sweep by late usage."""
 
 import pytest
 
@@ -70,7 +70,7 @@ def test_a_session_is_settled_at_the_price_that_it_began_with() -> None:
     assert (session.settled.credits, session.settled.tokens, session.used_credits) == (2, 500, 2)
 
 
-def test_finalizing_without_success_sets_the_status_failed() -> None:
+def test_a_session_that_ends_without_success_has_failed() -> None:
     assert ended(SESSION, success=False).status == "failed"
     assert ended(SESSION, "aborted", success=False).outcome == "aborted"
 
@@ -93,7 +93,7 @@ def test_a_settlement_is_stored_with_all_its_values() -> None:
     )
 
 
-def test_an_active_session_has_not_been_settled() -> None:
+def test_an_active_session_has_no_settlement() -> None:
     with pytest.raises(LookupError):
         _ = SESSION.settled
 
@@ -139,7 +139,7 @@ def test_a_swept_session_is_not_swept_again() -> None:
         ended(ended(SESSION, "swept", success=False), "swept", success=False)
 
 
-def test_settling_below_the_reported_usage_is_recorded() -> None:
+def test_a_settlement_below_the_reported_usage_records_the_difference() -> None:
     reported = SESSION._replace(tokens=1_000)
 
     assert ended(reported, tokens=400).unsettled_credits == 1
@@ -159,7 +159,7 @@ def test_rescheduling_a_session_changes_only_its_due_time() -> None:
 
 
 @pytest.mark.parametrize(("estimate", "tokens"), [(False, 0), (True, 1_000)])
-def test_a_sweep_without_a_heartbeat_counts_nothing_or_the_estimate(estimate: bool, tokens: int) -> None:
+def test_a_sweep_without_a_heartbeat_charges_no_tokens_or_the_estimate(estimate: bool, tokens: int) -> None:
     assert SESSION.swept_report(charge_estimate=estimate) == Report(tokens)
 
 

@@ -1,4 +1,6 @@
-"""Accounts for calls of LangChain's models: ``model.invoke(…, config={"callbacks": [AccountingCallback(client)]})``.
+"""Holds and settles credits for calls of LangChain's models.
+
+Pass a callback to each call: ``model.invoke(…, config={"callbacks": [AccountingCallback(client)]})``.
 
 Before the model is called, the callback holds credits. If the user has too few, the call raises InsufficientCredits.
 Afterward, the callback settles the usage that the provider reports. Needs ``accounting-client[langchain]``.
@@ -75,13 +77,15 @@ class _Calls(Generic[C, S]):
         default_max_tokens: int = DEFAULT_OUTPUT_TOKENS,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Account for the user that ``client`` acts for. Callbacks are cheap: make one for each user.
+        """Make a callback for the calls of the user that ``client`` acts for.
+
+        A callback is cheap, so you can make one for each user.
 
         ``account_id`` is the account that pays, by default the user's own. ``run_id`` is a run of this service.
         ``model_id`` is the model whose price applies, by default the model that is called. ``estimate`` says how a
         request's input is estimated. ``default_max_tokens`` is the number of output tokens that are held for a call
-        that does not limit its output. A lower maximum in the model's price replaces it. ``metadata`` is kept with the
-        usage.
+        that does not limit its output. If the model's price has a lower maximum, that number is held. ``metadata`` is
+        stored with the usage.
         """
         super().__init__()
         self._client: C = client
@@ -111,7 +115,7 @@ class _Calls(Generic[C, S]):
         return {"model_id": asked.model_id, "estimated_usage": estimate, **self._terms_of_all}
 
     def _count(self, token: object, run_id: UUID) -> None:
-        """Count a token. If a heartbeat was refused, raise the refusal. This ends the stream."""
+        """Count a token. Raises the refusal of a heartbeat, which ends the stream."""
         if (call := self._calls.get(run_id)) is not None:
             call.has_begun = True
             if text := _text(token):
@@ -153,7 +157,8 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
     def ignore_chat_model(self) -> bool:
         """Always False. LangChain reads this before each call, in the thread of the call. Reading it marks the thread.
 
-        LangChain's async methods call `_open` in another thread. Without the mark, `_open` raises RuntimeError.
+        In a thread without the mark, `_open` raises RuntimeError. LangChain's async methods call `_open` in such a
+        thread.
         """
         self._this_thread.is_calling = True
         return False
@@ -188,8 +193,8 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
             session.abort()
 
     def _open(self, run_id: UUID, prompt: object, event: Mapping[str, Any]) -> None:
-        # LangChain's async methods call this in another thread. They are refused: if their call is cancelled, LangChain
-        # may not report its end, and the session would not be settled.
+        # LangChain's async methods call this in another thread. They are refused, because LangChain may not report the
+        # end of an async call that is cancelled. The call's session would not be settled.
         if not self._this_thread.__dict__.pop("is_calling", False):
             raise RuntimeError(ASYNC)
         asked = self._asked(prompt, event)
@@ -215,8 +220,8 @@ class AsyncAccountingCallback(_Calls["AsyncAccountingClient", AsyncStreamingSess
     def ignore_chat_model(self) -> bool:
         """False. Raises RuntimeError in LangChain's sync methods.
 
-        LangChain reads this before each call. Despite `raise_error`, its sync methods only log what `_open` raises, but
-        they raise what this property raises.
+        LangChain reads this before each call. Its sync methods raise what this property raises. They only log what
+        `_open` raises, despite `raise_error`.
         """
         try:
             asyncio.get_running_loop()

@@ -18,9 +18,10 @@ Each later id of the same millisecond has the number of the id before, plus a ra
 """
 
 _last = 0, 0
-"""The time and random bits of the newest id. No lock guards them: a fork could copy a lock while a thread holds it.
+"""The time and random bits of the newest id.
 
-Ids that threads make at the same time differ by their random bits.
+No lock guards them, because a process that is forked while a thread holds the lock could never acquire it. Ids that
+threads make at the same time differ by their random bits.
 """
 
 

@@ -141,7 +141,10 @@ def run(account_id: str, run_id: str) -> Call[Run]:
 
 
 def stop_run(account_id: str, run_id: str) -> Call[Run]:
-    """Stop a run: it admits nothing new. Open sessions can still be settled. Raises AccountNotFound, RunNotFound."""
+    """Stop a run: new sessions and usage records are refused. Open sessions can still be settled.
+
+    Raises AccountNotFound, RunNotFound.
+    """
     target = path("/api/runs/{}/{}/stop", account_id, identifier(run_id))
     return Call("POST", target, as_(Run), repeatable=True)
 

@@ -1,10 +1,10 @@
-"""E-mail addresses in the one form in which they are compared and stored as keys.
+"""The canonical form of e-mail addresses, in which they are compared and stored as keys.
 
-The form is trimmed, with ASCII letters in lower case. It is in NFC, except that characters that NFC would turn into
-ASCII characters stay as they are. The domain has no dot at its end, and all of its letters are in lower case. Its
-labels are separated by ASCII dots. Labels that are not ASCII are encoded as punycode, as IDNA2008 does for a valid
+It has no blanks at its ends, and its ASCII letters are in lower case. It is in NFC (composed Unicode), but characters
+that NFC would turn into ASCII stay as they are. All letters of the domain are in lower case. ASCII dots separate its
+labels, and it does not end with a dot. Labels that are not ASCII are encoded as punycode, as IDNA2008 does for a valid
 domain. Nothing else is replaced or dropped, so that no address becomes somebody else's. For example, ``str.lower`` and
-UTS 46 would turn the Kelvin sign into a ``k``; here it stays as it is.
+UTS 46 would turn the Kelvin sign into a ``k``. Here, it stays as it is.
 """
 
 import re
@@ -19,7 +19,7 @@ _LAST_DOT = re.compile(r"(?<=[^.\s])\.\Z")
 
 
 def canonical(text: str | None) -> str | None:
-    """The one form that all spellings of an address share, or None if the text is not an address."""
+    """The canonical form of an address, or None if the text is not an address."""
     name, at, domain = _composed((text or "").strip()).rpartition("@")
     if not domain.isascii():
         domain = _composed("".join(map(_lower, domain))).translate(_OTHER_DOTS)

@@ -1,4 +1,6 @@
-"""An account's credits as one aggregate, and every command on it as a pure function.
+"""The wallet, which is an account's credits, and every command on a wallet as a pure function.
+
+A wallet keeps its credits in lots. All credits of a lot expire together.
 
 A command takes the wallet as it was read and a ``Cause`` (who, when, why). It returns the wallet as it must become, and
 the ledger entries that explain the change, or raises a domain error. Credits are integers, times are epoch
@@ -7,7 +9,7 @@ milliseconds.
 Three rules hold after every command:
 
 * conservation: ``granted == available + held + charged + removed + expired - debt``;
-* an entry's ``credits`` is the change of what can be spent, so ``available_after`` is the running sum;
+* an entry's ``credits`` is the change of the spendable credits, so ``available_after`` is their running sum;
 * debt is repaid before anything becomes spendable, so a wallet with debt has no spendable credits.
 
 Entries form a chain: each has a hash over its content and the previous entry's hash. The wallet has the newest hash.
@@ -29,7 +31,7 @@ FORMAT = 1
 
 
 class Wallet(NamedTuple):
-    """An account's credits. ``lots`` are in burn order: the lot that is spent first comes first.
+    """An account's credits. ``lots`` are in burn order, which is the order in which they are spent.
 
     ``granted``, ``removed`` and ``expired`` only grow; ``charged`` shrinks if late usage is lower than what the sweep
     charged.
@@ -422,7 +424,7 @@ class _Draft:
         return lot._replace(expires_at=expires_at, grace=True)
 
     def _merge(self) -> None:
-        """Keep to ``MAX_LOTS``: of the two neighbors that expire closest together, the sooner joins the later."""
+        """Keep to ``MAX_LOTS``. Of the two lots whose expiries are closest together, the sooner joins the later."""
         while len(self.lots) > MAX_LOTS and (place := of_lots.nearest_pair(self.lots)) is not None:
             sooner, later = self.lots[place : place + 2]
             self.lots[place : place + 2] = [later._replace(credits=sooner.credits + later.credits)]

@@ -1,4 +1,4 @@
-"""A route: what its decorator declares, and what its handler's annotations tell."""
+"""A route: what its decorator declares, and what follows from its handler's annotations."""
 
 import inspect
 import re
@@ -32,9 +32,9 @@ class Route:
     """A route: who may call it, and how it refuses.
 
     ``codes`` are the route's own error codes: those that do not follow from the other fields or the handler. If the
-    route takes ``Idempotency-Key``, ``idempotency`` is the scope of these keys. A route other than a GET refuses
-    unknown names in the query, unless ``any_query`` is true. If its handler takes no body, it also refuses fields in a
-    body.
+    route takes ``Idempotency-Key``, ``idempotency`` is the scope of these keys. A GET ignores its body and
+    unknown query parameters. Any other route refuses unknown query parameters, unless ``any_query`` is true. It also
+    refuses fields in the body if its handler takes no body.
     """
 
     method: str
@@ -86,7 +86,7 @@ class Route:
         return self.rule.split("/")[2]
 
     def unknown_body(self, event: APIGatewayProxyEvent) -> list[str]:
-        """The fields in the body for which a request is refused: all fields, unless the route is a GET or takes a body.
+        """The body's fields, if the request is refused because the route takes no body. A GET ignores them.
 
         Raises Invalid if the body is not JSON.
         """
@@ -95,11 +95,11 @@ class Route:
         return sorted(event.json_body or {})
 
     def unknown_query(self, event: APIGatewayProxyEvent) -> list[str]:
-        """The names in the query for which a request is refused."""
+        """The query parameters for which a request is refused."""
         return [] if self.method == "GET" or self.any_query else self.undeclared_query(event)
 
     def undeclared_query(self, event: APIGatewayProxyEvent) -> list[str]:
-        """The names in the query that the handler does not take."""
+        """The query parameters that the handler does not take."""
         if not event.query_string_parameters:
             return []
         parameters = inspect.signature(self.handler).parameters

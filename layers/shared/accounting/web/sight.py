@@ -1,4 +1,4 @@
-"""Who may name which account in a request: decided in the same way for every route that takes accounts."""
+"""Decides whether a caller may name an account in a request, in the same way for every route that takes accounts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,21 +16,20 @@ from accounting.web.caller import Caller
 class Sight:
     """Who may name an account that is not their own.
 
-    A member whose role is ``least`` or higher may name the organization's account. If ``least`` is None, no role
-    suffices. About everybody else, including members with a lower role, ``others`` decides: it raises Forbidden to
-    refuse a caller. If ``others`` is None, they are all refused. Only ``others`` can allow a caller to name another
-    user's account.
+    A member whose role is ``least`` or higher may name the organization's account. If ``least`` is None, no role is
+    high enough. ``others`` checks every other caller, including members with a lower role, and raises Forbidden to
+    refuse the caller. If ``others`` is None, every other caller is refused. Another user's account can be named only if
+    ``others`` allows it.
     """
 
     least: Role | None
     others: Callable[[Caller], None] | None = None
 
     def __call__(self, caller: Caller, asked: AccountId | None) -> Account:
-        """The account that a request is about. Nothing is read if the account is the caller's own.
+        """The account that a request is about. If it is the caller's own, nothing is read from the database.
 
         Raises UserDisabled. Raises AccountNotFound if there is no such account, or if the caller may not know of it.
-        Raises Forbidden if the caller is a member whose role does not suffice, or if their API key is for another
-        account.
+        Raises Forbidden if the caller is a member whose role is too low, or if their API key is for another account.
         """
         account_id = caller.account(asked)
         if account_id == caller.own_account:

@@ -1,4 +1,4 @@
-"""Reads items by key, and ranges of the table and its indexes."""
+"""Reads items by key, and ranges of items from the table and its indexes."""
 
 from collections.abc import Iterator, Sequence
 from heapq import merge
@@ -17,7 +17,7 @@ MAX_BATCH = 100
 
 
 def get(key: Key) -> Item | None:
-    """The item, strongly consistent."""
+    """The item with the key ``key``, strongly consistent."""
     answer = call(client().get_item, TableName=settings().table_name, Key=pack(key), ConsistentRead=True)
     return unpack(answer["Item"]) if "Item" in answer else None
 
@@ -44,9 +44,10 @@ def query(pk: str, low: str, high: str, *, limit: int) -> list[Item]:
 
 
 def query_all(pk: str, low: str, high: str, *, forward: bool = False, attributes: Sequence[str] = ()) -> Iterator[Item]:
-    """Every item with ``low <= sk <= high``, strongly consistent, in descending order; with ``forward``, ascending.
+    """Every item with ``low <= sk <= high``, strongly consistent.
 
-    The items are read lazily, up to 1 MB at a time. If ``attributes`` are given, only these are returned.
+    The order is descending or, with ``forward``, ascending. The items are read lazily, up to 1 MB at a time. If
+    ``attributes`` are given, only these are returned.
     """
     options: dict[str, Any] = {"ConsistentRead": True, "ScanIndexForward": forward}
     if attributes:
