@@ -42,7 +42,7 @@ LONGEST_PAUSE_SECONDS = 20.0
 
 @dataclass
 class Differences:
-    """How many items of TO are different, missing and superfluous; and the users whose erasures stay in TO."""
+    """How many items of TO are different, missing and superfluous, and which users' erasures stay in TO."""
 
     changed: int = 0
     missing: int = 0
@@ -119,9 +119,9 @@ def _key(item: Item) -> Key:
 def _is_erased_later(item: Item, there: Item | None) -> bool:
     """Return whether `there`, the target's item, is an erasure that began later than `item`, the source's.
 
-    If both are the same erasure, return False, even if the sweeper has continued it in the target since the copy was
-    made. The restore brings back the texts that the sweeper erased since then. It also sets the erasure back to its
-    state in the source, so that the sweeper erases these texts again.
+    If both are the same erasure, return False, even if the sweeper has erased more texts in the target since the copy
+    was made. The restore brings these texts back, and sets the erasure back to its state in the source, so that the
+    sweeper erases the texts again.
     """
     if there is None or item["sk"]["S"] != ERASURE:
         return False

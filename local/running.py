@@ -1,10 +1,10 @@
-"""Whether `make run` runs in this folder, and which process to stop.
+"""Whether `make run` is running in this folder, and which process to end in order to stop it.
 
 This module needs only the standard library, because `make stop` runs without the installed packages.
 
 `make run` holds a lock on a file, and the kernel releases the lock when the process ends. The file has the id of the
-process to stop. The id alone does not show whether `make run` runs: the id remains in the file after a kill, and
-another process could get the same id.
+process to stop. The id alone does not show whether `make run` is running: the id remains in the file after a
+kill, and another process could get the same id.
 """
 
 from __future__ import annotations

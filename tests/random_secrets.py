@@ -1,4 +1,4 @@
-"""A check of whether secrets are random. Constants and counters do not pass it."""
+"""Checks that secrets are random: constants and counters fail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BYTES = 32
 def assert_random(secrets: list[str]) -> None:
     """Assert that each secret is base64 of 32 bytes, and that every byte varies between the secrets.
 
-    Ten random secrets fail this less than once in 10**19 times.
+    Ten random secrets fail with a probability below 10**-19.
     """
     assert len(secrets) >= 10
     decoded = [urlsafe_b64decode(f"{secret}=") for secret in secrets]

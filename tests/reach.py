@@ -1,10 +1,10 @@
-"""Finds every definition that an invocation of a Lambda function could use, by reading the source.
+"""Reads the source to find every definition that a Lambda function could use when it is invoked.
 
 A definition reaches the functions, classes and constants of the accounting package that its source names, either
 directly (``get``) or as attributes of modules (``wallets.get``). Whatever reaches a class reaches all of its methods.
 An import statement reaches the statements that run when the imported modules load.
 
-``getattr(module, name)`` would hide what is used, so ``test_imports`` checks that no code does this with a module.
+``getattr(module, name)`` would hide what is used, so ``test_imports`` checks that no module is used as a value.
 ``getattr(object, name)`` hides nothing: the code that makes the object reaches all methods of its class.
 """
 
@@ -21,7 +21,7 @@ LAYER = ROOT / "layers/shared"
 FUNCTIONS = ROOT / "functions"
 
 BODY = ""
-"""The name for the statements of a module that define nothing; importing the module runs them."""
+"""The name under which a module keeps its statements that define nothing. They run when the module is imported."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def module_names() -> list[str]:
 
 
 def function_names() -> list[str]:
-    """Every function of the service, by its folder."""
+    """The folder of every Lambda function."""
     return sorted(path.parent.name for path in FUNCTIONS.glob("*/app.py"))
 
 

@@ -50,7 +50,7 @@ def using(usage: Any, usage_format: Any = "openai", *, then: int = 0) -> Body:
     return body
 
 
-def test_a_stream_is_settled_for_its_providers_usage(accounted: Run) -> None:
+def test_a_stream_is_settled_with_its_providers_usage(accounted: Run) -> None:
     service = Accountant()
 
     session = accounted(service, using(OPENAI), variant="batch", metadata={"chat": 7})
@@ -89,7 +89,7 @@ def test_a_cumulative_usage_replaces_the_earlier_report(accounted: Run) -> None:
     assert service.bodies_of("finalize")[0]["usage"] == STARTED | {"output_tokens": 25}
 
 
-def test_a_broken_stream_is_settled_for_its_last_usage_and_the_tokens_counted_after_it(accounted: Run) -> None:
+def test_a_broken_stream_is_settled_with_its_last_usage_and_the_tokens_counted_after_it(accounted: Run) -> None:
     def body(session: Any) -> Iterator[float]:
         yield from using(STARTED, "anthropic", then=30)(session)
         raise ConnectionResetError("the model hung up")
@@ -100,7 +100,7 @@ def test_a_broken_stream_is_settled_for_its_last_usage_and_the_tokens_counted_af
     assert service.bodies_of("abort") == [{"usage": STARTED | {"output_tokens": 31}, "usageFormat": "anthropic"}]
 
 
-def test_a_stream_without_a_usage_is_settled_by_number_of_tokens(accounted: Run) -> None:
+def test_a_stream_without_a_usage_is_settled_with_its_number_of_tokens(accounted: Run) -> None:
     service = Accountant()
 
     accounted(service, counting(30, 12))
@@ -108,7 +108,7 @@ def test_a_stream_without_a_usage_is_settled_by_number_of_tokens(accounted: Run)
     assert service.bodies_of("finalize") == [{"actualTokens": 42, "success": True}]
 
 
-def test_tokens_can_be_set_beyond_a_usage_but_not_below_it(accounted: Run) -> None:
+def test_tokens_can_be_set_above_a_usages_output_but_not_below_it(accounted: Run) -> None:
     def body(session: Any) -> Iterator[float]:
         session.set_usage(OPENAI, "openai")
         session.set_tokens(50)
@@ -207,7 +207,7 @@ def test_a_hold_that_cannot_be_raised_stops_the_stream_at_its_next_usage(account
     assert len(service.tokens_of("heartbeat")) == 1
 
 
-def test_a_stream_with_a_rejected_usage_is_settled_by_the_tokens_counted(
+def test_a_stream_with_a_rejected_usage_is_settled_with_the_tokens_counted(
     accounted: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = Accountant()
@@ -230,7 +230,7 @@ def test_a_stream_with_a_rejected_usage_is_settled_by_the_tokens_counted(
     assert "usage.total_tokens" in caplog.text
 
 
-def test_without_counted_tokens_a_stream_is_settled_by_the_output_of_its_rejected_usage(accounted: Run) -> None:
+def test_without_counted_tokens_a_stream_is_settled_with_the_output_of_its_rejected_usage(accounted: Run) -> None:
     service = Accountant()
     service.trouble["finalize"] = [rejected("usage")]
 
@@ -279,7 +279,7 @@ def test_after_a_rejected_usage_a_heartbeat_without_usage_is_sent_at_once(accoun
     [rejected("actualTokens"), rejected("metadata", "usage.total_tokens"), refusal(400, "HTTP_400")],
     ids=["by a service that does not know the field usage", "together with the metadata", "by a firewall"],
 )
-def test_a_stream_is_settled_by_number_of_tokens_if_its_usage_is_rejected(accounted: Run, trouble: Any) -> None:
+def test_a_stream_is_settled_with_its_number_of_tokens_if_its_usage_is_rejected(accounted: Run, trouble: Any) -> None:
     service = Accountant()
     service.trouble["finalize"] = [trouble]
 
@@ -379,7 +379,7 @@ def test_answers_have_the_usage_by_class(ask: Ask) -> None:
 
 
 def answer_heartbeat(meter: Meter, credits: int) -> None:
-    """Pass the meter a heartbeat's answer, which says that ``credits`` are held."""
+    """Pass the meter, which decides when heartbeats are due, a heartbeat's answer: ``credits`` are held."""
     report = meter.report()
     meter.answered(Heartbeat("s", report.tokens, credits, AT), report)
 

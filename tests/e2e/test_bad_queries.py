@@ -67,7 +67,7 @@ USERS = ("users", ("limit", "page", "cursor", "role"))
 @pytest.mark.parametrize(
     ("path", "names"), one_quick_case_per_function([*LISTS, *STATISTICS, USERS], lambda case: case[0])
 )
-def test_the_refusal_of_a_bad_query_value_names_its_parameter(
+def test_a_bad_query_value_is_refused_with_the_name_of_its_parameter(
     service: Stack, person: Target, path: str, names: tuple[str, ...]
 ) -> None:
     with nothing_moves(service, person):

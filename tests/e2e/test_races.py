@@ -126,7 +126,7 @@ def test_of_16_different_finalizes_exactly_one_settles_the_session(service: Stac
     assert books.balance["totalCredits"] == 100 - winner["actualCredits"]
 
 
-def test_a_concurrent_finalize_and_abort_settle_once(service: Stack, people: People) -> None:
+def test_concurrent_finalizes_and_aborts_settle_a_session_once(service: Stack, people: People) -> None:
     person = people(credits=100)
     spent = 0
     for _ in range(5):
@@ -153,7 +153,7 @@ def test_a_concurrent_finalize_and_abort_settle_once(service: Stack, people: Peo
 
 
 @pytest.mark.parametrize(("credits", "each", "served"), [(20, 1, 20), (100, 7, 14)])
-def test_32_removals_never_go_below_zero(
+def test_32_removals_never_make_the_balance_negative(
     service: Stack, people: People, admin: Person, credits: int, each: int, served: int
 ) -> None:
     person = people(credits=credits)
@@ -227,7 +227,9 @@ def test_if_the_credits_cover_16_sessions_all_16_begin(service: Stack, people: P
     assert audited(service, person).balance["totalCredits"] == 0
 
 
-def test_everything_at_once_leaves_ledgers_that_balance(service: Stack, people: People, admin: Person) -> None:
+def test_after_many_different_commands_at_once_the_ledger_balances(
+    service: Stack, people: People, admin: Person
+) -> None:
     person = people(credits=500)
     sessions = [person.open(tokens=20_000) for _ in range(4)]
 

@@ -54,7 +54,7 @@ def test_a_balance_ignores_expired_credits_and_writes_nothing(user: MakeUser, ca
     assert wallets.get(ACCOUNT) == before
 
 
-def test_the_first_command_after_an_expiry_records_it(user: MakeUser) -> None:
+def test_the_first_command_after_an_expiry_writes_it_to_the_ledger(user: MakeUser) -> None:
     user("u1", 10, days=1)
 
     credits.allocate(request(now=NOW + DAY), 3)

@@ -1,4 +1,7 @@
-"""If usage arrives after the sweeper or a supervisor ended the session, the difference is charged or refunded once."""
+"""Late usage: a finalize or an abort that arrives after the sweeper or a supervisor has ended the session.
+
+It charges or refunds, once, the difference between its usage and what was charged when the session ended.
+"""
 
 import json
 from collections.abc import Callable
@@ -117,7 +120,7 @@ def test_late_usage_is_accepted_after_a_forced_end(user: MakeUser) -> None:
     assert assert_books_balance("u1").charged == 7
 
 
-def test_only_an_active_session_is_ended_by_force(user: MakeUser) -> None:
+def test_only_an_active_session_can_be_ended_by_force(user: MakeUser) -> None:
     user("u1", 100)
     with pytest.raises(SessionNotActive):
         settling.force_end("u1", "s1", actor="boss", reason="x", now=NOW)
@@ -153,7 +156,10 @@ def test_a_late_refund_repays_debt_first(user: MakeUser) -> None:
 
 
 def test_a_late_refund_gets_grace_only_once(user: MakeUser) -> None:
-    """Otherwise users could extend credits indefinitely by settling swept sessions late."""
+    """Grace makes refunded credits that have expired valid for some more hours.
+
+    Without the limit, users could extend credits indefinitely by settling swept sessions late.
+    """
     user()
     open_and_sweep(9_000, credits_granted=12, days=1)
     finalize(0)

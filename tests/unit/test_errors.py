@@ -70,7 +70,7 @@ def test_every_code_keeps_its_status() -> None:
     assert {code: int(status) for code, status in STATUSES.items()} == CONTRACT
 
 
-def test_a_refusal_has_the_details_that_a_client_needs() -> None:
+def test_insufficient_credits_has_the_details_that_a_client_needs() -> None:
     refused = errors.InsufficientCredits(10, 4, 3, affordableTokens=2)
 
     assert refused.details == {
@@ -82,7 +82,7 @@ def test_a_refusal_has_the_details_that_a_client_needs() -> None:
     }
 
 
-def test_a_refusal_by_a_limit_has_the_remaining_credits_and_the_exceeded_limits() -> None:
+def test_budget_exceeded_has_the_remaining_credits_and_the_exceeded_limits() -> None:
     refused = errors.BudgetExceeded(10, 4, limits=["run:r1"])
 
     assert refused.details == {"requiredCredits": 10, "remainingCredits": 4, "limits": ["run:r1"]}

@@ -1,4 +1,4 @@
-"""The document of the issuers is either valid as a whole or refused."""
+"""The JSON document that lists the issuers of accepted tokens is either valid as a whole or refused."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ CLAIMS = {"userId": "oid", "email": "email", "emailVerified": True, "name": "nam
 
 
 def issuers(*changes: dict[str, Any]) -> Any:
-    """Parse a list of issuers. Each is ``VALID`` with one of the ``changes``; the value ``...`` removes a name."""
+    """Parse a list with one issuer for each change: ``VALID`` with that change. The value ``...`` removes a field."""
     listed = [{name: value for name, value in (VALID | change).items() if value is not ...} for change in changes]
     return parse(json.dumps(listed))
 
@@ -94,7 +94,7 @@ def test_anything_but_a_list_of_issuers_is_refused(text: str) -> None:
         parse(text)
 
 
-def test_a_json_object_that_repeats_a_name_is_refused() -> None:
+def test_a_document_with_the_same_field_twice_is_refused() -> None:
     text = json.dumps([VALID])
     assert parse(text)
 

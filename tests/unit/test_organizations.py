@@ -32,7 +32,7 @@ def test_members_and_owners_are_counted(before: Role | None, after: Role | None,
 
 
 @pytest.mark.parametrize("after", [None, "admin", "member"])
-def test_the_last_owner_stays(after: Role | None) -> None:
+def test_the_last_owner_cannot_leave_or_get_another_role(after: Role | None) -> None:
     with pytest.raises(LastOwner) as refused:
         OPEN.recounted("owner", after)
     assert str(refused.value) == "The organization needs an owner; make another member an owner first"

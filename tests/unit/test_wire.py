@@ -1,4 +1,4 @@
-"""The wire, which is our client of DynamoDB, compared with botocore: the same signatures, retries and address."""
+"""The wire, our client of DynamoDB, signs and repeats requests as botocore does, and uses the same address and keys."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def regions() -> Iterator[str]:
         yield from session.get_available_regions("dynamodb", partition)
 
 
-def test_the_environment_gives_the_same_place_as_botocore_in_every_commercial_region(
+def test_in_every_commercial_region_the_wire_finds_the_same_address_as_botocore(
     environment: pytest.MonkeyPatch,
 ) -> None:
     commercial = botocore.session.get_session().get_available_regions("dynamodb", "aws")
@@ -275,7 +275,9 @@ def test_the_environment_gives_the_same_place_as_botocore_in_every_commercial_re
         {"AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR", "no_proxy": "127.0.0.1"},
     ],
 )
-def test_these_variables_are_read_without_botocore(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+def test_the_variables_that_the_wire_knows_are_read_without_botocore(
+    environment: pytest.MonkeyPatch, more: dict[str, str]
+) -> None:
     for name, value in more.items():
         environment.setenv(name, value)
 
@@ -333,7 +335,7 @@ def test_an_incomplete_environment_is_left_to_botocore(without: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/db", "http://a:b@127.0.0.1", "ftp://127.0.0.1", "127.0.0.1:4566"])
-def test_an_endpoint_that_has_a_path_or_a_password_or_is_not_http_is_left_to_botocore(url: str) -> None:
+def test_an_endpoint_with_a_path_a_password_or_another_scheme_than_http_is_left_to_botocore(url: str) -> None:
     assert place_of_environment(ENVIRONMENT | {"AWS_ENDPOINT_URL": url}) is None
 
 
@@ -354,7 +356,7 @@ def test_configuration_files_are_left_to_botocore(
     assert found_here(connected.place) == ("http://127.0.0.1:1234", "eu-west-1", ("key", "secret", None))
 
 
-def test_a_user_without_a_home_has_no_configuration_files(environment: pytest.MonkeyPatch) -> None:
+def test_without_a_home_directory_there_are_no_configuration_files(environment: pytest.MonkeyPatch) -> None:
     def nobody(_uid: int) -> None:
         raise KeyError
 

@@ -1,6 +1,6 @@
 """Settlements on disk: the next process settles the sessions that a killed process leaves open.
 
-A session takes two transactions of SQLite. The first adds the session's row, before credits are held. The second writes
+A session needs two SQLite transactions. The first adds the session's row, before credits are held. The second writes
 the settlement into the row, before the settlement is sent. After the service has answered, the row is deleted, together
 with other rows. If the process is killed before it deletes a row, the next process settles the session again, which
 changes nothing.
@@ -108,7 +108,7 @@ class Outbox:
         self._write(DELETE, (self._service, *key))
 
     def delete_later(self, key: Key) -> None:
-        """Delete the row of a session that has nothing left to settle: not now, but later, together with other rows."""
+        """Delete, later and together with other rows, the row of a session that has nothing left to settle."""
         with self._lock:
             self._settled.add((self._service, *key))
 
@@ -183,7 +183,7 @@ class Outbox:
 
 
 in_text: Callable[[Ending], str] = json.JSONEncoder(default=vars).encode
-"""Returns the text of an ending for the column ``ending``."""
+"""Returns the text for the column ``ending``. An ending says how to settle a session."""
 
 
 def from_text(text: str) -> Ending:

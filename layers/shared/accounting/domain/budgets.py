@@ -73,12 +73,12 @@ class Counter(NamedTuple):
     window: str
 
     def subject(self, spender: Spender) -> str:
-        """The subject whose commitments are added up: the spender's API key, or the spender, but never ``members``."""
+        """The subject whose commitments this counts: the spender's API key, or the spender, but never ``members``."""
         return of_key(spender.key_id or "") if self.of == "key" else of_member(spender.user_id)
 
     @property
     def ends(self) -> bool:
-        """Whether its window ends."""
+        """Whether the counter's window ends."""
         return self.window != "total"
 
 
@@ -117,11 +117,12 @@ class Budget(NamedTuple):
         return Counter("key" if key_in(self.subject) else "member", self.begun, self.window_at(at).name)
 
     def replacing(self, known: "Budget | None") -> "Budget":
-        """This budget as the replacement of ``known``, whose counters are kept if window and zone are the same."""
+        """This budget in place of ``known``. It keeps the counters of ``known`` if window and zone are the same."""
         same = known is not None and (known.window, known.zone) == (self.window, self.zone)
         return self._replace(begun=known.begun) if known is not None and same else self
 
     def has_same_terms_as(self, known: "Budget | None") -> bool:
+        """Whether the budgets differ at most in ``begun``, ``changed_at`` and ``changed_by``."""
         return (
             known is not None
             and self._replace(begun=known.begun, changed_at=known.changed_at, changed_by=known.changed_by) == known

@@ -1,4 +1,4 @@
-"""The document of the issuers: which issuers are accepted, where their keys are, and what their claims mean."""
+"""The JSON document of the issuers: whose tokens are accepted, where their keys are, and what their claims mean."""
 
 import json
 from collections.abc import Mapping

@@ -48,7 +48,7 @@ def _touch_holder(holder: User, now: int) -> Write:
 def give_up(address: str, user: User) -> list[Write]:
     """If the user holds the address, give it to its ``heir`` among the users who wait for it, or to nobody.
 
-    If the user only waits for the address, end the waiting: remove the user from the pointer's ``former``.
+    If the user only waits for the address, remove the user from ``former``, which lists the users who wait.
     """
     item = table.get(keys.email(address))
     pointer = from_item(address, item) if item else None

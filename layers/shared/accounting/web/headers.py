@@ -29,7 +29,7 @@ def headers() -> dict[str, str]:
 
 
 READ = frozenset({"idempotency-key", "x-internal-api-key", "x-on-behalf-of"})
-"""In lower case. ``Authorization`` is missing, because only the authorizer reads it."""
+"""The request headers that handlers read, in lower case. Only the authorizer reads ``Authorization``."""
 
 
 def is_read(name: str) -> bool:
