@@ -1,4 +1,4 @@
-"""Runs the benchmark: the parts that the environment variable `ONLY` names, by default all.
+"""Runs the parts of the benchmark that the environment variable `ONLY` names. By default, it runs all parts.
 
 If all parts are measured with `SCALE=1`, the page of results is written to bench/RESULTS.md. The page shows which
 targets are missed. A missed target does not change the exit status.
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 RESULTS = ROOT / "bench/RESULTS.md"
 IMPROVED = ROOT / "bench/improved.md"
-"""The end of the page: figures from before and after improvements.
+"""The end of the results page: figures from before and after improvements.
 
 It is written by hand, because a run measures only the current code.
 """

@@ -1,6 +1,6 @@
 """`make rerate`: shows what recorded usage would cost at the current prices. It changes nothing.
 
-It reads these variables of the environment:
+Environment variables:
 
 - SINCE and UNTIL: dates or instants in UTC. By default, UNTIL is the current time.
 - MODEL: the id of one model. By default, the records of all models count.
@@ -113,7 +113,11 @@ def main() -> int:
 
 
 def rerate(records: Iterable[UsageRecord], card_of: CardOf) -> Report:
-    """Price each record. A sweep's record and its correction by late usage are priced together, on the sweep's day."""
+    """Price each record.
+
+    If a client reports its usage after the sweeper has ended the session, a second record corrects the sweeper's. Both
+    records are priced together, on the day of the sweeper's.
+    """
     report = Report()
     swept: dict[tuple[str, str], UsageRecord] = {}
     late: dict[tuple[str, str], UsageRecord] = {}
@@ -139,7 +143,7 @@ def rerate(records: Iterable[UsageRecord], card_of: CardOf) -> Report:
 
 
 def _whole(first: UsageRecord, correction: UsageRecord) -> UsageRecord:
-    """Return the total usage of a session, with the model of its last record and the day of its first."""
+    """Add the correction to the first record. The sum has the first record's time and the correction's model."""
     used = correction.usage
     if first.usage is not None:
         used = first.usage if used is None else first.usage.plus(used)

@@ -28,7 +28,7 @@ SAMPLES = {path.stem: _samples(path) for path in sorted((Path(__file__).parent /
 
 
 class Call(NamedTuple):
-    """What a call of a model used, in groups that do not overlap."""
+    """The tokens and web searches of one model call, in groups that do not overlap."""
 
     text: int = 0
     audio: int = 0
@@ -179,7 +179,7 @@ REQUIRED = {
 
 @st.composite
 def sent_calls(draw: st.DrawFn, usage_format: str) -> tuple[Sent, Call]:
-    """A random object of a format, and the call that it was made from. Optional counts of 0 may be absent or null."""
+    """A random usage object in a format, and the call that it describes. Optional counts of 0 may be absent or null."""
     write, groups = WRITERS[usage_format]
     call = Call(**{name: draw(st.integers(0, 10**7) | st.just(0)) for name in groups})
     sent = _thinned(draw, write(call), REQUIRED[usage_format])

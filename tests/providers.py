@@ -1,4 +1,4 @@
-"""Identity providers for the tests: keys, tokens, and a server of key sets. The server notes each requested path."""
+"""Identity providers for the tests: keys, tokens, and a server of key sets (JWKS) that notes requested paths."""
 
 from __future__ import annotations
 

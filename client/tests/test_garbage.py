@@ -117,7 +117,7 @@ ONCE = Retries(attempts=1)
 NOT_READ = {"page", "problems"}
 """Fields that the client ignores.
 
-It follows cursors, so it needs no ``page``. An import with ``problems`` is refused, and the error names them.
+The client follows cursors, so it needs no ``page``. An import with ``problems`` is refused, and the error lists them.
 """
 ONLY_IN_THE_VIEW = {"ClosedView": {"role"}, "ProblemView": {"field", "index"}}
 """Fields of views (the service's models of its answers) that the client's dataclasses lack, besides NOT_READ.
@@ -175,7 +175,7 @@ def test_every_method_turns_any_answer_into_a_result_or_an_error() -> None:
                 except AccountingError as error:
                     errors.append(error)
 
-    assert results, "some of the answers are valid, such as an empty list"
+    assert results, "some of the answers should be valid, such as an empty list"
     assert len(errors) > 5000
     assert all(str(error) and repr(error) for error in errors)
     assert {error.retry_after_seconds for error in errors} == {None}

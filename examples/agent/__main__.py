@@ -1,4 +1,4 @@
-"""`make example NAME=agent`: an agent with a limit of credits. It works until the service refuses a step."""
+"""`make example NAME=agent`: an agent with a credit limit. It works until the service refuses a call of the model."""
 
 from __future__ import annotations
 

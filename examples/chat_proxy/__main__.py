@@ -1,4 +1,4 @@
-"""`make example`: run the proxy on 127.0.0.1, with the service that `make run` started."""
+"""`make example`: run the chat proxy on 127.0.0.1, with the service that `make run` started."""
 
 from __future__ import annotations
 

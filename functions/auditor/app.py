@@ -10,12 +10,12 @@ from accounting.telemetry import flush, logger
 from accounting.times import clock
 
 RESERVE_MILLISECONDS = 60_000
-"""Enough time to finish the current batch of wallets, with all entries of these wallets."""
+"""Enough time to finish the current batch of wallets and all of their ledger entries."""
 
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Audit as much as time allows, and return what was done. If time runs out, the next run continues."""
+    """Audit wallets while time allows, and return what was done. If time runs out, the next invocation continues."""
     try:
         audited = audit_all(clock(), lambda: context.get_remaining_time_in_millis() > RESERVE_MILLISECONDS)
     finally:

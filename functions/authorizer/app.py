@@ -1,6 +1,7 @@
-"""The gateway's authorizer: checks a token, API key or service credential. It finds or creates a token's user.
+"""The gateway's authorizer: checks a token, API key or service credential.
 
-It denies for one reason only: the request is not authenticated. The functions decide what a caller may do.
+For a token, it also stores the user's profile. It denies only requests that are not authenticated. The
+functions behind the gateway decide what a caller may do.
 """
 
 from typing import Any
@@ -34,7 +35,7 @@ create_client_for_snapshot()
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Answer a TOKEN authorizer event with a policy.
+    """Answer a TOKEN authorizer event with a policy that allows or denies the request.
 
     If the table or the keys of an issuer cannot be reached, the answer has no policy. Other faults, such as a missing
     secret, are raised. In both cases the gateway answers 503 and caches nothing.
@@ -88,7 +89,7 @@ def _verified(token: str) -> Claims:
 
 
 def _service(text: str, now: int) -> dict[str, Any]:
-    """The context that the functions get about a service. It has no user: a header says whom the service acts for.
+    """The context that the functions get about a service. It has no user: a header names the user.
 
     The credential is read from the table each time. A cached copy could lack a new secret, and the gateway would cache
     the refusal for minutes. Raises ServiceCredentialInvalid.

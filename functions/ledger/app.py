@@ -1,4 +1,4 @@
-"""The ledger: an account's grants and entries, the proof of its balance, and the sums of all accounts."""
+"""Routes that show an account's grants and ledger entries, prove its credits, and add up all accounts."""
 
 import accounting.cold_start  # noqa: F401 - it makes the imports below faster
 
@@ -158,7 +158,7 @@ class KindView(ResponseModel):
 
 
 class FindingView(ResponseModel):
-    """An inconsistency at ledger entry ``seq`` that this service's own writes cannot cause."""
+    """An inconsistency at ledger entry ``seq``. This service's own writes cannot cause it."""
 
     problem: Problem
     seq: int

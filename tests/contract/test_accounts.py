@@ -18,9 +18,9 @@ KEYS_OF_ACCOUNTS = {
     *("wallet", "wallet_of_all", "allocation", "entry", "audit", "usage", "day_rollup", "wallet_due"),
     *("texts_of_account", "budget"),
 }
-"""Functions of ``keys``. ``wallet_of_all`` and ``wallet_due`` build keys of indexes.
+"""Functions of the module ``keys``. All but two build keys in an account's partition.
 
-The others build keys in an account's partition.
+``wallet_of_all`` and ``wallet_due`` build keys of indexes.
 """
 
 

@@ -44,12 +44,12 @@ def test_a_token_that_expires_in_the_gateways_cache_is_refused(
         assert_refused(answer, 401, "TOKEN_EXPIRED", "The access token has expired")
         assert answer.headers["www-authenticate"] == "Bearer"
         lines, requests = of_request(service, answer, since)
-        assert [request["status"] for request in requests] == [401], "the function refuses the token"
+        assert [request["status"] for request in requests] == [401], "the function must refuse the token"
     allowed = [line for line in map(Line.json, lines) if line.get("message") == "allowed"]
-    assert [line["user_id"] for line in allowed].count(person.id) == 1, "the gateway caches the authorizer's answer"
+    assert [line["user_id"] for line in allowed].count(person.id) == 1, "the gateway must cache the authorizer's answer"
 
 
-def test_a_token_is_accepted_within_the_leeway_and_refused_after_it(
+def test_an_expired_token_is_accepted_within_the_clock_leeway_and_refused_after_it(
     people: People, http: httpx.Client, token: Mint
 ) -> None:
     people()

@@ -1,4 +1,4 @@
-"""The local AWS keeps its saved data when it is stopped or killed. Every trigger gets every record of its stream."""
+"""The local AWS keeps its saved data when it is stopped or killed. Functions get every record of a table's stream."""
 
 from __future__ import annotations
 
@@ -67,7 +67,10 @@ def items_in(aws: Emulator, table: str) -> dict[str, int]:
 
 
 def make_trigger(aws: Emulator) -> None:
-    """Make a table `things` and a function that counts in `seen` how often it gets each record of `things`."""
+    """Make a table `things` and a function that counts in `seen` how often it gets each record of `things`.
+
+    While `seen` has the item `closed`, the function fails.
+    """
     specification = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
     stream = make_table(aws, "things", StreamSpecification=specification)["LatestStreamArn"]
     make_table(aws, "seen")
@@ -130,7 +133,7 @@ def test_each_record_of_a_stream_reaches_its_function_once_despite_a_restart(tmp
         assert items_in(aws, "things").keys() == items_in(aws, "seen").keys()
 
 
-def test_a_trigger_gets_new_records_if_an_older_version_made_the_save(tmp_path: Path) -> None:
+def test_a_function_gets_new_records_if_an_older_version_made_the_save(tmp_path: Path) -> None:
     """Older versions saved no records of streams, and put the files directly into the state's folder."""
     with emulator.start(state=tmp_path) as aws:
         make_trigger(aws)
@@ -171,7 +174,7 @@ def test_changes_are_saved_automatically_and_reads_cause_no_save(tmp_path: Path)
 
 
 def test_a_kill_during_a_save_keeps_the_previous_save(tmp_path: Path) -> None:
-    """The kills happen at different moments of a save. At the end, a truncated save is made by hand."""
+    """The kills happen at different moments of a save. At the end, the test writes a truncated save itself."""
     names: list[str] = []
     for delay in (0.0, 0.004, 0.008, 0.012):
         with running_until_killed(tmp_path) as aws:
@@ -217,8 +220,8 @@ def begin_to_save(aws: Emulator) -> None:
         connection.sendall(b"POST /_accounting/save HTTP/1.1\r\nHost: local\r\nContent-Length: 0\r\n\r\n")
 
 
-def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
-    """The next start could not continue from a stack that is being created."""
+def test_nothing_is_saved_during_a_deployment(tmp_path: Path) -> None:
+    """After a restart, a half-created stack could not be completed."""
     never = {"Handle": {"Ref": "Handle"}, "Timeout": "600"}
     waiting = {
         "Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
@@ -239,7 +242,7 @@ def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_data_written_after_the_last_save_is_gone_after_a_kill(tmp_path: Path) -> None:
-    """The kill loses unsaved stacks. A bucket that outlived its stack would make the next deployment fail."""
+    """A kill loses unsaved stacks. If a stack's bucket remained, the next deployment would fail."""
     with running_until_killed(tmp_path) as aws:
         aws.save()
         aws.client("s3").create_bucket(Bucket="artifacts")

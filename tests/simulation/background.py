@@ -1,4 +1,4 @@
-"""Background work: sweepers, the auditor, and consumers that count the usage in the table's stream."""
+"""Background work of the simulation: sweepers end silent sessions, an auditor proves ledgers, consumers count usage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BETWEEN_BATCHES_SECONDS = (1, 60, 900)
 
 
 class Background:
-    """Runs as long as ``clients`` do. ``stream`` has the usage records in the table's stream."""
+    """Runs until all ``clients`` have ended. ``stream`` has the usage records in the table's stream."""
 
     def __init__(self, scheduler: Scheduler, clients: Clients, stream: list[UsageRecord]) -> None:
         self.done: Counter[str] = Counter()
@@ -45,14 +45,14 @@ class Background:
             self._process("audit", self.audit)
 
     def audit(self) -> None:
-        """Run one audit. While the clients still start new requests, it may run out of time."""
+        """Run one audit. The audit may run out of time while the clients still start new requests."""
         random = self._scheduler.random
         audited = audit_all(self._clients.clock(), lambda: self._clients.calm or random.random() < 0.9)
         assert not audited.drifting, "the audit raised a false alarm"
         self.done["wallets audited"] += audited.wallets
 
     def consumer(self) -> None:
-        """Deliver all records. As in a real stream, batches overlap and repeat, and records come in any order."""
+        """Count all records of the stream. As in reality, batches overlap and repeat, and records come in any order."""
         position, random = 0, self._scheduler.random
         while self._clients.living:
             self._scheduler.pause(random.choice(BETWEEN_BATCHES_SECONDS))
@@ -65,7 +65,7 @@ class Background:
                 position = begin + len(batch)
 
     def sweep(self) -> Swept:
-        """Run one sweep. While the clients still start new requests, it may run out of time."""
+        """Run one sweep. The sweep may run out of time while the clients still start new requests."""
         random = self._scheduler.random
         swept = sweep(
             self._clients.clock() + random.randint(-3000, 3000), lambda: self._clients.calm or random.random() < 0.9
@@ -75,7 +75,7 @@ class Background:
         return swept
 
     def deliver_all(self) -> None:
-        """Deliver the whole stream once more."""
+        """Count the whole stream once more."""
         records = list(self._stream)
         self._scheduler.random.shuffle(records)
         for chunk in system_usage.chunks(records):
@@ -87,7 +87,7 @@ class Background:
         self.done["records delivered again"] += len(batch) - fresh
 
     def _process(self, name: str, work: Callable[[], object]) -> bool:
-        """Run the work in a separate process; return whether it finished. If not, the next process does the work."""
+        """Run the work as a simulated process. Return False if the task was killed or the work failed."""
 
         def body() -> bool:
             try:

@@ -1,7 +1,7 @@
-"""The scheduler: every task is a thread. One task runs at a time.
+"""The simulation's scheduler. Each task is a thread, but only one task runs at a time.
 
-When that task pauses, the seed decides which task continues. The time is simulated: it advances a little with every
-step, and jumps when all tasks sleep.
+When the running task pauses, a random choice decides which task continues. The same seed leads to the same choices.
+Time is simulated: it advances a little with every step, and jumps ahead when all tasks sleep.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Task:
 
 
 class Scheduler:
-    """Runs one ready task after another, as its seed decides."""
+    """Runs one ready task after another, in an order that depends only on the seed."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -52,7 +52,7 @@ class Scheduler:
         return task
 
     def pause(self, seconds: float = 0.0, *, until: Task | None = None) -> None:
-        """Let other tasks continue for at least ``seconds``, or until the task ``until`` has ended."""
+        """Let other tasks run until ``seconds`` have passed or the task ``until`` has ended, whichever comes first."""
         task = self.current
         if task is None:  # called by the simulation itself, while no task runs
             self.now += seconds
@@ -111,7 +111,10 @@ class Scheduler:
 
 
 class Pool:
-    """A replacement for ``ThreadPoolExecutor`` that runs submitted work as tasks of the scheduler."""
+    """A replacement for ``ThreadPoolExecutor`` that runs submitted work as tasks of the scheduler.
+
+    The simulation fails if the work raises any error that is not of the type ``expected``.
+    """
 
     def __init__(self, scheduler: Scheduler, expected: type[Exception]) -> None:
         self._scheduler = scheduler

@@ -1,4 +1,4 @@
-"""Budgets: whom they limit, which counters they use, and how many credits still fit."""
+"""Budgets: whom they limit, which counters add up their credits, and how many credits still fit."""
 
 import pytest
 
@@ -39,7 +39,7 @@ MIDNIGHT = from_iso("2027-01-16")
 RUN = Run(ACME, "r1", "u1", 40, created_at=AT, expires_at=AT + DAY, committed=4)
 
 
-def test_a_spender_has_subjects_for_the_user_and_for_all_members_and_for_the_key() -> None:
+def test_a_spender_is_limited_by_budgets_of_the_user_and_of_all_members_and_of_the_key() -> None:
     assert SPENDER.subjects == ("member:u1", "members", "key:k1")
     assert Spender("u1", ACME).subjects == ("member:u1", "members")
     assert Spender("u1", personal("u1"), "k1").subjects == ("member:u1", "key:k1")
@@ -59,7 +59,9 @@ def test_a_spender_has_subjects_for_the_user_and_for_all_members_and_for_the_key
         ("", None, None),
     ],
 )
-def test_a_subject_is_one_member_or_one_key_or_all_members(subject: str, member: str | None, key: str | None) -> None:
+def test_the_subject_of_a_budget_is_one_member_or_one_key_or_all_members(
+    subject: str, member: str | None, key: str | None
+) -> None:
     assert (member_in(subject), key_in(subject)) == (member, key)
     assert of_member(member) == subject if member is not None else True
     assert of_key(key) == subject if key is not None else True

@@ -1,4 +1,4 @@
-"""Metrics are written as EMF, with the stack's name as a dimension; logs have the level of the parameter LogLevel."""
+"""Metrics are written in CloudWatch's format EMF, with the stack's name. The parameter LogLevel sets the log level."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COUNT_TWICE = "from accounting.telemetry import count, flush; count('A', 2); flu
 
 
 def written(**environ: str) -> list[dict[str, Any]]:
-    """Return the output of two invocations in a new process."""
+    """Return the metrics that two invocations write in a new process."""
     run = subprocess.run(
         [sys.executable, "-c", COUNT_TWICE],
         env=os.environ | {"PYTHONPATH": str(LAYER), "POWERTOOLS_SERVICE_NAME": "accounting-service"} | environ,
@@ -53,16 +53,16 @@ def logged(level: str, from_lambda: str) -> list[dict[str, Any]]:
         text=True,
         check=True,
     )
-    assert run.stderr == "", "the handler that Lambda set up wrote lines, too"
+    assert run.stderr == "", "Lambda's own logging handler wrote lines, too"
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-def test_the_parameter_and_not_lambdas_level_decides_what_is_logged() -> None:
+def test_the_parameter_log_level_overrides_lambdas_own_log_level() -> None:
     for level, from_lambda, lines in (("DEBUG", "DEBUG", 4), ("INFO", "INFO", 3), ("WARNING", "INFO", 2)):
         assert [line["level"] for line in logged(level, from_lambda)] == ["DEBUG", "INFO", "WARNING", "ERROR"][-lines:]
 
 
-def test_a_line_has_its_time_in_the_form_that_lambda_reads() -> None:
+def test_log_lines_have_timestamps_that_lambda_can_read() -> None:
     for line in logged("INFO", "INFO"):
         assert datetime.fromisoformat(line["timestamp"]).tzinfo is not None
         assert "T" in line["timestamp"]

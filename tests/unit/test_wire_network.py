@@ -1,4 +1,7 @@
-"""The wire, which is our client of DynamoDB, compared with boto3's client on a network with many kinds of faults."""
+"""The wire (our own DynamoDB client) and boto3's client, compared on a network with many kinds of faults.
+
+Instead of DynamoDB, a peer answers: a server on this machine that reacts to each request as the test chooses.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ def test_the_peer_ignores_a_request_that_breaks_off() -> None:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use shorter waits than the service, no pauses before retries, no proxies, and credentials of these tests."""
+    """Use shorter timeouts than the service, no pauses before retries, no proxies, and test credentials."""
     monkeypatch.setattr(exchange, "READ_SECONDS", READ_SECONDS)
     monkeypatch.setattr(wire, "jitter", lambda _longest: 0)
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
@@ -128,7 +131,7 @@ def test_wire_and_boto3_give_the_same_result(
         assert outcome(client) == expected, type(client)
         assert len(peer.requests) == attempts, type(client)
         assert len({request.partition(b"\r\n\r\n")[2] for request in peer.requests}) == 1, (
-            "every attempt has the same body"
+            "every attempt must have the same body"
         )
 
 
@@ -155,7 +158,7 @@ def test_an_answer_that_boto3_reads_as_empty_counts_as_lost(
     assert outcome(ours) == ITEM
 
 
-def test_each_attempt_waits_for_its_answer_for_a_limited_time(peer: Peer) -> None:
+def test_each_attempt_times_out_if_no_answer_comes(peer: Peer) -> None:
     peer.does(send(b"", hang=True))
     started = time.monotonic()
 
@@ -261,14 +264,14 @@ def test_an_ipv6_address_works(monkeypatch: pytest.MonkeyPatch) -> None:
             assert f"host: [::1]:{peer.port}\r\n".encode() in request.lower()
 
 
-def test_a_certificate_trusted_by_a_bundle_is_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_certificate_in_a_configured_bundle_is_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     context, trusted = certificate(tmp_path, "127.0.0.1")
     with Peer.listening(tls=context) as peer:
         peer.does(answer(ITEM))
         monkeypatch.setenv("AWS_ENDPOINT_URL", peer.url)
-        without: Any = connection.client.__wrapped__()
-        assert isinstance(without, Wire)
-        assert outcome(without) is SSLError
+        without_bundle: Any = connection.client.__wrapped__()
+        assert isinstance(without_bundle, Wire)
+        assert outcome(without_bundle) is SSLError
         for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
             with monkeypatch.context() as trusting:
                 trusting.setenv(name, str(trusted))

@@ -51,7 +51,7 @@ SETTLE_SECONDS = 2.0
 """How long the end of a stream's ``with`` block waits for the settlement, by default."""
 
 GAP = 10
-"""After each check, the next one waits for at least a tenth of the usual time, even if tokens arrive fast."""
+"""Two checks are at least a tenth of the usual time apart, even if tokens arrive fast."""
 
 PART_OF_TIME_OUT = 4
 """A heartbeat is due when a quarter of the service's time-out has passed.
@@ -95,7 +95,8 @@ class Terms:
     Raises ValueError for unknown options, for times that are too long for a timer or not positive, and if there are two
     estimates or none.
 
-    The estimate must be `estimated_usage` if the output may be shortened, or if the stream may begin without a hold.
+    The estimate must be `estimated_usage` if the output may be shortened (`when_short`), or if the stream may begin
+    without a hold (`on_unreachable`).
     """
 
     model_id: str
@@ -142,7 +143,7 @@ class Hold(ABC):
         self._renewable = client.renewable
         self._generation = generation()
         self.key: Key | None = None
-        """The session's key in the outbox, if there is an outbox."""
+        """The session's key in the outbox, a file of unsettled sessions, if there is one."""
         self.is_unheld = False
         """Whether the stream runs without a hold, because the service could not be reached."""
         self._log_lock = threading.RLock()
@@ -327,11 +328,11 @@ class Hold(ABC):
         return self.opened is not None or (opening.may_be_done and not isinstance(error, Conflict))
 
     def _must_beat(self, meter: Meter, *, is_woken: bool) -> bool:
-        """Whether this check sends a heartbeat.
+        """Whether the current check (see ``WATCH_SECONDS``) sends a heartbeat.
 
-        After the service refused a heartbeat for good, no check sends one. Until then, every check sends one if the
-        caller chose an interval. Without a chosen interval, a check sends one only if `wake` was called, the tokens may
-        no longer fit the hold, the last heartbeat failed, or a quarter of the service's time-out has passed.
+        No heartbeat is sent after the service has refused one for good. Otherwise, every check sends one if the caller
+        chose an interval. Without a chosen interval, a check sends one only if `wake` was called, the tokens may no
+        longer fit the hold, the last heartbeat failed, or a quarter of the service's time-out has passed.
         """
         if meter.refusal is not None:
             return False
@@ -340,7 +341,7 @@ class Hold(ABC):
         )
 
     def _note_expiry(self, at: datetime) -> None:
-        """Note when the next heartbeat is due, if the service would end the session at ``at``."""
+        """Compute when the next heartbeat is due. Without one, the service ends the session at ``at``."""
         left = (at - datetime.now(UTC)).total_seconds()
         self._beat_at = time.monotonic() + left / PART_OF_TIME_OUT
 

@@ -1,4 +1,6 @@
-"""Mixins that account for the calls of an SDK's client, and iterators that account for its streams.
+"""Mixins that account for the calls of an SDK's client, and iterators that account for the streams.
+
+To account for a call means to hold credits before the call and to settle what it used.
 
 The SDKs of OpenAI and Anthropic send every request with the method ``request`` of their client, and read a stream with
 the iterator of their ``Stream``. This module accounts for calls in these two places. It imports nothing of an SDK.
@@ -27,7 +29,7 @@ _classes: dict[tuple[type, type], type] = {}
 
 
 class Parts:
-    """Reads the parts of a stream for its reader, and settles the session when the stream ends, fails or is closed."""
+    """Passes the parts of a stream to its reader. Settles the session when the stream ends, fails or is closed."""
 
     def __init__(self, stream: Any, call: AccountedCall[StreamingSession]) -> None:
         self._call = call
@@ -50,7 +52,7 @@ class Parts:
                     yield part
             call.is_complete = True
             self._settle()
-        except GeneratorExit:  # the reader has left; nothing may be sent, because this may be garbage collection
+        except GeneratorExit:  # the reader has left; this may be garbage collection, in which nothing may be sent
             raise
         except BaseException as error:
             call.failed(error)

@@ -32,7 +32,7 @@ class PriceChange(NamedTuple):
 
 
 class TakenAlias(NamedTuple):
-    """An alias that a list takes from another model, with that model's rule and the list's rule."""
+    """An alias that a list takes from another model. ``before`` is that model's rule, ``after`` is the list's rule."""
 
     alias: str
     before: PriceRule
@@ -129,7 +129,7 @@ def places(rule: PriceRule) -> Iterator[tuple[str, tuple[str, int]]]:
 
 
 def refusal(problems: Sequence[Problem]) -> Invalid:
-    """The refusal of a list. Its details have all problems in ``problems``, and only the first ones in ``errors``."""
+    """The refusal of a list. Its details have all problems in ``problems``, and the first 20 in ``errors``."""
     errors = [{"field": f"rules.{each.index}.{each.field}".rstrip("."), "problem": each.problem} for each in problems]
     return Invalid(
         f"{errors[0]['field']}: {errors[0]['problem']}",

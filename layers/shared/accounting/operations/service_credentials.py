@@ -46,8 +46,9 @@ def create(name: str, rights: tuple[str, ...], *, now: int, key: IdempotencyKey 
 def rotate(credential_id: str, *, overlap: int, keep_previous: bool, now: int, key: IdempotencyKey | None) -> Issued:
     """Make a new secret for a credential. The current secret stays valid for ``overlap`` milliseconds.
 
-    With ``keep_previous``, the current secret ends at once, and the previous secret stays valid for that time instead.
-    Raises ServiceCredentialNotFound, Invalid if there is no valid previous secret, IdempotencyConflict, Contention.
+    With ``keep_previous``, the previous secret stays valid for that time instead, and the current secret ends at once.
+    Raises Invalid if ``keep_previous`` is true and no previous secret is valid, ServiceCredentialNotFound,
+    IdempotencyConflict, Contention.
     """
     secret = secrets.token_urlsafe(SECRET_BYTES)
 

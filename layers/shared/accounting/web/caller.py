@@ -1,4 +1,4 @@
-"""Who calls: the identity that the authorizer put into the request. Facts that may have changed are checked again."""
+"""Who calls: the identity that the authorizer put into the request. Facts that may be outdated are checked again."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -100,7 +100,7 @@ class Caller(NamedTuple):
         The gateway may cache a token for minutes. Meanwhile, a newer token or a sync may lower the user's role, so a
         wanted role is checked against the profile. Any other role needs no check: the profile cannot raise it.
 
-        Raises UserDisabled.
+        Raises UserDisabled if the caller is disabled.
         """
         if self.role not in wanted:
             self.require_enabled()
@@ -111,7 +111,7 @@ class Caller(NamedTuple):
         return effective_role(self.role, self.issued_at * 1000, known)
 
     def require_permission(self, permission: Permission | None) -> None:
-        """Raise Forbidden for an API key without this permission. With None, raise it for every API key."""
+        """Raise Forbidden for an API key without this permission. If ``permission`` is None, refuse every API key."""
         if self.permissions is None:
             return
         if permission is None:
@@ -182,7 +182,7 @@ def caller_of(authorizer: Mapping[str, Any], now: int, on_behalf_of: Sequence[st
 def _service(service_id: str, generation: int, now: int) -> ServiceCredential:
     """The service's credential. ``generation`` is the number of the secret that the service sent.
 
-    Raises ServiceCredentialInvalid unless this secret is valid. A deletion or rotation takes effect within 30 seconds.
+    Raises ServiceCredentialInvalid if this secret is not valid. A deletion or rotation takes effect within 30 seconds.
     """
     service = service_credentials.find_cached(service_id, generation)
     if service is None:

@@ -44,5 +44,5 @@ def _unpacked(value: Mapping[str, Any]) -> Any:
 
 
 def compact(value: Any) -> str:
-    """JSON without blanks, for small values that are always read and written whole. Non-ASCII is not escaped."""
+    """JSON without spaces, for small values that are always read and written whole. Non-ASCII is not escaped."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
