@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run(module: str, requests: Sequence[dict[str, Any]], database: Database) -> list[Any]:
-    """Run ``module``, which must call ``serve``, for all requests. Return the answers.
+    """Send the requests to processes that run ``module``, and return the answers. ``module`` must call ``serve``.
 
     Each request gets a new process. But if ``SCALE`` is below 1, several requests share a process, because the start
     of a process takes longer than a small measurement.

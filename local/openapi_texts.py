@@ -75,7 +75,7 @@ TAGS = {
     "credits": "Balances, the cost of a request, and the commands that change a balance.",
     "streaming-sessions": "The calls of a chat proxy before, during and after a stream.",
     "budgets": "Limits on what a member or an API key spends from an account, for each window of time.",
-    "runs": "One limit for any number of sessions and records, with one switch to stop them.",
+    "runs": "Budgets of single tasks. All sessions of a task share the limit of its run, and can be stopped together.",
     "usage": "Billable events, and their statistics.",
     "users": "The users that the service knows.",
     "organizations": "Members who share one account.",

@@ -111,9 +111,9 @@ def deploy(aws: Emulator, jwt_secret: str, issuers: str = "", **parameters: str)
 def _sam_deploy(aws: Emulator, built: Build, parameters: dict[str, str]) -> None:
     data = template.read(built.template)
     for name, value in parameters.items():
-        # On the local AWS, SAM's transform sees only the default of a parameter, so the value becomes the default.
+        # On the local AWS, SAM's transform sees only defaults of parameters. So each value is written as a default.
         data["Parameters"][name]["Default"] = value
-    # SAM and the local AWS read JSON a second faster than YAML.
+    # JSON instead of YAML saves a second.
     with NamedTemporaryFile("w", dir=built.template.parent, suffix=".json") as file:
         json.dump(data, file)
         file.flush()

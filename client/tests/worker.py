@@ -1,4 +1,4 @@
-"""A program that streams, and keeps its unsent settlements in FILE: `python worker.py sync|async URL FILE [last]`.
+"""Opens and settles sessions, and keeps unsent settlements in FILE: `python worker.py sync|async URL FILE [last]`.
 
 With `last`, it opens no session, sends the settlements that earlier runs left in FILE, and then ends. Otherwise,
 it opens sessions until it is killed, and prints the id and the tokens of each session before the session ends.

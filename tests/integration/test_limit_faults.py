@@ -31,7 +31,7 @@ LOST_FOR_GOOD = (answer_lost,) * 3
 
 @pytest.fixture
 def wire(table_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """The store's connection to DynamoDB, which can be made to fail, and repeats failed requests without pauses.
+    """The store's connection to DynamoDB. Tests can make it fail. It repeats failed requests without pauses.
 
     The organization's member u1 has a budget of 20 credits and a run of 20 credits.
     """

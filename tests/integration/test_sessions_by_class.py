@@ -197,7 +197,7 @@ def test_a_finalize_that_names_an_alias_of_the_sessions_model_is_charged_at_the_
     assert records()[0].operation == "n-latest"
 
 
-def test_a_number_of_tokens_means_output_in_addition_to_the_estimated_inputs() -> None:
+def test_a_plain_number_of_tokens_is_the_output_and_the_estimated_inputs_count_too() -> None:
     initialize()
     heartbeat(1_000)
 
@@ -282,7 +282,7 @@ def test_a_sweep_charges_estimated_inputs_and_the_reported_output(set_parameter:
 
 
 @pytest.mark.parametrize(("reported", "late"), [(Usage(10_000, 1_500), 4), (Usage(1_000, 100), -10)])
-def test_usage_that_arrives_after_the_sweep_settles_the_difference(reported: Usage, late: int) -> None:
+def test_the_difference_is_settled_if_usage_arrives_after_the_sweep(reported: Usage, late: int) -> None:
     initialize()
     heartbeat(500)
     sweep()

@@ -1,4 +1,4 @@
-"""The sweep ends each session without a recent heartbeat once, and enters expired credits in the ledger once."""
+"""The sweep: it ends sessions without a recent heartbeat, and enters expired credits in the ledger, exactly once."""
 
 from collections.abc import Callable
 
@@ -129,7 +129,7 @@ def test_a_session_that_cannot_be_swept_does_not_stop_the_sweep(
 
 
 def test_a_session_has_a_maximum_age_despite_heartbeats(user: MakeUser) -> None:
-    """A session can hold credits that have expired and keep a price that has ended, so its age is limited."""
+    """A session holds credits beyond their expiry, and keeps its price after that price has ended."""
     user(credits_granted=100)
     open_sessions("u1", 1)
     for hour in range(1, 24):

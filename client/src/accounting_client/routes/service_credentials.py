@@ -12,7 +12,7 @@ from accounting_client.call import Call, Done, Listing, Page, as_, command, iden
 
 @dataclass(frozen=True)
 class ServiceCredentialInfo:
-    """A credential, without its secrets. ``previous_ends_at`` is when an older secret that is still valid ends."""
+    """A credential, without its secrets. ``previous_ends_at`` is the end of the previous secret."""
 
     id: str
     name: str
@@ -24,7 +24,7 @@ class ServiceCredentialInfo:
 
 @dataclass(frozen=True)
 class IssuedServiceCredential:
-    """A service credential with a new secret. ``credential`` contains the secret; a repeat gets None."""
+    """A service credential with a new secret. ``credential`` contains it, but is None in the answer to a repeat."""
 
     id: str
     name: str

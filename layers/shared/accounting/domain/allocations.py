@@ -24,7 +24,7 @@ class Allocation(NamedTuple):
 
 
 def expiry(now: int, days: int, at: int | None) -> int:
-    """The expiry of credits granted at ``now``: ``at``, or ``days`` days after ``now`` if ``at`` is None.
+    """When credits that are granted now expire: after this number of days, unless the time ``at`` is given.
 
     Times are epoch milliseconds. The result is rounded up to a whole second. Raises Invalid if ``at`` is not in the
     future, or is more than ``MAX_EXPIRY_DAYS`` away.

@@ -18,8 +18,8 @@ SECOND = 1000
 class Lot(NamedTuple):
     """``number`` is the number of the allocation that granted the credits, or 0 if none did.
 
-    ``grace`` marks credits that were already kept beyond their expiry once. ``more`` has the values that a newer
-    version of the service stored with the lot. This version keeps them unchanged.
+    ``grace`` marks credits that were kept beyond their expiry. They are not kept a second time. ``more`` has the values
+    that a newer version of the service stored with the lot. This version keeps them unchanged.
     """
 
     number: int
@@ -81,9 +81,9 @@ def split(parts: Iterable[Lot], used: int) -> tuple[int, list[Lot]]:
 
 
 def nearest_pair(lots: list[Lot]) -> int | None:
-    """The index of the first lot of the two neighbors in ``lots`` whose expiries are closest to each other.
+    """Find the two neighbors whose expiries are closest to each other. Return the index of the first.
 
-    Neighbors that differ in ``grace`` or ``more`` are skipped. None if no others exist.
+    Neighbors that differ in ``grace`` or ``more`` do not count. Return None if there are no two neighbors.
     """
     pairs = [
         (later.expires_at - sooner.expires_at, place)

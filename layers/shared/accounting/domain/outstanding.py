@@ -23,9 +23,9 @@ class Outstanding:
     ``available`` is what can be spent. It is the sum of ``by_month`` and ``later``. ``by_month`` has the credits that
     expire in each of ``MONTHS`` months (``yyyy-mm``, UTC), and ``later`` those that expire after these months.
     ``expired`` credits are still in wallets, but can't be spent. ``drifting`` counts the accounts in which the auditor
-    found a problem, and ``named`` has the first ``MAX_NAMED`` of these accounts. An account whose wallet
-    can't be read also has a problem, but no other number counts the account. ``unproved`` counts the accounts that the
-    auditor could not check: the audit raised an exception, or the ledger continues in a newer format.
+    found a problem, and ``named`` has the first ``MAX_NAMED`` of these accounts. An account whose wallet can't be read
+    is only in ``drifting`` and ``named``. ``unproved`` counts the accounts whose audit raised an exception, or whose
+    ledger continues in a newer format.
     """
 
     begun_at: int

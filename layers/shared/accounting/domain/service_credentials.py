@@ -50,7 +50,7 @@ class ServiceCredential(NamedTuple):
         return _ACTOR + self.id
 
     def generation_of(self, secret: str) -> int | None:
-        """The generation of ``secret`` if it is the newest or the previous secret, even an expired one; else None."""
+        """The generation of the newest or the previous secret, which may have expired. None for any other secret."""
         known = [(self.generation, self.secret_hash), *([self.previous[:2]] if self.previous else [])]
         sent = hash_of(secret)
         return next((generation for generation, stored in known if hmac.compare_digest(stored, sent)), None)

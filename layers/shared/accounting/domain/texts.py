@@ -1,8 +1,7 @@
-"""The characters that are allowed in texts such as names and notes.
+"""The characters that are refused in texts such as names and notes.
 
-Two kinds are refused: control characters (Unicode's category Cc), and half of a surrogate pair, which cannot be stored.
-A list of allowed characters would refuse what people use, such as full-width and no-break spaces, joiners, and new
-emoji.
+They are control characters (Unicode's category Cc), and half of a surrogate pair, which cannot be stored. All others
+are allowed, because people use full-width spaces, joiners and new emoji.
 """
 
 import re

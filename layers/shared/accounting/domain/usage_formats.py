@@ -1,9 +1,9 @@
 """The usage objects of providers, each read into a ``Usage``.
 
 The canonical format is strict: every name must be known. In a provider's object, unknown names are ignored, and
-optional parts may be absent or null. A name that distinguishes two formats is required in one of them. In the other,
-it is refused unless its value is 0, null or empty, because gateways send the names of several formats and fill only
-some of them. So if a caller states the wrong format, the object is refused instead of billed wrongly.
+optional parts may be absent or null. A field that belongs to another format is refused, so that an object whose
+caller states the wrong format is not billed wrongly. If the field's value is 0, null or empty, it is ignored, because
+gateways send the fields of several formats and fill only some of them.
 """
 
 from collections import defaultdict
@@ -129,10 +129,7 @@ _PROVIDERS = {
     ),
 }
 _INPUTS = [form.requires[0] for form in _PROVIDERS.values()]
-"""The name of the input tokens in each provider's format.
-
-An object may not have input tokens under the name of another format.
-"""
+"""The field with the input tokens in each provider's format. An object with another format's field is refused."""
 
 CANONICAL = "canonical"
 FORMATS = (CANONICAL, *_PROVIDERS)
@@ -189,8 +186,8 @@ def _read_provider(form: _Format, raw: Mapping[str, object], field: str) -> Usag
         if sums[part] > sums[whole]:
             raise too_small(path_of[whole], sums[part])
     # A provider's count of input audio includes cached audio. `Usage.input_audio` does not, so cached audio is
-    # subtracted. If the provider does not report cached audio, nothing is subtracted. The count may then exceed the
-    # input that was neither cached nor written to the cache (`room`), so the count is cut to `room`.
+    # subtracted. `room` is the input that was neither read from the cache nor written to it. A provider that does not
+    # report cached audio can count more audio than that, so `room` is the maximum.
     room = max(0, sums["input"] - sums["cached_input"] - written)
     sums["input_audio"] = min(sums["input_audio"] - sums["cached_audio"], room)
 

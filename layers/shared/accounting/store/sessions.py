@@ -94,8 +94,8 @@ def replace(before: Session, after: Session, *, untouched: bool = False) -> Writ
     Refused with StaleRead, which carries the newer ``session``, if the session has ended or its ``revision`` has
     changed. Refused with SessionNotActive if there is no such session.
 
-    A heartbeat that fits the hold does not change the ``revision``. With ``untouched``, such a heartbeat since
-    ``before`` was read also causes StaleRead.
+    A heartbeat that fits the hold does not change the ``revision``. With ``untouched``, StaleRead is raised if there
+    was any heartbeat after ``before``.
     """
     still_active = "#status = :active"
     same_hold = "revision = :revision"
@@ -181,7 +181,7 @@ def _touch(
 
 
 def due(now: int) -> Iterator[list[Session]]:
-    """The active sessions that are due for the sweeper by ``now`` according to the index, in batches.
+    """The active sessions that the sweeper must look at by ``now``, in batches. Their due time comes from the index.
 
     The index is sorted by user and not by due time, so this reads the keys of all active sessions.
     """

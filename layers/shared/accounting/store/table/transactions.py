@@ -39,7 +39,7 @@ class Throttled(Conflict):
 
 
 class Write(NamedTuple):
-    """One write of a transaction. If its condition fails, ``refused`` makes the error from the item that is stored."""
+    """One write of a transaction. If its condition fails, ``refused`` gets the stored item and returns the error."""
 
     action: Action
     refused: Callable[[Item | None], Exception] | None = None
@@ -70,7 +70,7 @@ def update(
 
 
 def add(key: Key, added: Mapping[str, int], *, if_absent: Item) -> Action:
-    """An Update without a condition. Adds the numbers in ``added``, and sets what the item lacks of ``if_absent``."""
+    """An Update without a condition. It adds numbers, and sets those attributes of ``if_absent`` that are absent."""
     adds = ", ".join(f"#{name} :{name}" for name in added)
     sets = ", ".join(f"#{name} = if_not_exists(#{name}, :{name})" for name in if_absent)
     values = {f":{name}": value for name, value in (*added.items(), *if_absent.items())}
@@ -85,7 +85,7 @@ def delete(key: Key, *, condition: str, values: Item, names: Mapping[str, str] |
 
 
 def check(key: Key, *, condition: str, values: Item | None = None) -> Action:
-    """A condition on the item at ``key``, which the transaction does not write; for ``Write``."""
+    """A condition on an item that the transaction does not write. It is an action of a ``Write``, too."""
     return {"ConditionCheck": _conditioned({"Key": pack(key)}, condition, values, None)}
 
 
@@ -167,8 +167,8 @@ def transact(writes: Sequence[Write]) -> None:
             if error.response["Error"]["Code"] != "TransactionCanceledException":
                 raise
             refusal = _refusal(writes, error.response.get("CancellationReasons", []))
-            # An earlier attempt whose answer was lost may still commit. If the caller decided again now, the new
-            # transaction could commit, too. So the old transaction is sent again, with the same token.
+            # An earlier attempt whose answer was lost may still commit. A new transaction of the caller could commit,
+            # too. So the same transaction is sent again, with the same token.
             lost = lost or error.response["ResponseMetadata"]["RetryAttempts"] > 0
             if not (lost and isinstance(refusal, Conflict)):
                 raise refusal from error
@@ -180,9 +180,9 @@ def transact(writes: Sequence[Write]) -> None:
 def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> Exception:
     """The error for a canceled transaction.
 
-    Throttled and Conflict take precedence over a failed condition. They can mean that the same request is being carried
-    out twice at once, and the condition may fail only because of the other execution. After Throttled or Conflict, the
-    caller reads again, and finds what the other execution wrote.
+    Throttled and Conflict take precedence over a failed condition. The condition may have failed only because the same
+    request is being carried out a second time at this moment. After Throttled or Conflict, the caller reads again, and
+    finds what the other execution wrote.
     """
     codes = {str(reason.get("Code")) for reason in reasons}
     if codes & THROTTLES:
