@@ -61,6 +61,7 @@ def _routes(whole: Json) -> Iterator[str]:
         (f"`{each}`", _names(key for key, about in routes.items() if about.access.right == each)) for each in rights
     ]
     yield f"## Rights of services\n\n{_table(('Right', 'Routes, for the user in `X-On-Behalf-Of`'), served)}"
+    yield "`users:sync` has no routes. A service needs it to act for a user that does not exist yet."
     yield "## Routes that take `Idempotency-Key`\n\n" + _names(key for key, about in routes.items() if about.takes_key)
     yield "## Routes that need the internal key under `RequireServiceKey`\n\n" + _names(
         key for key, about in routes.items() if about.access.service_key
