@@ -110,7 +110,7 @@ def their_credits(price: ModelPrice, usage: Usage) -> Fraction:
 
 
 def variants_of(model: ModelInfo) -> dict[str | None, dict[str, str] | None]:
-    """The context that selects each variant in genai-prices. None stands for the base prices, without a context."""
+    """The context that selects each variant in genai-prices. The base prices have the key None, and no context."""
     return {None: None, **dict(price_lists._variants(model, AT))}
 
 

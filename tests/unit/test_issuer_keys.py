@@ -85,7 +85,7 @@ def test_known_keys_stay_valid_for_hours_if_the_issuer_does_not_answer(issuer: I
     assert issuer.after(3600, "one") == "Unavailable"
 
 
-def test_a_issuer_that_does_not_answer_is_asked_once_a_minute(issuer: Issuer) -> None:
+def test_an_issuer_that_does_not_answer_is_asked_once_a_minute(issuer: Issuer) -> None:
     issuer.after(0, "one")
     issuer.body = None
     issuer.after(600, "one")
